@@ -1,0 +1,237 @@
+"""What happened: the frozen facts that travel between storage, gateway and dashboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+# All times are unix seconds in UTC (float); all ids are random, with a prefix that names their kind.
+
+
+class Action(StrEnum):
+    """What a policy does with an answer."""
+
+    RELEASE = "release"  # the caller gets it now
+    FLAG = "flag"  # the caller gets it now, and a person reviews it afterwards
+    HOLD = "hold"  # a person must see it first
+    ESCALATE = "escalate"  # the next tier is asked; no policy uses it before tiers exist
+
+
+class Reason(StrEnum):
+    """Why a decision came out as it did."""
+
+    CONFIDENT = "confident"  # confidence at or above the threshold
+    LOW_CONFIDENCE = "low_confidence"  # confidence under the threshold
+    UNKNOWN_CONFIDENCE = "unknown_confidence"  # none, NaN, or outside [0, 1]
+    UNCALIBRATED = "uncalibrated"  # no calibration fits this model
+    UNFINISHED = "unfinished"  # the answer was cut off by the token limit
+
+
+class ItemState(StrEnum):
+    """Where a review item is in its life; docs/review-lifecycle.md draws it."""
+
+    PENDING = "pending"  # waits for a reviewer
+    CLAIMED = "claimed"  # one reviewer holds a lease on it
+    APPROVED = "approved"  # final: the model's text is released
+    EDITED = "edited"  # final: the reviewer's text is released
+    REJECTED = "rejected"  # final: withheld
+    REFERRED = "referred"  # waits to be put before a different person
+    EXPIRED = "expired"  # final: nobody decided in time; withheld
+    QUARANTINED = "quarantined"  # final: could not be reviewed; withheld, an alarm fires
+    WITHDRAWN = "withdrawn"  # final: the caller took the question back
+
+
+OPEN_STATES = frozenset({ItemState.PENDING, ItemState.CLAIMED, ItemState.REFERRED})
+RELEASED_STATES = frozenset({ItemState.APPROVED, ItemState.EDITED})
+
+
+class VerdictKind(StrEnum):
+    """What a reviewer says of an answer."""
+
+    APPROVE = "approve"  # right as it stands
+    EDIT = "edit"  # right with these words instead
+    REJECT = "reject"  # must not leave
+    REFER = "refer"  # another person should look
+
+
+class Role(StrEnum):
+    """What a key may do."""
+
+    CALLER = "caller"  # ask, and retrieve its own tenant's answers
+    REVIEWER = "reviewer"  # claim and decide
+    AUDITOR = "auditor"  # read the audit log and monitoring
+    ADMIN = "admin"  # all of these, and manage keys and policies
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one key's answers are gated."""
+
+    id: str
+    version: int = 1
+    threshold: float = 0.85  # release at or above
+    below: Action = Action.HOLD  # under the threshold: hold, flag, or release
+    review_seconds: float = 86_400.0  # a held answer expires after this
+    name: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key. Only the SHA-256 of the secret is stored."""
+
+    id: str
+    tenant: str
+    name: str  # shown to people: "internal-chat", "Ada Lovelace"
+    roles: frozenset[Role]
+    policy: Policy
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """A prompt and its outcome, as asked and as answered."""
+
+    id: str  # chatcmpl-…, the completion id that the caller sees
+    tenant: str
+    key_id: str
+    model: str  # as asked for
+    served_model: str  # the checkpoint that answered, with its digest
+    messages: tuple[dict[str, Any], ...]
+    params: dict[str, Any]  # temperature, max_tokens, … as validated
+    answer: dict[str, Any]  # serving.answer.answer_to_json
+    content_hash: str  # sha256 hex of the answer's text in UTF-8
+    confidence: float | None
+    calibration_id: str | None
+    created_at: float
+    request_id: str
+    trace_id: str | None = None
+    traceparent: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy did with one interaction, and over which bytes."""
+
+    id: str
+    interaction_id: str
+    action: Action
+    reason: Reason
+    confidence: float | None
+    threshold: float
+    calibration_id: str | None
+    policy_id: str
+    policy_version: int
+    content_hash: str
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewItem:
+    """One answer waiting for a person, or what became of it."""
+
+    id: str
+    interaction_id: str
+    tenant: str
+    state: ItemState
+    version: int  # grows by one with each transition
+    urgency: float  # lower is sooner: unix seconds by which a reviewer should see it
+    reason: Reason
+    action: Action  # hold or flag
+    domain: str | None
+    created_at: float
+    expires_at: float
+    fencing_token: int = 0  # of the latest claim; only grows
+    claimed_by: str | None = None  # key id of the reviewer
+    claim_expires_at: float | None = None
+    claims: int = 0  # how often it was claimed; many without a verdict mean poison
+    referred_by: str | None = None  # this person may not claim it again
+    decided_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A reviewer's lease on an item; a verdict must carry its token."""
+
+    item: ReviewItem
+    reviewer_id: str
+    fencing_token: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a reviewer has typed so far, kept on the server."""
+
+    item_id: str
+    reviewer_id: str
+    text: str
+    note: str
+    saved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A reviewer's final word, over the very bytes it releases."""
+
+    id: str
+    item_id: str
+    reviewer_id: str
+    kind: VerdictKind
+    reason: str  # required for reject, edit and refer
+    content: str | None  # the corrected text when kind is edit
+    content_hash: str | None  # of the text released; None when nothing is
+    fencing_token: int
+    created_at: float
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One thing that happened, written in the transaction in which it happened."""
+
+    id: str
+    at: float
+    tenant: str
+    kind: str  # one of storage.audit_log.EVENT_KINDS
+    actor: str  # "key:<id>", "worker", "system"
+    interaction_id: str | None = None
+    item_id: str | None = None
+    trace_id: str | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    hash: str = ""  # sha256 over the canonical JSON of all other fields
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCalibration:
+    """A calibration as stored; `body` is plain numbers that serving.confidence reads."""
+
+    id: str
+    model: str  # the checkpoint digest it was fitted for
+    body: dict[str, Any]
+    active: bool
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything about one interaction that a caller may learn."""
+
+    interaction: Interaction
+    decision: Decision
+    item: ReviewItem | None
+    verdict: Verdict | None
+
+    @property
+    def released_text(self) -> str | None:
+        """The text that may leave, or None while nothing may."""
+        if self.decision.action in (Action.RELEASE, Action.FLAG) and self.verdict is None:
+            return str(self.interaction.answer["text"])
+        if self.verdict is None or self.item is None:
+            return None
+        if self.item.state is ItemState.APPROVED:
+            return str(self.interaction.answer["text"])
+        return self.verdict.content if self.item.state is ItemState.EDITED else None
