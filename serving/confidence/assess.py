@@ -1,0 +1,62 @@
+"""Says how sure the model may be of one answer, and in words why nothing vouches for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serving.answer import Confidence, FinishReason, PromptTrace, Signal, TokenTrace
+from serving.confidence.calibration import Calibration
+from serving.confidence.catalogue import SIGNALS
+from serving.confidence.evidence import finite, gather
+from serving.confidence.score import fuse, unvouched
+
+
+def assess(
+    tokens: Sequence[TokenTrace],
+    prompt: PromptTrace,
+    finish_reason: FinishReason,
+    text: str,
+    model: str,
+    calibration: Calibration | None,
+) -> Confidence:
+    """The calibrated probability that `text` is right, with every signal; its value is None where nothing vouches.
+
+    `model` is the id of the checkpoint that answered, as in Answer.model. Raises nothing over a trace's numbers.
+    """
+    signals = measure(tokens, prompt, finish_reason, text)
+    shown = tuple(Signal(name, value) for name, value in signals.items())
+    if calibration is None:
+        return _unknown(shown, "No calibration is active for this model.")
+    objection = _objection(tokens, signals, model, calibration)
+    if objection:
+        return _unknown(shown, objection)
+    score = fuse(signals, calibration.shapes, calibration.intercept)
+    value = finite(calibration.map.probability(score))
+    if value is None or not 0.0 <= value <= 1.0:
+        return _unknown(shown, "The calibration gave no probability for this answer.")
+    return Confidence(value=value, calibration_id=calibration.id, calibrated=True, score=score, signals=shown)
+
+
+def measure(
+    tokens: Sequence[TokenTrace], prompt: PromptTrace, finish_reason: FinishReason, text: str
+) -> dict[str, float | None]:
+    """Every signal of the catalogue by name: finite, or None."""
+    evidence = gather(tokens, prompt, finish_reason, text)
+    return {name: finite(signal(evidence)) for name, signal in SIGNALS}
+
+
+def _objection(
+    tokens: Sequence[TokenTrace], signals: dict[str, float | None], model: str, calibration: Calibration
+) -> str | None:
+    if calibration.model != model:
+        return f"The calibration was fitted for {calibration.model}, and {model} answered."
+    if not tokens:
+        return "The model produced no tokens."
+    missing = unvouched(signals, calibration.shapes)
+    if missing:
+        return f"Could not be measured, or is no finite number: {', '.join(missing)}."
+    return None
+
+
+def _unknown(signals: tuple[Signal, ...], note: str) -> Confidence:
+    return Confidence(value=None, calibration_id=None, calibrated=False, signals=signals, note=note)

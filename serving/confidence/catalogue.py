@@ -1,0 +1,46 @@
+"""Names every signal there is, in the order in which people read them."""
+
+from collections.abc import Callable
+
+from serving.confidence.evidence import Evidence
+from serving.confidence.signals.answer_found import answer_found
+from serving.confidence.signals.answer_logprob_mean import answer_logprob_mean
+from serving.confidence.signals.answer_logprob_min import answer_logprob_min
+from serving.confidence.signals.entropy_max import entropy_max
+from serving.confidence.signals.entropy_mean import entropy_mean
+from serving.confidence.signals.finished import finished
+from serving.confidence.signals.gate_entropy_mean import gate_entropy_mean
+from serving.confidence.signals.length import length
+from serving.confidence.signals.logprob_bottom_tenth import logprob_bottom_tenth
+from serving.confidence.signals.logprob_lowest_window import logprob_lowest_window
+from serving.confidence.signals.logprob_mean import logprob_mean
+from serving.confidence.signals.logprob_min import logprob_min
+from serving.confidence.signals.logprob_sum import logprob_sum
+from serving.confidence.signals.logprob_tail import logprob_tail
+from serving.confidence.signals.margin_min import margin_min
+from serving.confidence.signals.prompt_length import prompt_length
+from serving.confidence.signals.prompt_logprob_mean import prompt_logprob_mean
+from serving.confidence.signals.prompt_logprob_window import prompt_logprob_window
+
+# A signal is a pure function of the evidence: a finite number, or None where it cannot be computed.
+SIGNALS: tuple[tuple[str, Callable[[Evidence], float | None]], ...] = (
+    ("prompt_logprob_mean", prompt_logprob_mean),
+    ("prompt_logprob_window", prompt_logprob_window),
+    ("prompt_length", prompt_length),
+    ("logprob_sum", logprob_sum),
+    ("logprob_mean", logprob_mean),
+    ("logprob_min", logprob_min),
+    ("logprob_bottom_tenth", logprob_bottom_tenth),
+    ("logprob_lowest_window", logprob_lowest_window),
+    ("logprob_tail", logprob_tail),
+    ("answer_logprob_min", answer_logprob_min),
+    ("answer_logprob_mean", answer_logprob_mean),
+    ("entropy_mean", entropy_mean),
+    ("entropy_max", entropy_max),
+    ("margin_min", margin_min),
+    ("gate_entropy_mean", gate_entropy_mean),
+    ("length", length),
+    ("finished", finished),
+    ("answer_found", answer_found),
+)
+NAMES = frozenset(name for name, _ in SIGNALS)

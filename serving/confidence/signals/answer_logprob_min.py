@@ -1,0 +1,8 @@
+"""The token of the stated answer the model believed in least."""
+
+from serving.confidence.evidence import Evidence
+
+
+def answer_logprob_min(evidence: Evidence) -> float | None:
+    """Lowest log-probability in the number behind the last "Answer:", nats; None where no number stands there."""
+    return min(evidence.answer) if evidence.answer else None

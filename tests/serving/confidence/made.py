@@ -1,0 +1,35 @@
+"""Traces and a calibration made up for tests, so that no model is needed."""
+
+from serving.answer import PromptTrace, TokenTrace
+from serving.confidence.calibration import Calibration
+from serving.confidence.score import IsotonicMap, Shape
+
+MODEL = "countersign-reference@0123456789ab"
+TEXT = "12 * 7 = 84\n84 + 9 = 93\nAnswer: 93"
+PROMPT = PromptTrace(tokens=24, mean_logprob=-1.2, min_window_logprob=-2.0)
+
+
+def trace(text: str = TEXT, logprob: float = -0.01, **columns: float | None) -> list[TokenTrace]:
+    """One token a character, all equally sure."""
+    top = (("a", logprob), ("b", logprob - 3.0), ("c", logprob - 5.0))
+    known: dict[str, float | None] = {"entropy": 0.05, "gate_entropy": 3.5} | columns
+    return [TokenTrace(letter, ord(letter), logprob, top, known["entropy"], known["gate_entropy"]) for letter in text]
+
+
+def calibration(model: str = MODEL) -> Calibration:
+    """The surer the tokens and the more familiar the prompt, the likelier right; a stated answer may be missing."""
+    return Calibration(
+        model=model,
+        shapes=(
+            Shape("logprob_mean", ((-2.0, -4.0), (-0.1, 0.0), (0.0, 2.0)), None),
+            Shape("prompt_logprob_mean", ((-6.0, -9.0), (-2.0, 0.0), (-1.0, 1.0)), None),
+            Shape("answer_logprob_min", ((-3.0, -3.0), (0.0, 1.0)), -4.0),
+        ),
+        intercept=0.0,
+        map=IsotonicMap(((-10.0, 0.01), (0.0, 0.4), (3.5, 0.97))),
+        fitted_at=1_760_000_000.0,
+        rows=1_000,
+        accuracy=0.6,
+        metrics={"auroc": 0.9, "ece": 0.02},
+        signal_ranges={"logprob_mean": (-0.9, -0.1, -0.01)},
+    )
