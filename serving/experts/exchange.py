@@ -1,0 +1,58 @@
+"""Knows what ranks exchange at an expert layer: rows are gathered to all ranks, contributions combined at the owner."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+
+class ExchangeTimeout(Exception):
+    """Another rank did not arrive at an exchange in time; this rank's step is void."""
+
+    def __init__(self, missing: tuple[int, ...], seconds: float) -> None:
+        self.missing = missing
+        self.seconds = seconds
+        ranks = ", ".join(str(rank) for rank in missing) or "another"
+        super().__init__(f"rank {ranks} did not arrive at an exchange within {seconds:g} s")
+
+
+class Exchange(Protocol):
+    """All ranks call gather and combine in the same order, with the same `counts` (rows of each rank)."""
+
+    wait_seconds: float  # total time spent in exchanges
+
+    def gather(
+        self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """[own, hidden], [own, k] int64 and [own, k] become the same for all ranks' rows, in order of rank.
+
+        What it returns may be a view that the next gather overwrites. Raises ExchangeTimeout.
+        """
+        ...
+
+    def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
+        """[all, hidden] of this rank's experts becomes [own, hidden], summed over ranks in order of rank.
+
+        Raises ExchangeTimeout.
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+class AloneExchange:
+    """One rank holds every expert: nothing to exchange."""
+
+    wait_seconds = 0.0
+
+    def gather(
+        self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return rows, expert_ids, weights
+
+    def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
+        return contributions
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -1,0 +1,32 @@
+"""Knows what one rank needs to be told before it starts: plain values that travel to another process."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+ExchangeKind = Literal["shm", "gloo"]
+
+
+@dataclass(frozen=True, slots=True)
+class RankSettings:
+    rank: int
+    ranks: int
+    checkpoint: str
+    control_path: str  # AF_UNIX socket of the driver
+    exchange: ExchangeKind
+    exchange_path: str  # the shared file (shm) or the rendezvous file (gloo)
+    step_tokens: int  # most tokens this rank is given in one step
+    kv_blocks: int
+    block_size: int  # tokens in a block of the KV cache
+    exchange_seconds: float  # limit for every exchange between ranks
+
+
+def settings_to_json(settings: RankSettings) -> str:
+    return json.dumps(asdict(settings))
+
+
+def settings_from_json(text: str) -> RankSettings:
+    """Raises TypeError or ValueError when fields are missing or unknown."""
+    return RankSettings(**json.loads(text))

@@ -1,0 +1,113 @@
+"""Exchanges rows between ranks of one machine through a shared file; counters say who has arrived.
+
+x86-64 only: a rank's data is written before its counter, and other cores see both in that order. One buffer is
+enough: a rank writes rows again only after all have arrived at the combine, so nobody still reads the former ones.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.experts.exchange import ExchangeTimeout
+from serving.experts.shm_layout import LINE, ShmLayout
+
+_SPINS, _YIELDS = 200, 200  # then sleep: several ranks share a core
+_FIRST_SLEEP, _LONGEST_SLEEP = 20e-6, 200e-6  # seconds
+
+
+class ShmExchange:
+    def __init__(self, path: Path, layout: ShmLayout, rank: int, seconds: float) -> None:
+        if platform.machine() not in ("x86_64", "AMD64"):
+            raise RuntimeError("the shm exchange relies on x86-64's store order: set COUNTERSIGN_EXCHANGE=gloo")
+        self.wait_seconds = 0.0
+        self._rank, self._ranks, self._seconds = rank, layout.ranks, seconds
+        self._others = [other for other in range(layout.ranks) if other != rank]
+        self._arrivals = 0
+        self._memory = _map(path, layout.size)
+        self._counters = memoryview(self._memory)[: layout.rows_at].cast("q")
+        view = _Views(self._memory)
+        self._rows = view.floats(layout.rows_at, layout.rows, layout.hidden)
+        self._ids = view.integers(layout.ids_at, layout.rows, layout.top_k)
+        self._weights = view.floats(layout.weights_at, layout.rows, layout.top_k)
+        flat = view.floats(layout.contributions_at, layout.ranks * layout.rows, layout.hidden)
+        self._contributions = flat.view(layout.ranks, layout.rows, layout.hidden)
+
+    def gather(
+        self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        first, own, total = sum(counts[: self._rank]), counts[self._rank], sum(counts)
+        if own:
+            self._rows[first : first + own] = rows
+            self._ids[first : first + own] = expert_ids
+            self._weights[first : first + own] = weights
+        self._meet()
+        return self._rows[:total], self._ids[:total], self._weights[:total]
+
+    def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
+        first, own, total = sum(counts[: self._rank]), counts[self._rank], sum(counts)
+        self._contributions[self._rank, :total] = contributions
+        self._meet()
+        parts = self._contributions[:, first : first + own]
+        summed = parts[0] + parts[1]
+        for rank in range(2, self._ranks):
+            summed += parts[rank]
+        return summed
+
+    def close(self) -> None:
+        """The mapping lives as long as tensors look at it; nothing else is held."""
+
+    def _meet(self) -> None:
+        """Announce this rank's arrival and wait for the others'."""
+        self._arrivals += 1
+        self._counters[self._rank * (LINE // 8)] = self._arrivals
+        started = time.perf_counter()
+        for other in self._others:
+            self._await(other, started)
+        self.wait_seconds += time.perf_counter() - started
+
+    def _await(self, other: int, started: float) -> None:
+        counters, place, wanted = self._counters, other * (LINE // 8), self._arrivals
+        for _ in range(_SPINS):
+            if counters[place] >= wanted:
+                return
+        for _ in range(_YIELDS):
+            if counters[place] >= wanted:
+                return
+            os.sched_yield()
+        pause = _FIRST_SLEEP
+        while counters[place] < wanted:
+            if time.perf_counter() - started > self._seconds:
+                raise ExchangeTimeout(self._missing(), self._seconds)
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_SLEEP)
+
+    def _missing(self) -> tuple[int, ...]:
+        return tuple(other for other in self._others if self._counters[other * (LINE // 8)] < self._arrivals)
+
+
+class _Views:
+    """Tensors that look into the mapped file."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+
+    def floats(self, offset: int, rows: int, columns: int) -> Tensor:
+        array = np.frombuffer(self._memory, np.float32, rows * columns, offset)
+        return torch.from_numpy(array).view(rows, columns)
+
+    def integers(self, offset: int, rows: int, columns: int) -> Tensor:
+        array = np.frombuffer(self._memory, np.int64, rows * columns, offset)
+        return torch.from_numpy(array).view(rows, columns)
+
+
+def _map(path: Path, size: int) -> mmap.mmap:
+    with path.open("r+b") as file:
+        return mmap.mmap(file.fileno(), size)

@@ -1,0 +1,52 @@
+"""Knows how the shared-memory exchange divides its file; no torch, so the driver can create it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+LINE = 64  # bytes of a cache line: one arrival counter each, so that ranks do not share one
+
+
+@dataclass(frozen=True, slots=True)
+class ShmLayout:
+    """Offsets in bytes of: arrival counters, gathered rows, expert ids, gate weights, contributions by rank."""
+
+    ranks: int
+    rows: int  # most rows of all ranks together in one step
+    hidden: int
+    top_k: int
+
+    @property
+    def rows_at(self) -> int:
+        return LINE * self.ranks
+
+    @property
+    def ids_at(self) -> int:
+        return _aligned(self.rows_at + 4 * self.rows * self.hidden)
+
+    @property
+    def weights_at(self) -> int:
+        return _aligned(self.ids_at + 8 * self.rows * self.top_k)
+
+    @property
+    def contributions_at(self) -> int:
+        return _aligned(self.weights_at + 4 * self.rows * self.top_k)
+
+    @property
+    def size(self) -> int:
+        return self.contributions_at + 4 * self.ranks * self.rows * self.hidden
+
+
+def create_shared_file(path: Path, layout: ShmLayout) -> None:
+    """An empty file of the layout's size, readable by this user only; all counters start at zero."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.ftruncate(descriptor, layout.size)
+    finally:
+        os.close(descriptor)
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // LINE) * LINE

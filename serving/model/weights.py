@@ -1,0 +1,187 @@
+"""Loads an `afmoe` checkpoint's tensors, and of the experts only those that a rank holds; fp32 in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from serving.model.checkpoint import Checkpoint
+from serving.model.config import CheckpointError, ModelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class AttentionWeights:
+    qkvg: Tensor  # [(heads + 2 kv_heads + heads) * head_dim, hidden]: query, key, value and output gate in one product
+    qk_norm: Tensor  # [heads + kv_heads, head_dim]
+    output: Tensor  # [hidden, heads * head_dim]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedForwardWeights:
+    gate_up: Tensor  # [2 * size, hidden]
+    down: Tensor  # [hidden, size]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertWeights:
+    """The experts of one layer that this rank holds, in the order of `ids`."""
+
+    ids: tuple[int, ...]
+    gate_up: Tensor  # [held, 2 * size, hidden]
+    down: Tensor  # [held, hidden, size]
+
+
+@dataclass(frozen=True, slots=True)
+class MixtureWeights:
+    gate: Tensor  # [experts, hidden]
+    bias: Tensor  # [experts], chooses experts and does not weigh them
+    shared: FeedForwardWeights | None
+    experts: ExpertWeights
+
+
+@dataclass(frozen=True, slots=True)
+class LayerWeights:
+    before_attention: Tensor
+    after_attention: Tensor
+    before_mlp: Tensor
+    after_mlp: Tensor
+    attention: AttentionWeights
+    mlp: FeedForwardWeights | MixtureWeights
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    embedding: Tensor  # [vocab, hidden]
+    layers: tuple[LayerWeights, ...]
+    norm: Tensor
+    head: Tensor  # [vocab, hidden]; the embedding itself when tied
+    total_parameters: int  # held by this rank
+    expert_parameters: int  # of these, in routed experts
+
+
+def load_weights(checkpoint: Checkpoint, held: dict[int, tuple[int, ...]]) -> Weights:
+    """`held[layer]` are the expert ids to load. Raises CheckpointError for a missing or misshapen tensor."""
+    with _TensorFiles(checkpoint.weight_files) as files:
+        return _Loader(files, checkpoint.config).load(held)
+
+
+class _Loader:
+    def __init__(self, files: _TensorFiles, config: ModelConfig) -> None:
+        self._files, self._config = files, config
+        self._read = self._of_experts = 0
+
+    def load(self, held: dict[int, tuple[int, ...]]) -> Weights:
+        config = self._config
+        embedding = self._tensor("model.embed_tokens.weight", config.vocab_size, config.hidden_size)
+        tied = config.tied_head or "lm_head.weight" not in self._files
+        head = embedding if tied else self._tensor("lm_head.weight", config.vocab_size, config.hidden_size)
+        layers = tuple(self._layer(layer, held.get(layer, ())) for layer in range(config.layers))
+        norm = self._tensor("model.norm.weight", config.hidden_size)
+        return Weights(embedding, layers, norm, head, self._read, self._of_experts)
+
+    def _layer(self, layer: int, held: tuple[int, ...]) -> LayerWeights:
+        at, hidden = f"model.layers.{layer}.", self._config.hidden_size
+        expert_layer = layer in self._config.expert_layers
+        return LayerWeights(
+            before_attention=self._tensor(at + "input_layernorm.weight", hidden),
+            after_attention=self._tensor(at + "post_attention_layernorm.weight", hidden),
+            before_mlp=self._tensor(at + "pre_mlp_layernorm.weight", hidden),
+            after_mlp=self._tensor(at + "post_mlp_layernorm.weight", hidden),
+            attention=self._attention(at + "self_attn."),
+            mlp=self._mixture(at + "mlp.", held)
+            if expert_layer
+            else self._feed_forward(at + "mlp.", self._config.dense_size),
+        )
+
+    def _attention(self, at: str) -> AttentionWeights:
+        c = self._config
+        query, key = c.heads * c.head_dim, c.kv_heads * c.head_dim
+        projections = [
+            self._tensor(at + f"{name}_proj.weight", rows, c.hidden_size)
+            for name, rows in (("q", query), ("k", key), ("v", key), ("gate", query))
+        ]
+        norms = [self._tensor(at + f"{name}_norm.weight", c.head_dim) for name in ("q", "k")]
+        return AttentionWeights(
+            qkvg=torch.cat(projections),
+            qk_norm=torch.cat((norms[0].expand(c.heads, -1), norms[1].expand(c.kv_heads, -1))),
+            output=self._tensor(at + "o_proj.weight", c.hidden_size, query),
+        )
+
+    def _feed_forward(self, at: str, size: int) -> FeedForwardWeights:
+        hidden = self._config.hidden_size
+        gate_up = [self._tensor(at + f"{name}_proj.weight", size, hidden) for name in ("gate", "up")]
+        return FeedForwardWeights(torch.cat(gate_up), self._tensor(at + "down_proj.weight", hidden, size))
+
+    def _mixture(self, at: str, held: tuple[int, ...]) -> MixtureWeights:
+        c = self._config
+        shared_size = c.shared_experts * c.expert_size
+        return MixtureWeights(
+            gate=self._tensor(at + "router.gate.weight", c.experts, c.hidden_size),
+            bias=self._tensor(at + "expert_bias", c.experts),
+            shared=self._feed_forward(at + "shared_experts.", shared_size) if shared_size else None,
+            experts=self._experts(at + "experts.", held),
+        )
+
+    def _experts(self, at: str, held: tuple[int, ...]) -> ExpertWeights:
+        c = self._config
+        gate_up = torch.empty(len(held), 2 * c.expert_size, c.hidden_size)
+        down = torch.empty(len(held), c.hidden_size, c.expert_size)
+        stacked = at + "gate_up_proj" in self._files  # transformers' own layout in memory; usually one tensor an expert
+        before = self._read
+        for place, expert in enumerate(held):
+            if stacked:
+                gate_up[place] = self._slice(at + "gate_up_proj", expert, c.experts, *gate_up.shape[1:])
+                down[place] = self._slice(at + "down_proj", expert, c.experts, *down.shape[1:])
+            else:
+                one = self._feed_forward(f"{at}{expert}.", c.expert_size)
+                gate_up[place], down[place] = one.gate_up, one.down
+        self._of_experts += self._read - before
+        return ExpertWeights(held, gate_up, down)
+
+    def _tensor(self, name: str, *shape: int) -> Tensor:
+        tensor = self._files.slice_of(name, shape)[:]
+        self._read += tensor.numel()
+        return tensor.to(torch.float32)
+
+    def _slice(self, name: str, row: int, *shape: int) -> Tensor:
+        tensor: Tensor = self._files.slice_of(name, shape)[row]
+        self._read += tensor.numel()
+        return tensor.to(torch.float32)
+
+
+class _TensorFiles:
+    """The safetensors files of a checkpoint, opened without reading any tensor."""
+
+    def __init__(self, paths: tuple[Path, ...]) -> None:
+        try:
+            self._open = [safe_open(path, framework="pt", device="cpu") for path in paths]
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{paths[0].parent} holds a broken safetensors file: copy it again.") from error
+        self._holder = {name: file for file in self._open for name in file.keys()}  # noqa: SIM118 - not a mapping
+
+    def __enter__(self) -> _TensorFiles:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._open:
+            file.__exit__(kind, error, trace)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._holder
+
+    def slice_of(self, name: str, shape: tuple[int, ...]) -> Any:
+        if name not in self._holder:
+            raise CheckpointError(f"The checkpoint lacks the tensor {name}: export it again.")
+        part = self._holder[name].get_slice(name)
+        if tuple(part.get_shape()) != shape:
+            found = tuple(part.get_shape())
+            raise CheckpointError(f"The tensor {name} has shape {found}, config.json says {shape}: export it again.")
+        return part
