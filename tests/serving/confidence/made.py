@@ -12,7 +12,7 @@ PROMPT = PromptTrace(tokens=24, mean_logprob=-1.2, min_window_logprob=-2.0)
 def trace(text: str = TEXT, logprob: float = -0.01, **columns: float | None) -> list[TokenTrace]:
     """One token a character, all equally sure."""
     top = (("a", logprob), ("b", logprob - 3.0), ("c", logprob - 5.0))
-    known: dict[str, float | None] = {"entropy": 0.05, "gate_entropy": 3.5} | columns
+    known: dict[str, float | None] = {"entropy": 0.05, "gate_entropy": 3.5, **columns}
     return [TokenTrace(letter, ord(letter), logprob, top, known["entropy"], known["gate_entropy"]) for letter in text]
 
 
