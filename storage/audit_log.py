@@ -1,0 +1,174 @@
+"""Writes and finds audit events; each carries the hash of its canonical JSON and belongs to one transaction."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage.database import now
+from storage.errors import NotFound
+from storage.ids import new_event_id
+from storage.paging import decode_cursor, encode_cursor
+from storage.records import AuditEvent
+from storage.storable import checked_text, from_json, to_json
+from storage.tables import audit_events
+
+EVENT_KINDS = (
+    "key.created",
+    "key.revoked",
+    "signin.linked",
+    "signin.redeemed",
+    "signin.ended",
+    "policy.created",
+    "policy.updated",
+    "calibration.stored",
+    "calibration.activated",
+    "interaction.recorded",
+    "interaction.deleted",
+    "decision",
+    "answer.retrieved",
+    "review.created",
+    "review.claimed",
+    "review.claim_released",
+    "review.claim_lapsed",
+    "review.extended",
+    "review.referred",
+    "review.reopened",  # after a referral: waits for a different person
+    "review.approved",
+    "review.edited",
+    "review.rejected",
+    "review.expired",
+    "review.quarantined",
+    "review.withdrawn",
+    "verdict.refused",
+)
+_FILTERED = ("key_id", "model", "action", "reason", "reviewer", "verdict", "confidence")  # copied out of `data`
+
+
+def append(
+    conn: Connection,
+    kind: str,
+    actor: str,
+    tenant: str,
+    *,
+    interaction_id: str | None = None,
+    item_id: str | None = None,
+    trace_id: str | None = None,
+    data: dict[str, Any] | None = None,
+) -> AuditEvent:
+    """Raises ValueError for an unknown kind, InvalidValue for data that cannot be kept."""
+    if kind not in EVENT_KINDS:
+        raise ValueError(f"kind: {kind!r} is not one of storage.audit_log.EVENT_KINDS.")
+    data = data or {}
+    event = AuditEvent(
+        id=new_event_id(),
+        at=now(conn),
+        tenant=checked_text("tenant", tenant),
+        kind=kind,
+        actor=checked_text("actor", actor),
+        interaction_id=interaction_id,
+        item_id=item_id,
+        trace_id=trace_id,
+        data=data,
+    )
+    event = dataclasses.replace(event, hash=event_hash(event))
+    copies = {name: data.get(name) for name in _FILTERED}
+    row = {**dataclasses.asdict(event), **copies, "data": to_json("data", data)}
+    conn.execute(audit_events.insert(), row)
+    return event
+
+
+def event_hash(event: AuditEvent) -> str:
+    """SHA-256, in hexadecimal, over the canonical JSON of every field but `hash`."""
+    fields = dataclasses.asdict(event)
+    del fields["hash"]
+    return hashlib.sha256(to_json("data", fields).encode("utf-8")).hexdigest()
+
+
+def get_event(conn: Connection, event_id: str, tenant: str) -> AuditEvent:
+    """Raises NotFound, also for another tenant's event."""
+    query = sa.select(audit_events).where(audit_events.c.id == event_id, audit_events.c.tenant == tenant)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        raise NotFound("audit event", event_id)
+    return _event(row)
+
+
+def query(
+    conn: Connection,
+    tenant: str,
+    *,
+    kinds: Sequence[str] | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    key_id: str | None = None,
+    model: str | None = None,
+    action: str | None = None,
+    reason: str | None = None,
+    reviewer: str | None = None,
+    verdict: str | None = None,
+    min_confidence: float | None = None,
+    max_confidence: float | None = None,
+    interaction_id: str | None = None,
+    item_id: str | None = None,
+    trace_id: str | None = None,
+    after: str | None = None,
+    limit: int = 50,
+) -> list[AuditEvent]:
+    """Newest first. `since` is inclusive, `until` exclusive; `after` is `cursor_of` the last event of the page before.
+
+    Raises InvalidValue for a cursor that did not come from `cursor_of`.
+    """
+    table = audit_events.c
+    equal = {
+        table.key_id: key_id,
+        table.model: model,
+        table.action: action,
+        table.reason: reason,
+        table.reviewer: reviewer,
+        table.verdict: verdict,
+        table.interaction_id: interaction_id,
+        table.item_id: item_id,
+        table.trace_id: trace_id,
+    }
+    select = sa.select(audit_events).where(table.tenant == tenant)
+    select = select.where(*(column == value for column, value in equal.items() if value is not None))
+    ranges = (
+        (since, operator.ge, table.at),
+        (until, operator.lt, table.at),
+        (min_confidence, operator.ge, table.confidence),
+        (max_confidence, operator.le, table.confidence),
+    )
+    select = select.where(*(bound(column, value) for value, bound, column in ranges if value is not None))
+    if kinds is not None:
+        select = select.where(table.kind.in_(kinds))
+    if after is not None:
+        at, event_id = decode_cursor(after)
+        select = select.where(sa.tuple_(table.at, table.id) < (at, event_id))
+    rows = conn.execute(select.order_by(table.at.desc(), table.id.desc()).limit(limit))
+    return [_event(row) for row in rows]
+
+
+def cursor_of(event: AuditEvent) -> str:
+    return encode_cursor(event.at, event.id)
+
+
+def _event(row: sa.Row[Any]) -> AuditEvent:
+    return AuditEvent(
+        id=row.id,
+        at=row.at,
+        tenant=row.tenant,
+        kind=row.kind,
+        actor=row.actor,
+        interaction_id=row.interaction_id,
+        item_id=row.item_id,
+        trace_id=row.trace_id,
+        data=from_json(row.data),
+        hash=row.hash,
+    )

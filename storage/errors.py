@@ -1,0 +1,148 @@
+"""What can go wrong in storage, each error naming the thing it concerns; one handler turns them into HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from storage.records import ReviewItem
+
+
+class StorageError(Exception):
+    """Everything below; `code` is stable and fit for an API."""
+
+    code = "storage_error"
+
+
+class NotFound(StorageError):
+    """There is no such thing, or it belongs to another tenant: both look the same on purpose."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, wanted: str) -> None:
+        super().__init__(f"There is no {kind} {wanted!r}.")
+        self.kind = kind
+        self.wanted = wanted
+
+
+class DatabaseUnreachable(StorageError):
+    """The database did not answer, is locked or cannot write; one sentence says what to do."""
+
+    code = "database_unreachable"
+
+
+class QueueUnreachable(StorageError):
+    """Valkey or Redis did not answer; nothing is lost, the queue is rebuilt from SQL."""
+
+    code = "queue_unreachable"
+
+
+class SchemaOutdated(StorageError):
+    """The tables are not those that this version of the program expects."""
+
+    code = "schema_outdated"
+
+
+class Conflict(StorageError):
+    """The item is not in a state that allows this; HTTP says 409."""
+
+    code = "conflict"
+
+    def __init__(self, item: ReviewItem, sentence: str) -> None:
+        super().__init__(sentence)
+        self.item = item
+
+
+class AlreadyClaimed(Conflict):
+    code = "already_claimed"
+
+    def __init__(self, item: ReviewItem, by: str | None) -> None:
+        super().__init__(item, f"Review item {item.id!r} is claimed by {by!r}.")
+        self.by = by
+
+
+class AlreadyDecided(Conflict):
+    code = "already_decided"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(item, f"Review item {item.id!r} is already {item.state.value}.")
+
+
+class StaleToken(Conflict):
+    """The claim that this token belongs to was released, lapsed or superseded."""
+
+    code = "stale_claim"
+
+    def __init__(self, item: ReviewItem, given: int) -> None:
+        super().__init__(item, f"Fencing token {given} no longer holds review item {item.id!r}: claim it again.")
+        self.given = given
+
+
+class OwnRequest(Conflict):
+    code = "own_request"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(item, f"Review item {item.id!r} was asked with your own key: another person must decide it.")
+
+
+class ReferredBySelf(Conflict):
+    code = "referred_by_self"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(item, f"You referred review item {item.id!r} to another person.")
+
+
+class PastDeadline(Conflict):
+    code = "past_deadline"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(item, f"Review item {item.id!r} expired before it was decided; its answer stays withheld.")
+
+
+class ContentChanged(Conflict):
+    """The stored answer no longer has the hash that was decided on; it must not be released."""
+
+    code = "content_changed"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(item, f"The answer behind review item {item.id!r} does not match its recorded hash.")
+
+
+class IllegalTransition(Conflict):
+    """A program error: the move is not in TRANSITIONS."""
+
+    code = "illegal_transition"
+
+    def __init__(self, item: ReviewItem, to: str) -> None:
+        super().__init__(item, f"Review item {item.id!r} cannot go from {item.state.value} to {to}.")
+
+
+class NotAReviewer(StorageError):
+    code = "not_a_reviewer"
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"Key {key_id!r} does not have the role reviewer.")
+
+
+class LinkUsed(StorageError):
+    code = "link_used"
+
+    def __init__(self) -> None:
+        super().__init__("This sign-in link was already used: ask for a new one.")
+
+
+class LinkExpired(StorageError):
+    code = "link_expired"
+
+    def __init__(self) -> None:
+        super().__init__("This sign-in link has expired: ask for a new one.")
+
+
+class InvalidValue(StorageError, ValueError):
+    """A value that cannot be stored; `field` names it."""
+
+    code = "invalid_value"
+
+    def __init__(self, field: str, sentence: str) -> None:
+        super().__init__(f"{field}: {sentence}")
+        self.field = field

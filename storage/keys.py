@@ -1,0 +1,193 @@
+"""Keys and the people behind them; of every secret only the SHA-256 is stored."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import secrets
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage import audit_log
+from storage.database import now
+from storage.errors import InvalidValue, LinkExpired, LinkUsed, NotFound
+from storage.ids import new_id
+from storage.policies import create_policy as create_policy
+from storage.policies import default_policy as default_policy
+from storage.policies import get_policy as get_policy
+from storage.policies import update_policy as update_policy
+from storage.records import Action, Key, Policy, Role
+from storage.rows import key_from, roles_text
+from storage.storable import checked_text
+from storage.tables import keys, policies, sign_ins, signin_links
+
+SIGN_IN_SECONDS = 12 * 3600.0  # a working day
+_POLICY_COLUMNS = ("version", "threshold", "below", "review_seconds", "name")
+
+
+def create(
+    conn: Connection,
+    tenant: str,
+    name: str,
+    roles: Iterable[Role],
+    policy_id: str | None = None,
+    expires_at: float | None = None,
+    actor: str = "system",
+) -> tuple[Key, str]:
+    """The key and its secret, which is shown this once. Without a policy, the tenant's default one applies.
+
+    Raises InvalidValue for an empty name or no role, NotFound for an unknown policy.
+    """
+    wanted = frozenset(roles)
+    if not name.strip() or not tenant.strip() or not wanted:
+        raise InvalidValue("name", "a key needs a tenant, a name and at least one role.")
+    policy = default_policy(conn, tenant) if policy_id is None else get_policy(conn, policy_id, tenant)
+    secret = _new_secret("csk")
+    key = Key(new_id("key"), checked_text("tenant", tenant), name, wanted, policy, now(conn), expires_at)
+    row = {
+        "id": key.id,
+        "tenant": tenant,
+        "name": checked_text("name", name),
+        "secret_hash": _hash(secret),
+        "roles": roles_text(wanted),
+        "policy_id": policy.id,
+        "created_at": key.created_at,
+        "expires_at": expires_at,
+    }
+    conn.execute(keys.insert(), row)
+    data = {"key_id": key.id, "name": name, "roles": sorted(wanted), "policy_id": policy.id, "expires_at": expires_at}
+    audit_log.append(conn, "key.created", actor, tenant, data=data)
+    return key, secret
+
+
+def by_secret(conn: Connection, secret: str) -> Key | None:
+    """The key with its newest policy; None when unknown, revoked or expired by the database's clock.
+
+    A secret minted at sign-in stands for the same key, with the sign-in's own expiry.
+    """
+    hashed = _hash(secret)
+    row = conn.execute(_with_policy().where(keys.c.secret_hash == hashed)).one_or_none()
+    expires_at = row.expires_at if row is not None else None
+    if row is None:
+        signed_in = _with_policy(sign_ins.c.expires_at.label("signin_expires_at"))
+        mine = (sign_ins.c.key_id == keys.c.id, sign_ins.c.secret_hash == hashed, sign_ins.c.revoked_at.is_(None))
+        row = conn.execute(signed_in.where(*mine)).one_or_none()
+        if row is None:
+            return None
+        expires_at = min(row.signin_expires_at, row.expires_at or row.signin_expires_at)
+    if row.revoked_at is not None or (expires_at is not None and expires_at <= now(conn)):
+        return None
+    return _key(row, expires_at)
+
+
+def get(conn: Connection, key_id: str, tenant: str) -> Key | None:
+    row = conn.execute(_with_policy().where(keys.c.id == key_id, keys.c.tenant == tenant)).one_or_none()
+    return None if row is None else _key(row, row.expires_at)
+
+
+def by_name(conn: Connection, tenant: str, name: str) -> Key | None:
+    """The newest key of that name that is not revoked."""
+    query = _with_policy().where(keys.c.tenant == tenant, keys.c.name == name, keys.c.revoked_at.is_(None))
+    row = conn.execute(query.order_by(keys.c.created_at.desc()).limit(1)).one_or_none()
+    return None if row is None else _key(row, row.expires_at)
+
+
+def list_keys(conn: Connection, tenant: str | None = None) -> list[Key]:
+    """Oldest first; all tenants' for whoever runs the product, one tenant's for everyone else."""
+    query = _with_policy().order_by(keys.c.created_at, keys.c.id)
+    if tenant is not None:
+        query = query.where(keys.c.tenant == tenant)
+    return [_key(row, row.expires_at) for row in conn.execute(query)]
+
+
+def names(conn: Connection, key_ids: Iterable[str], tenant: str) -> dict[str, str]:
+    """What people call these keys."""
+    query = sa.select(keys.c.id, keys.c.name).where(keys.c.id.in_(list(key_ids)), keys.c.tenant == tenant)
+    return dict(conn.execute(query).tuples().all())
+
+
+def revoke(conn: Connection, key_id: str, tenant: str, actor: str) -> Key:
+    """Ends the key and every sign-in on it at once; again is no error. Raises NotFound."""
+    key = get(conn, key_id, tenant)
+    if key is None:
+        raise NotFound("key", key_id)
+    if key.revoked_at is None:
+        conn.execute(sa.update(keys).where(keys.c.id == key_id).values(revoked_at=now(conn)))
+        audit_log.append(conn, "key.revoked", actor, tenant, data={"key_id": key_id, "name": key.name})
+    return get(conn, key_id, tenant) or key
+
+
+def create_signin_link(conn: Connection, key_id: str, lifetime_seconds: float, actor: str = "system") -> str:
+    """A link's secret part, good once. Raises NotFound."""
+    row = conn.execute(sa.select(keys.c.tenant).where(keys.c.id == key_id, keys.c.revoked_at.is_(None))).one_or_none()
+    if row is None:
+        raise NotFound("key", key_id)
+    link, at = _new_secret("csl"), now(conn)
+    values = {"link_hash": _hash(link), "key_id": key_id, "created_at": at, "expires_at": at + lifetime_seconds}
+    conn.execute(signin_links.insert(), values)
+    audit_log.append(conn, "signin.linked", actor, row.tenant, data={"key_id": key_id})
+    return link
+
+
+def redeem_signin_link(conn: Connection, link: str, lifetime_seconds: float = SIGN_IN_SECONDS) -> tuple[Key, str]:
+    """The key, with the sign-in's expiry, and a fresh secret for it. Raises NotFound, LinkUsed, LinkExpired."""
+    at, hashed = now(conn), _hash(link)
+    mine = signin_links.c.link_hash == hashed
+    unused = sa.update(signin_links).where(mine, signin_links.c.used_at.is_(None)).values(used_at=at)
+    row = conn.execute(unused.returning(signin_links)).one_or_none()
+    if row is None:
+        if conn.execute(sa.select(signin_links.c.key_id).where(mine)).first() is None:
+            raise NotFound("sign-in link", "given")
+        raise LinkUsed
+    if row.expires_at <= at:
+        raise LinkExpired
+    secret, expires_at = _new_secret("csk"), at + lifetime_seconds
+    values = {"secret_hash": _hash(secret), "key_id": row.key_id, "created_at": at, "expires_at": expires_at}
+    conn.execute(sign_ins.insert(), values)
+    key = by_secret(conn, secret)
+    if key is None:  # the key was revoked or expired after the link was made
+        raise LinkExpired
+    audit_log.append(conn, "signin.redeemed", f"key:{key.id}", key.tenant, data={"key_id": key.id})
+    return key, secret
+
+
+def sign_out(conn: Connection, secret: str) -> bool:
+    """Ends the sign-in that this secret belongs to; False when it is not a sign-in's secret."""
+    key = by_secret(conn, secret)
+    mine = (sign_ins.c.secret_hash == _hash(secret), sign_ins.c.revoked_at.is_(None))
+    ended = conn.execute(sa.update(sign_ins).where(*mine).values(revoked_at=now(conn))).rowcount
+    if ended and key is not None:
+        audit_log.append(conn, "signin.ended", f"key:{key.id}", key.tenant, data={"key_id": key.id})
+    return bool(ended)
+
+
+def _with_policy(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Keys joined with the newest version of their policy, whose columns are prefixed with `policy_`."""
+    newest = sa.select(sa.func.max(policies.c.version)).where(policies.c.id == keys.c.policy_id)
+    columns = [policies.c[name].label(f"policy_{name}") for name in _POLICY_COLUMNS]
+    joined = keys.join(policies, policies.c.id == keys.c.policy_id)
+    query = sa.select(keys, *columns, *more).select_from(joined)
+    return query.where(policies.c.version == newest.correlate(keys).scalar_subquery())
+
+
+def _key(row: sa.Row[Any], expires_at: float | None) -> Key:
+    policy = Policy(
+        id=row.policy_id,
+        version=row.policy_version,
+        threshold=row.policy_threshold,
+        below=Action(row.policy_below),
+        review_seconds=row.policy_review_seconds,
+        name=row.policy_name,
+    )
+    return dataclasses.replace(key_from(row, policy), expires_at=expires_at)
+
+
+def _new_secret(prefix: str) -> str:
+    return f"{prefix}_{secrets.token_urlsafe(32)}"
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

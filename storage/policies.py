@@ -1,0 +1,88 @@
+"""Keeps policies in versions: a change is a new version, and a decision names the one it used."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage import audit_log
+from storage.database import now
+from storage.errors import InvalidValue, NotFound
+from storage.ids import new_id
+from storage.records import Action, Policy
+from storage.rows import policy_from
+from storage.storable import checked_text
+from storage.tables import policies
+
+
+def create_policy(
+    conn: Connection,
+    tenant: str,
+    *,
+    name: str = "default",
+    threshold: float = 0.85,
+    below: Action = Action.HOLD,
+    review_seconds: float = 86_400.0,
+    actor: str = "system",
+) -> Policy:
+    """Version 1 of a new policy. Raises InvalidValue."""
+    policy = Policy(new_id("pol"), 1, threshold, below, review_seconds, name)
+    return _store(conn, policy, tenant, "policy.created", actor)
+
+
+def update_policy(
+    conn: Connection,
+    policy_id: str,
+    tenant: str,
+    *,
+    threshold: float | None = None,
+    below: Action | None = None,
+    review_seconds: float | None = None,
+    actor: str = "system",
+) -> Policy:
+    """The next version, with what is not None changed; the keys that use it follow at once. Raises NotFound."""
+    policy = get_policy(conn, policy_id, tenant)
+    changed = dataclasses.replace(
+        policy,
+        version=policy.version + 1,
+        threshold=policy.threshold if threshold is None else threshold,
+        below=policy.below if below is None else below,
+        review_seconds=policy.review_seconds if review_seconds is None else review_seconds,
+    )
+    return _store(conn, changed, tenant, "policy.updated", actor)
+
+
+def get_policy(conn: Connection, policy_id: str, tenant: str, version: int | None = None) -> Policy:
+    """The newest version, or the one named. Raises NotFound, also for another tenant's policy."""
+    query = sa.select(policies).where(policies.c.id == policy_id, policies.c.tenant == tenant)
+    if version is not None:
+        query = query.where(policies.c.version == version)
+    row = conn.execute(query.order_by(policies.c.version.desc()).limit(1)).one_or_none()
+    if row is None:
+        raise NotFound("policy", policy_id)
+    return policy_from(row)
+
+
+def default_policy(conn: Connection, tenant: str) -> Policy:
+    """The tenant's policy named "default"; created with the product's defaults where there is none."""
+    named = (policies.c.tenant == tenant, policies.c.name == "default")
+    query = sa.select(policies).where(*named).order_by(policies.c.created_at, policies.c.id, policies.c.version.desc())
+    row = conn.execute(query.limit(1)).one_or_none()
+    return create_policy(conn, tenant) if row is None else get_policy(conn, row.id, tenant)
+
+
+def _store(conn: Connection, policy: Policy, tenant: str, kind: str, actor: str) -> Policy:
+    if not 0.0 <= policy.threshold <= 1.0:
+        raise InvalidValue("threshold", "must lie between 0 and 1.")
+    if not policy.review_seconds > 0:
+        raise InvalidValue("review_seconds", "must be above 0.")
+    if policy.below is Action.ESCALATE:
+        raise InvalidValue("below", "cannot be escalate yet: use hold, flag or release.")
+    checked_text("name", policy.name)
+    row = {**dataclasses.asdict(policy), "below": policy.below.value}
+    conn.execute(policies.insert(), {**row, "tenant": tenant, "created_at": now(conn)})
+    data = {"policy_id": policy.id, "policy_version": policy.version, **row}
+    audit_log.append(conn, kind, actor, tenant, data=data)
+    return policy

@@ -1,0 +1,104 @@
+"""Moves a review item from one state to another: one compare-and-set, one audit event, one note to the queue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage import audit_log, outbox
+from storage.errors import AlreadyClaimed, AlreadyDecided, Conflict, IllegalTransition, NotFound
+from storage.records import OPEN_STATES, ItemState, ReviewItem
+from storage.rows import item_from
+from storage.tables import review_items
+
+_S = ItemState
+TRANSITIONS: frozenset[tuple[ItemState, ItemState]] = frozenset(
+    {
+        (_S.PENDING, _S.CLAIMED),
+        (_S.CLAIMED, _S.PENDING),  # released by the reviewer, or the lease ran out
+        (_S.CLAIMED, _S.APPROVED),
+        (_S.CLAIMED, _S.EDITED),
+        (_S.CLAIMED, _S.REJECTED),
+        (_S.CLAIMED, _S.REFERRED),
+        (_S.REFERRED, _S.PENDING),  # for a different person
+        *((state, end) for state in OPEN_STATES for end in (_S.EXPIRED, _S.QUARANTINED, _S.WITHDRAWN)),
+    }
+)
+
+
+def move(
+    conn: Connection,
+    item: ReviewItem,
+    to: ItemState,
+    kind: str,
+    actor: str,
+    *,
+    changes: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+) -> ReviewItem:
+    """The item after the move; `changes` are further columns, `data` further facts for the audit event.
+
+    Raises IllegalTransition for a move outside TRANSITIONS; AlreadyDecided, AlreadyClaimed or Conflict when another
+    transaction moved the item since `item` was read.
+    """
+    if (item.state, to) not in TRANSITIONS:
+        raise IllegalTransition(item, to.value)
+    unchanged = (
+        review_items.c.id == item.id,
+        review_items.c.state == item.state.value,
+        review_items.c.version == item.version,
+        review_items.c.fencing_token == item.fencing_token,
+    )
+    leaving = {"claimed_by": None, "claim_expires_at": None}
+    values = {**leaving, **(changes or {}), "state": to.value, "version": review_items.c.version + 1}
+    row = conn.execute(sa.update(review_items).where(*unchanged).values(values).returning(review_items)).one_or_none()
+    if row is None:
+        raise _lost_race(conn, item)
+    moved = item_from(row)
+    topic = outbox.REVIEW_ENQUEUE if to is ItemState.PENDING else outbox.REVIEW_REMOVE
+    outbox.add(conn, topic, {"item_id": item.id, "tenant": item.tenant})
+    _note(conn, item, moved, row, kind, actor, data or {})
+    return moved
+
+
+def _note(
+    conn: Connection,
+    before: ReviewItem,
+    after: ReviewItem,
+    row: sa.Row[Any],
+    kind: str,
+    actor: str,
+    data: dict[str, Any],
+) -> None:
+    facts = {
+        "from": before.state.value,
+        "to": after.state.value,
+        "version": after.version,
+        "fencing_token": after.fencing_token,
+        "action": after.action.value,
+        "key_id": row.asked_by,
+    }
+    audit_log.append(
+        conn,
+        kind,
+        actor,
+        after.tenant,
+        interaction_id=after.interaction_id,
+        item_id=after.id,
+        trace_id=row.trace_id,
+        data={**facts, **data},
+    )
+
+
+def _lost_race(conn: Connection, item: ReviewItem) -> Conflict | NotFound:
+    row = conn.execute(sa.select(review_items).where(review_items.c.id == item.id)).one_or_none()
+    if row is None:
+        return NotFound("review item", item.id)
+    found = item_from(row)
+    if found.state not in OPEN_STATES:
+        return AlreadyDecided(found)
+    if found.state is ItemState.CLAIMED:
+        return AlreadyClaimed(found, found.claimed_by)
+    return Conflict(found, f"Review item {item.id!r} changed meanwhile: read it again.")

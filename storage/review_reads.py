@@ -1,0 +1,97 @@
+"""Finds review items: one, a page in order of urgency, those that wait, those that a reviewer holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage.paging import decode_cursor, encode_cursor
+from storage.records import ItemState, ReviewItem, Verdict
+from storage.rows import item_from, verdict_from
+from storage.tables import review_items, verdicts
+
+
+class Waiting(NamedTuple):
+    """What the queue needs to know about an item that waits."""
+
+    item_id: str
+    tenant: str
+    urgency: float
+
+
+def get_item(conn: Connection, item_id: str, tenant: str) -> ReviewItem | None:
+    """None when there is none, or it is another tenant's."""
+    query = sa.select(review_items).where(review_items.c.id == item_id, review_items.c.tenant == tenant)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else item_from(row)
+
+
+def get_items(conn: Connection, item_ids: Sequence[str], tenant: str) -> list[ReviewItem]:
+    """In the order of `item_ids`; ids that the tenant does not have are left out."""
+    query = sa.select(review_items).where(review_items.c.id.in_(item_ids), review_items.c.tenant == tenant)
+    found = {row.id: item_from(row) for row in conn.execute(query)}
+    return [found[item_id] for item_id in item_ids if item_id in found]
+
+
+def list_items(
+    conn: Connection,
+    tenant: str,
+    *,
+    states: Iterable[ItemState] = (ItemState.PENDING, ItemState.CLAIMED),
+    after: str | None = None,
+    limit: int = 50,
+) -> list[ReviewItem]:
+    """Most urgent first; `after` is `cursor_of` the last item of the page before. Raises InvalidValue for a bad one."""
+    table = review_items.c
+    query = sa.select(review_items).where(table.tenant == tenant, table.state.in_([state.value for state in states]))
+    if after is not None:
+        query = query.where(sa.tuple_(table.urgency, table.id) > decode_cursor(after))
+    return [item_from(row) for row in conn.execute(query.order_by(table.urgency, table.id).limit(limit))]
+
+
+def cursor_of(item: ReviewItem) -> str:
+    return encode_cursor(item.urgency, item.id)
+
+
+def held_by(conn: Connection, reviewer_id: str, tenant: str) -> list[ReviewItem]:
+    """What this reviewer has claimed and not yet decided: a desk that restarts begins here."""
+    query = sa.select(review_items).where(
+        review_items.c.claimed_by == reviewer_id,
+        review_items.c.tenant == tenant,
+        review_items.c.state == ItemState.CLAIMED.value,
+    )
+    return [item_from(row) for row in conn.execute(query.order_by(review_items.c.urgency, review_items.c.id))]
+
+
+def waiting_ids(conn: Connection, limit: int, after: Waiting | None = None) -> list[Waiting]:
+    """A page of all tenants' waiting items, most urgent first: what the queue is rebuilt from."""
+    table = review_items.c
+    query = sa.select(table.id, table.tenant, table.urgency).where(table.state == ItemState.PENDING.value)
+    if after is not None:
+        query = query.where(sa.tuple_(table.urgency, table.id) > (after.urgency, after.item_id))
+    return [Waiting(*row) for row in conn.execute(query.order_by(table.urgency, table.id).limit(limit))]
+
+
+def waiting_among(conn: Connection, item_ids: Iterable[str]) -> dict[str, Waiting]:
+    """Those of `item_ids` that wait for a reviewer now."""
+    table = review_items.c
+    query = sa.select(table.id, table.tenant, table.urgency).where(
+        table.id.in_(list(item_ids)), table.state == ItemState.PENDING.value
+    )
+    return {row.id: Waiting(*row) for row in conn.execute(query)}
+
+
+def counts(conn: Connection, tenant: str) -> dict[str, int]:
+    """How many items are in each state; every state is named."""
+    query = sa.select(review_items.c.state, sa.func.count()).where(review_items.c.tenant == tenant)
+    found: dict[str, int] = dict(conn.execute(query.group_by(review_items.c.state)).tuples().all())
+    return {state.value: found.get(state.value, 0) for state in ItemState}
+
+
+def verdicts_of(conn: Connection, item_id: str, tenant: str) -> list[Verdict]:
+    """Every verdict on the item, oldest first: referrals, then at most one that ended it."""
+    query = sa.select(verdicts).where(verdicts.c.item_id == item_id, verdicts.c.tenant == tenant)
+    return [verdict_from(row) for row in conn.execute(query.order_by(verdicts.c.created_at, verdicts.c.fencing_token))]

@@ -1,0 +1,276 @@
+"""What reviewers do with items: claim, draft, decide; and how the caller takes a question back."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage import audit_log
+from storage.database import now
+from storage.errors import (
+    AlreadyClaimed,
+    AlreadyDecided,
+    ContentChanged,
+    InvalidValue,
+    NotAReviewer,
+    NotFound,
+    OwnRequest,
+    PastDeadline,
+    ReferredBySelf,
+    StaleToken,
+)
+from storage.ids import new_id
+from storage.records import (
+    OPEN_STATES,
+    AuditEvent,
+    Claim,
+    Draft,
+    ItemState,
+    Key,
+    ReviewItem,
+    Role,
+    Verdict,
+    VerdictKind,
+)
+from storage.review_moves import TRANSITIONS as TRANSITIONS
+from storage.review_moves import move
+from storage.review_reads import counts as counts
+from storage.review_reads import cursor_of as cursor_of
+from storage.review_reads import get_item as get_item
+from storage.review_reads import get_items as get_items
+from storage.review_reads import held_by as held_by
+from storage.review_reads import list_items as list_items
+from storage.review_reads import verdicts_of as verdicts_of
+from storage.review_reads import waiting_ids as waiting_ids
+from storage.review_sweeps import expire_due as expire_due
+from storage.review_sweeps import return_lapsed
+from storage.review_sweeps import return_lapsed_claims as return_lapsed_claims
+from storage.rows import draft_from, item_from
+from storage.storable import checked_text, content_hash, from_json
+from storage.tables import drafts, interactions, review_items, verdicts
+
+_OUTCOMES = {
+    VerdictKind.APPROVE: (ItemState.APPROVED, "review.approved"),
+    VerdictKind.EDIT: (ItemState.EDITED, "review.edited"),
+    VerdictKind.REJECT: (ItemState.REJECTED, "review.rejected"),
+    VerdictKind.REFER: (ItemState.REFERRED, "review.referred"),
+}
+
+
+def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float) -> Claim:
+    """A lease on the item, with a fencing token that SQL mints and that only grows.
+
+    Raises NotFound, NotAReviewer, AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, ReferredBySelf.
+    """
+    row = _row(conn, item_id, reviewer)
+    item, at = item_from(row), now(conn)
+    if item.state is ItemState.CLAIMED and item.claim_expires_at is not None and item.claim_expires_at <= at:
+        item = return_lapsed(conn, item, row.lapses)
+    _require_claimable(conn, item, reviewer, row.asked_by, at)
+    changes = {
+        "fencing_token": review_items.c.fencing_token + 1,
+        "claims": review_items.c.claims + 1,
+        "claimed_by": reviewer.id,
+        "claim_expires_at": at + lease_seconds,
+    }
+    actor, data = _actor(reviewer), {"reviewer": reviewer.id}
+    claimed = move(conn, item, ItemState.CLAIMED, "review.claimed", actor, changes=changes, data=data)
+    return Claim(claimed, reviewer.id, claimed.fencing_token, at + lease_seconds)
+
+
+def release_claim(conn: Connection, item_id: str, reviewer: Key, token: int) -> ReviewItem:
+    """Puts the item back for anyone, its draft kept. Raises NotFound, AlreadyDecided, StaleToken."""
+    item = _held(conn, item_id, reviewer, token)
+    data = {"reviewer": reviewer.id}
+    return move(conn, item, ItemState.PENDING, "review.claim_released", _actor(reviewer), data=data)
+
+
+def extend_claim(conn: Connection, item_id: str, reviewer: Key, token: int, lease_seconds: float) -> Claim:
+    """A lease from now on under the same token. Raises NotFound, AlreadyDecided, StaleToken."""
+    item = _held(conn, item_id, reviewer, token)
+    expires_at = now(conn) + lease_seconds
+    held = (
+        review_items.c.id == item.id,
+        review_items.c.version == item.version,
+        review_items.c.fencing_token == token,
+    )
+    update = sa.update(review_items).where(*held).values(claim_expires_at=expires_at).returning(review_items)
+    row = conn.execute(update).one_or_none()
+    if row is None:
+        raise StaleToken(item, token)
+    data = {"reviewer": reviewer.id, "fencing_token": token, "version": item.version}
+    _append(conn, "review.extended", reviewer, row, data)
+    return Claim(item_from(row), reviewer.id, token, expires_at)
+
+
+def save_draft(conn: Connection, item_id: str, reviewer: Key, token: int, text: str, note: str) -> Draft:
+    """Keeps what the reviewer typed so far. Raises NotFound, AlreadyDecided, StaleToken, InvalidValue."""
+    item = _held(conn, item_id, reviewer, token)
+    draft = Draft(item.id, reviewer.id, checked_text("text", text), checked_text("note", note), now(conn))
+    mine = (drafts.c.item_id == item.id, drafts.c.reviewer_id == reviewer.id)
+    conn.execute(sa.delete(drafts).where(*mine))
+    conn.execute(drafts.insert(), dataclasses.asdict(draft))
+    return draft
+
+
+def get_draft(conn: Connection, item_id: str, reviewer_id: str | None = None) -> Draft | None:
+    """This reviewer's draft, or without a reviewer the latest one."""
+    query = sa.select(drafts).where(drafts.c.item_id == item_id)
+    if reviewer_id is not None:
+        query = query.where(drafts.c.reviewer_id == reviewer_id)
+    row = conn.execute(query.order_by(drafts.c.saved_at.desc()).limit(1)).one_or_none()
+    return None if row is None else draft_from(row)
+
+
+def decide(
+    conn: Connection,
+    item_id: str,
+    reviewer: Key,
+    token: int,
+    kind: VerdictKind,
+    reason: str,
+    content: str | None,
+    traceparent: str | None = None,
+) -> tuple[ReviewItem, Verdict]:
+    """The item afterwards and the verdict, made over the very bytes that it releases.
+
+    A referred item comes back pending, for a different person. Raises NotFound, AlreadyDecided, StaleToken, OwnRequest,
+    PastDeadline, ContentChanged; InvalidValue for a missing reason or content that does not fit the kind.
+    """
+    item = _held(conn, item_id, reviewer, token)
+    _require_reason(kind, reason)
+    verdict = Verdict(
+        id=new_id("ver"),
+        item_id=item.id,
+        reviewer_id=reviewer.id,
+        kind=kind,
+        reason=checked_text("reason", reason),
+        content=content,
+        content_hash=_released_hash(conn, item, kind, content),
+        fencing_token=token,
+        created_at=now(conn),
+        traceparent=traceparent,
+    )
+    return _apply(conn, item, reviewer, verdict), verdict
+
+
+def refused_verdict(conn: Connection, item_id: str, reviewer: Key, token: int, why: str) -> AuditEvent:
+    """Records that a verdict came too late, in a transaction of its own. Raises NotFound."""
+    row = _row(conn, item_id, reviewer)
+    data = {"reviewer": reviewer.id, "fencing_token": token, "why": why, "state": row.state}
+    return _append(conn, "verdict.refused", reviewer, row, data)
+
+
+def withdraw(conn: Connection, item_id: str, actor: str, tenant: str) -> ReviewItem:
+    """The caller took the question back. Raises NotFound, AlreadyDecided."""
+    item = get_item(conn, item_id, tenant)
+    if item is None:
+        raise NotFound("review item", item_id)
+    if item.state not in OPEN_STATES:
+        raise AlreadyDecided(item)
+    changes = {"decided_at": now(conn)}
+    return move(conn, item, ItemState.WITHDRAWN, "review.withdrawn", actor, changes=changes)
+
+
+def _apply(conn: Connection, item: ReviewItem, reviewer: Key, verdict: Verdict) -> ReviewItem:
+    state, event = _OUTCOMES[verdict.kind]
+    data = {
+        "reviewer": reviewer.id,
+        "verdict": verdict.kind.value,
+        "verdict_id": verdict.id,
+        "verdict_reason": verdict.reason,
+        "content_hash": verdict.content_hash,
+    }
+    referred = verdict.kind is VerdictKind.REFER
+    changes: dict[str, Any] = (
+        {"referred_by": reviewer.id} if referred else {"claimed_by": reviewer.id, "decided_at": verdict.created_at}
+    )
+    moved = move(conn, item, state, event, _actor(reviewer), changes=changes, data=data)
+    row = {**dataclasses.asdict(verdict), "kind": verdict.kind.value, "tenant": item.tenant}
+    conn.execute(verdicts.insert(), row)
+    if referred:
+        return move(conn, moved, ItemState.PENDING, "review.reopened", "system", data={"reviewer": reviewer.id})
+    conn.execute(sa.delete(drafts).where(drafts.c.item_id == item.id))
+    return moved
+
+
+def _row(conn: Connection, item_id: str, reviewer: Key) -> sa.Row[Any]:
+    query = sa.select(review_items).where(review_items.c.id == item_id, review_items.c.tenant == reviewer.tenant)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        raise NotFound("review item", item_id)
+    if not reviewer.roles & {Role.REVIEWER, Role.ADMIN}:
+        raise NotAReviewer(reviewer.id)
+    return row
+
+
+def _require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_by: str, at: float) -> None:
+    if item.state is ItemState.CLAIMED:
+        raise AlreadyClaimed(item, item.claimed_by)
+    if item.state not in OPEN_STATES:
+        raise AlreadyDecided(item)
+    if item.expires_at <= at:
+        raise PastDeadline(item)
+    if asked_by == reviewer.id:
+        raise OwnRequest(item)
+    referrals = sa.select(verdicts.c.id).where(verdicts.c.item_id == item.id, verdicts.c.reviewer_id == reviewer.id)
+    if conn.execute(referrals).first() is not None:
+        raise ReferredBySelf(item)
+
+
+def _held(conn: Connection, item_id: str, reviewer: Key, token: int) -> ReviewItem:
+    """The item, if this reviewer holds it under this token and the lease still runs by the database's clock."""
+    row = _row(conn, item_id, reviewer)
+    item, at = item_from(row), now(conn)
+    if item.state not in OPEN_STATES:
+        raise AlreadyDecided(item)
+    if row.asked_by == reviewer.id:
+        raise OwnRequest(item)
+    if item.expires_at <= at:
+        raise PastDeadline(item)
+    mine = item.state is ItemState.CLAIMED and item.claimed_by == reviewer.id and item.fencing_token == token
+    if not mine or item.claim_expires_at is None or item.claim_expires_at <= at:
+        raise StaleToken(item, token)
+    return item
+
+
+def _require_reason(kind: VerdictKind, reason: str) -> None:
+    if kind is not VerdictKind.APPROVE and not reason.strip():
+        raise InvalidValue("reason", f"is required for the verdict {kind.value!r}; say why.")
+
+
+def _released_hash(conn: Connection, item: ReviewItem, kind: VerdictKind, content: str | None) -> str | None:
+    """The hash of the text that this verdict lets out; None where it lets nothing out."""
+    if (kind is VerdictKind.EDIT) != (content is not None):
+        raise InvalidValue("content", "belongs to the verdict 'edit', and only to it: it is the corrected text.")
+    if content is not None:
+        if not content.strip():
+            raise InvalidValue("content", "is empty: write the corrected text, or reject the answer.")
+        return content_hash(checked_text("content", content))
+    if kind is not VerdictKind.APPROVE:
+        return None
+    query = sa.select(interactions.c.answer, interactions.c.content_hash)
+    row = conn.execute(query.where(interactions.c.id == item.interaction_id)).one()
+    if content_hash(str(from_json(row.answer)["text"])) != row.content_hash:
+        raise ContentChanged(item)
+    return str(row.content_hash)
+
+
+def _append(conn: Connection, kind: str, reviewer: Key, row: sa.Row[Any], data: dict[str, Any]) -> AuditEvent:
+    return audit_log.append(
+        conn,
+        kind,
+        _actor(reviewer),
+        row.tenant,
+        interaction_id=row.interaction_id,
+        item_id=row.id,
+        trace_id=row.trace_id,
+        data={"key_id": row.asked_by, **data},
+    )
+
+
+def _actor(reviewer: Key) -> str:
+    return f"key:{reviewer.id}"

@@ -1,0 +1,128 @@
+"""Turns table rows into records, and records into rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from sqlalchemy import Row
+
+from storage.records import (
+    Action,
+    Decision,
+    Draft,
+    Interaction,
+    ItemState,
+    Key,
+    Policy,
+    Reason,
+    ReviewItem,
+    Role,
+    StoredCalibration,
+    Verdict,
+    VerdictKind,
+)
+from storage.storable import checked_text, from_json, to_json
+
+_JSON_COLUMNS = ("messages", "params", "answer", "metadata")
+
+
+def interaction_row(interaction: Interaction) -> dict[str, Any]:
+    """Raises InvalidValue naming the field that cannot be stored."""
+    row: dict[str, Any] = {}
+    for field in dataclasses.fields(interaction):
+        value = getattr(interaction, field.name)
+        if field.name in _JSON_COLUMNS:
+            value = to_json(field.name, value)
+        elif isinstance(value, str):
+            value = checked_text(field.name, value)
+        row[field.name] = value
+    return row
+
+
+def interaction_from(row: Row[Any]) -> Interaction:
+    facts = {name: row._mapping[name] for name in _INTERACTION_FIELDS}
+    facts.update({name: from_json(facts[name]) for name in _JSON_COLUMNS})
+    facts["messages"] = tuple(facts["messages"])
+    return Interaction(**facts)
+
+
+def decision_row(decision: Decision, tenant: str) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(decision),
+        "action": decision.action.value,
+        "reason": decision.reason.value,
+        "tenant": tenant,
+    }
+
+
+def decision_from(row: Row[Any]) -> Decision:
+    facts = {name: row._mapping[name] for name in _DECISION_FIELDS}
+    return Decision(**{**facts, "action": Action(row.action), "reason": Reason(row.reason)})
+
+
+def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(item),
+        "state": item.state.value,
+        "reason": item.reason.value,
+        "action": item.action.value,
+        "domain": None if item.domain is None else checked_text("domain", item.domain),
+        "asked_by": interaction.key_id,
+        "trace_id": interaction.trace_id,
+        "lapses": 0,
+    }
+
+
+def item_from(row: Row[Any]) -> ReviewItem:
+    facts = {name: row._mapping[name] for name in _ITEM_FIELDS}
+    enums = {"state": ItemState(row.state), "reason": Reason(row.reason), "action": Action(row.action)}
+    return ReviewItem(**{**facts, **enums})
+
+
+def verdict_from(row: Row[Any]) -> Verdict:
+    facts = {name: row._mapping[name] for name in _VERDICT_FIELDS}
+    return Verdict(**{**facts, "kind": VerdictKind(row.kind)})
+
+
+def draft_from(row: Row[Any]) -> Draft:
+    return Draft(row.item_id, row.reviewer_id, row.text, row.note, row.saved_at)
+
+
+def policy_from(row: Row[Any]) -> Policy:
+    return Policy(row.id, row.version, row.threshold, Action(row.below), row.review_seconds, row.name)
+
+
+def key_from(row: Row[Any], policy: Policy) -> Key:
+    return Key(
+        id=row.id,
+        tenant=row.tenant,
+        name=row.name,
+        roles=roles_from(row.roles),
+        policy=policy,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def roles_from(text: str) -> frozenset[Role]:
+    return frozenset(Role(role) for role in text.split(",") if role)
+
+
+def roles_text(roles: frozenset[Role]) -> str:
+    return ",".join(sorted(role.value for role in roles))
+
+
+def calibration_from(row: Row[Any]) -> StoredCalibration:
+    return StoredCalibration(row.id, row.model, from_json(row.body), bool(row.active), row.created_at)
+
+
+def _fields(record: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(record))
+
+
+_INTERACTION_FIELDS = _fields(Interaction)
+_DECISION_FIELDS = _fields(Decision)
+_ITEM_FIELDS = _fields(ReviewItem)
+_VERDICT_FIELDS = _fields(Verdict)
