@@ -59,14 +59,14 @@ def start_child(name: str, command: Sequence[str], environment: Mapping[str, str
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         begin = output.tell()
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - commands of our own, no shell
             command,
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl call on a library loaded beforehand
+            preexec_fn=_end_with_parent,
         )
     return Child(name, process, log, begin)
 

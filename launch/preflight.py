@@ -45,7 +45,9 @@ def check_checkpoint(directory: Path) -> None:
     try:
         family = json.loads(config.read_text()).get("model_type")
     except (OSError, ValueError, AttributeError) as error:
-        raise CannotStart(f"{config} is not readable JSON: set COUNTERSIGN_CHECKPOINT to a whole checkpoint.") from error
+        raise CannotStart(
+            f"{config} is not readable JSON: set COUNTERSIGN_CHECKPOINT to a whole checkpoint."
+        ) from error
     if family != ARCHITECTURE:
         raise CannotStart(
             f"The checkpoint in {directory} is of type {family!r}, and serving loads {ARCHITECTURE!r}: "
@@ -63,7 +65,9 @@ def check_redis(url: str) -> None:
         return
     advice = "start it, correct REDIS_URL, or unset it to use the embedded Valkey."
     try:
-        with redis.Redis.from_url(url, socket_timeout=3, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0)) as server:
+        with redis.Redis.from_url(
+            url, socket_timeout=3, socket_connect_timeout=3, retry=Retry(NoBackoff(), 0)
+        ) as server:
             server.ping()
     except (redis.RedisError, ValueError, OSError) as error:
         raise CannotStart(f"Redis does not answer at {_without_password(url)}: {advice}") from error
@@ -80,7 +84,8 @@ def check_database(url: str) -> None:
         with database.read():
             pass
     except DatabaseUnreachable as error:
-        raise CannotStart(str(error)) from error
+        advice = "start it, correct DATABASE_URL, or unset it to use SQLite."
+        raise CannotStart(f"{str(error).rstrip('.')}: {advice}") from error
 
 
 def _without_password(url: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psutil
 
@@ -31,6 +31,7 @@ from launch.preflight import check_all
 from launch.readiness import answers, wait_until_ready
 from launch.record import LaunchRecord
 from launch.settings import LaunchSettings
+from storage.database import Database, DatabaseUnreachable, migrate, open_database
 
 VALKEY = "queue"
 _GRACE = 15.0  # seconds for all parts to end by themselves
@@ -45,6 +46,7 @@ class Step:
     seconds: float | None = None
 
 
+Result = TypeVar("Result")
 Report = Callable[[Step], None]
 
 
@@ -97,6 +99,20 @@ class Product:
         write_access(self.settings.home, self.access)
         self._record.write(self.wiring.mark, self.processes())
         return self.access
+
+    def _open_database(self) -> Database:
+        try:
+            migrate(self.wiring.database_url)
+            return open_database(self.wiring.database_url)
+        except DatabaseUnreachable as error:
+            raise CannotStart(str(error)) from error
+
+    def _timed(self, name: str, what: str, do: Callable[[], Result]) -> Result:
+        begun = time.monotonic()
+        self.report(Step(name, what))
+        result = do()
+        self.report(Step(name, what, time.monotonic() - begun))
+        return result
 
     def spawn(self, name: str) -> Child:
         """Start one part without waiting for it."""

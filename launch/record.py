@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -59,7 +60,7 @@ class LaunchRecord:
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
 
-    def _read(self) -> dict[str, object]:
+    def _read(self) -> dict[str, Any]:
         try:
             body = json.loads(self.path.read_text())
         except (OSError, ValueError):

@@ -26,7 +26,9 @@ class LaunchSettings(BaseSettings):
     ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in a gang.")
     start_seconds: float = Field(default=180.0, gt=0, description="How long the product may take to become ready.")
     database_url: str = Field(
-        default="", alias="DATABASE_URL", description="SQLAlchemy URL of the database; empty: SQLite in COUNTERSIGN_HOME."
+        default="",
+        alias="DATABASE_URL",
+        description="SQLAlchemy URL of the database; empty: SQLite in COUNTERSIGN_HOME.",
     )
     redis_url: str = Field(
         default="", alias="REDIS_URL", description="Valkey or Redis to use; empty: an embedded Valkey is started."

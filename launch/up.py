@@ -1,0 +1,129 @@
+"""`./run up`: starts the product, asks a few questions, stays until Ctrl-C; `--check` proves the whole and stops."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from launch.access import Access
+from launch.conversation import Asked, Conversation
+from launch.errors import CannotStart
+from launch.memory import measure
+from launch.parts import dashboard_url
+from launch.ports import free_ports
+from launch.product import Product
+from launch.questions import QUESTIONS
+from launch.review_walk import walk
+from launch.settings import LaunchSettings
+from launch.view import View, show_addresses, show_answers, show_failure
+
+_REMEMBER_SECONDS = 10.0
+
+
+class Stop(BaseException):
+    """Someone asked for the end: Ctrl-C or SIGTERM. Not an Exception, so that no handler of errors swallows it."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """0 after an orderly stop or a passed check, 1 when something could not start or the check failed."""
+    parser = argparse.ArgumentParser(prog="./run up", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="on free ports and a temporary home: prove it, then stop")
+    check = parser.parse_args(arguments).check
+    console = Console()
+    _stop_on_signals()
+    try:
+        if not check:
+            return run(LaunchSettings(), console, check=False)
+        with tempfile.TemporaryDirectory(prefix="countersign-") as home:
+            return run(_apart(LaunchSettings(), Path(home)), console, check=True)
+    except Stop:
+        return 0
+    except ValidationError as error:
+        first = error.errors()[0]
+        show_failure(console, CannotStart(f"The setting {'.'.join(map(str, first['loc']))} is wrong: {first['msg']}."))
+        return 1
+    except CannotStart as error:
+        show_failure(console, error)
+        return 1
+
+
+def run(settings: LaunchSettings, console: Console, *, check: bool) -> int:
+    """Everything between the first process and the last; stops all of them however it ends."""
+    begun = time.monotonic()
+    with View(console) as view:
+        product = Product(settings, view.report)
+        access = product.start()
+    try:
+        ready = time.monotonic() - begun
+        asked = ask_all(access)
+        show_answers(console, asked)
+        if check:
+            prove(access, asked, console)
+        console.print(f"ready after {ready:.1f} s; {measure(product.processes())}", highlight=False)
+        if not check:
+            show_addresses(console, access, dashboard_url(settings))
+            console.print("Ctrl-C stops everything.")
+            stay(product)
+    finally:
+        console.print("stopping …")
+        product.stop()
+        console.print("stopped: no process remains.")
+    return 0
+
+
+def ask_all(access: Access) -> list[Asked]:
+    with Conversation(access) as conversation:
+        return [conversation.ask(question) for question in QUESTIONS]
+
+
+def prove(access: Access, asked: list[Asked], console: Console) -> None:
+    """Raises CannotStart unless some answer was released, some held, and one held answer goes the whole way."""
+    held = [each for each in asked if each.held]
+    if not held or len(held) == len(asked):
+        raise CannotStart(f"The check failed: {len(held)} of {len(asked)} answers were held; some should be, not all.")
+    with Conversation(access) as conversation:
+        released = walk(access, conversation, held[-1])
+    slowest = max(each.seconds for each in asked)
+    console.print(f"held, claimed, approved, retrieved: {released.completion_id}", highlight=False)
+    console.print(f"slowest one-line question: {slowest:.2f} s", highlight=False)
+
+
+def stay(product: Product) -> None:
+    """Until a signal comes. Raises CannotStart when a part ends by itself."""
+    while True:
+        deadline = time.monotonic() + _REMEMBER_SECONDS
+        while time.monotonic() < deadline:
+            if dead := product.dead_child():
+                raise CannotStart(f"{dead.name} has ended: the last lines of {dead.log} say why.")
+            time.sleep(0.5)
+        product.remember_processes()
+
+
+def _apart(settings: LaunchSettings, home: Path) -> LaunchSettings:
+    """The same product where it can disturb nothing: free ports, a home of its own, the embedded parts."""
+    gateway, serving, dashboard = free_ports(3)
+    return settings.model_copy(
+        update={"home": home, "port": gateway, "serving_port": serving, "dashboard_port": dashboard}
+    )
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # stopping is under way: a second Ctrl-C must not tear it
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Stop
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
