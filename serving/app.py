@@ -1,0 +1,161 @@
+"""The serving application over HTTP: three routes on every replica, and how Ray Serve deploys the replicas."""
+
+from __future__ import annotations
+
+import hmac
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import structlog
+from ray import serve
+from ray.serve.config import BackpressureConfig
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving import telemetry
+from serving.answer import answer_to_json
+from serving.ask import InvalidAsk, parse_ask
+from serving.confidence.checked import InvalidCalibration
+from serving.engine.engine import ContextLengthExceeded, RankLost
+from serving.replica import Overloaded, Replica, UnknownCalibration
+from serving.settings import ServingSettings
+
+log = structlog.get_logger()
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def create_app(replica: Replica) -> Starlette:
+    """The ASGI application of one replica."""
+    token = replica.settings.serving_token
+    secret = token.get_secret_value().encode() if token else None
+
+    async def ask(request: Request) -> Response:
+        body = await _body(request, replica.settings.max_body_bytes)
+        answer = await replica.ask(parse_ask(body), request.headers.get("traceparent"))
+        return json_response(answer_to_json(answer))
+
+    async def model(request: Request) -> Response:
+        return json_response({**replica.engine.describe(), "replica": replica.id})
+
+    async def health(request: Request) -> Response:
+        if not replica.ready:
+            return refusal(503, "The replica's ranks are starting.", "starting", retry_after=2)
+        model = replica.engine.checkpoint.model_id
+        return json_response({"status": "ok", "model": model, "replica": replica.id, "epoch": replica.epoch})
+
+    def guarded(endpoint: Endpoint) -> Endpoint:
+        async def call(request: Request) -> Response:
+            if secret and not _bearer_matches(request, secret):
+                return refusal(401, "Present COUNTERSIGN_SERVING_TOKEN as a bearer token.", "invalid_api_key")
+            return await _answered(endpoint, request)
+
+        return call
+
+    return Starlette(
+        routes=[
+            Route("/ask", guarded(ask), methods=["POST"]),
+            Route("/model", guarded(model)),
+            Route("/health", guarded(health)),
+        ]
+    )
+
+
+async def _answered(endpoint: Endpoint, request: Request) -> Response:
+    """The endpoint's response, or what HTTP says to each way of failing."""
+    try:
+        return await endpoint(request)
+    except InvalidAsk as error:
+        return refusal(error.status, error.message, error.code, param=error.param)
+    except InvalidCalibration as error:
+        return refusal(400, f"calibration.body: {error}", "invalid_calibration", param="calibration.body")
+    except ContextLengthExceeded as error:
+        return refusal(400, str(error), "context_length_exceeded", param="messages")
+    except UnknownCalibration as error:
+        message = f"Calibration {error.calibration_id[:64]} is not known here; send it in full."
+        return refusal(409, message, "unknown_calibration", param="calibration")
+    except Overloaded:
+        return refusal(429, "The replica holds as many asks as it may; ask again later.", "overloaded", retry_after=1)
+    except RankLost as error:
+        return refusal(503, f"{error} Ask again from the prompt.", "rank_lost", retry_after=1)
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """Raises InvalidAsk (413) as soon as more than `limit` bytes have come."""
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise InvalidAsk(f"The body is larger than {limit} bytes.", None, status=413, code="body_too_large")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _bearer_matches(request: Request, secret: bytes) -> bool:
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), secret)
+
+
+def json_response(content: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """orjson writes NaN and infinities as null: an unknown number never leaves as a number."""
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+def refusal(
+    status: int, message: str, code: str, *, param: str | None = None, retry_after: int | None = None
+) -> Response:
+    kind = "invalid_request_error" if status < 429 else "rate_limit_error" if status == 429 else "server_error"
+    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return json_response({"error": error}, status, headers)
+
+
+class ServedReplica:
+    """What Ray Serve runs: one gang behind the ASGI application."""
+
+    async def __init__(self, cpu_share: float) -> None:  # type: ignore[misc]  # Serve awaits it
+        settings = ServingSettings()  # from the environment, so that no secret travels through Ray
+        telemetry.configure_logs(settings)
+        replica_id = serve.get_replica_context().replica_id.unique_id
+        structlog.contextvars.bind_contextvars(replica=replica_id)
+        self.replica = Replica(replica_id, settings, cpu_share, Path(tempfile.mkdtemp(prefix="r-")))
+        await self.replica.start()
+
+    def __serve_build_asgi_app__(self) -> Starlette:
+        return create_app(self.replica)
+
+    async def check_health(self) -> None:
+        self.replica.check_health()
+
+    async def __del__(self) -> None:
+        await self.replica.stop()
+
+
+def cpu_share(cores: int, settings: ServingSettings) -> float:
+    """Logical CPUs for each bundle, so that every replica with its ranks is placed whatever the number of cores."""
+    bundles = settings.replicas * (settings.ranks + 1)
+    return min(1.0, int(cores / bundles * 1e4) / 1e4)
+
+
+def build(settings: ServingSettings, share: float) -> Any:
+    """The Serve application: `replicas` gangs side by side, bundle 0 for the replica, one more for each rank."""
+    deployment = serve.deployment(
+        name="replica",
+        num_replicas=settings.replicas,
+        ray_actor_options={"num_cpus": share},
+        placement_group_bundles=[{"CPU": share}] * (settings.ranks + 1),
+        placement_group_strategy="STRICT_PACK",
+        max_ongoing_requests=settings.max_asks + 16,  # beyond the replica's own limit: /health and /model still answer
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_timeout_s=5,
+    )
+    return deployment(serve.ingress(None)(ServedReplica)).bind(share)

@@ -1,0 +1,40 @@
+"""Knows every setting of the serving application, each read from a COUNTERSIGN_* environment variable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REFERENCE_CHECKPOINT = Path(__file__).parent / "checkpoints" / "reference"
+
+
+class ServingSettings(BaseSettings):
+    """What `python -m serving.start` reads; the defaults serve the reference model on this machine alone."""
+
+    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", frozen=True, extra="ignore")
+
+    home: Path = Field(default=Path(".countersign"), description="Where state, tokens and logs are kept.")
+    host: str = Field(default="127.0.0.1", description="Address HAProxy listens on; keep it on loopback.")
+    port: int = Field(default=8100, ge=1, le=65535, description="Port HAProxy listens on.")
+    serving_token: SecretStr | None = Field(default=None, description="Bearer secret the gateway must present.")
+    checkpoint: Path = Field(default=REFERENCE_CHECKPOINT, description="Directory of the model to serve.")
+    replicas: int = Field(default=1, ge=1, le=16, description="Gangs of ranks side by side.")
+    ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in a gang.")
+    exchange: Literal["shm", "gloo"] = Field(default="shm", description="How ranks exchange expert rows.")
+    max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest accepted request body, in bytes.")
+    stall_seconds: float = Field(default=20.0, gt=0, description="Busy without a finished step: the replica is ill.")
+    repair_seconds: float = Field(default=60.0, gt=0, description="A gang not rebuilt within this time is given up.")
+    otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP base address; unset: spans are not sent.")
+    span_file: Path | None = Field(default=None, description="Append finished spans here as JSON lines (tests).")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log line."
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _any_case(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
