@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import sqlalchemy as sa
@@ -53,6 +53,12 @@ def get_outcome(conn: Connection, interaction_id: str, tenant: str) -> Outcome |
     """None when there is none, it was deleted, or it is another tenant's."""
     found = _outcomes(conn, _mine(tenant).where(interactions.c.id == interaction_id))
     return found[0] if found else None
+
+
+def get_outcomes(conn: Connection, interaction_ids: Sequence[str], tenant: str) -> dict[str, Outcome]:
+    """By interaction id; those that `get_outcome` would not find are left out."""
+    found = _outcomes(conn, _mine(tenant).where(interactions.c.id.in_(interaction_ids)))
+    return {outcome.interaction.id: outcome for outcome in found}
 
 
 def list_outcomes(

@@ -19,29 +19,31 @@ _SECONDS_AN_HOUR = 3_600.0
 def figures(conn: Connection, tenant: str, since: float) -> dict[str, Any]:
     """Plain numbers, as JSON can carry them; `since` in unix seconds bounds all but the queue.
 
-    `histogram` has one list of HISTOGRAM_BINS counts an action, `unknown_confidence` what no bin can hold;
-    `by_hour` is oldest first and leaves empty hours out; times that do not exist are None.
+    `confidence_histogram` has HISTOGRAM_BINS counts an action, `unknown_confidence` counts what no bin can hold;
+    `hours` is oldest first and leaves empty hours out; `threshold` is that of the newest decision. What does not exist
+    is None.
     """
-    by_action = _by_action(conn, tenant, since)
-    total = sum(by_action.values())
-    reviewed = by_action[Action.HOLD.value] + by_action[Action.FLAG.value]
+    actions = _by_action(conn, tenant, since)
+    total = sum(actions.values())
+    reviewed = actions[Action.HOLD.value] + actions[Action.FLAG.value]
     histogram, unknown = _histogram(conn, tenant, since)
-    states = reviews.counts(conn, tenant)
+    states, oldest, at = reviews.counts(conn, tenant), reviews.oldest_waiting(conn, tenant), now(conn)
     return {
-        "at": now(conn),
         "since": since,
+        "until": at,
         "total": total,
-        "by_action": by_action,
+        "actions": actions,
         "review_rate": reviewed / total if total else None,
-        "histogram": histogram,
+        "threshold": _newest_threshold(conn, tenant, since),
+        "confidence_histogram": histogram,
         "unknown_confidence": unknown,
         "states": states,
         "queue_depth": states[ItemState.PENDING.value],
         "claimed": states[ItemState.CLAIMED.value],
-        "oldest_waiting_seconds": _oldest_waiting(conn, tenant),
+        "oldest_waiting_seconds": None if oldest is None else max(0.0, at - oldest),
         "verdicts": _verdicts(conn, tenant, since),
         "median_seconds_to_verdict": _median_to_verdict(conn, tenant, since),
-        "by_hour": _by_hour(conn, tenant, since),
+        "hours": _by_hour(conn, tenant, since),
     }
 
 
@@ -64,10 +66,9 @@ def _histogram(conn: Connection, tenant: str, since: float) -> tuple[dict[str, l
     return bins, unknown
 
 
-def _oldest_waiting(conn: Connection, tenant: str) -> float | None:
-    waiting = (review_items.c.tenant == tenant, review_items.c.state == ItemState.PENDING.value)
-    oldest = conn.execute(sa.select(sa.func.min(review_items.c.created_at)).where(*waiting)).scalar()
-    return None if oldest is None else max(0.0, now(conn) - oldest)
+def _newest_threshold(conn: Connection, tenant: str, since: float) -> float | None:
+    query = sa.select(decisions.c.threshold).where(*_decided(tenant, since))
+    return conn.execute(query.order_by(decisions.c.created_at.desc()).limit(1)).scalar()
 
 
 def _verdicts(conn: Connection, tenant: str, since: float) -> dict[str, int]:

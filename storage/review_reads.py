@@ -84,11 +84,21 @@ def waiting_among(conn: Connection, item_ids: Iterable[str]) -> dict[str, Waitin
     return {row.id: Waiting(*row) for row in conn.execute(query)}
 
 
-def counts(conn: Connection, tenant: str) -> dict[str, int]:
-    """How many items are in each state; every state is named."""
-    query = sa.select(review_items.c.state, sa.func.count()).where(review_items.c.tenant == tenant)
+def counts(conn: Connection, tenant: str | None) -> dict[str, int]:
+    """How many items are in each state, every state named; None counts all tenants, for operators."""
+    query = sa.select(review_items.c.state, sa.func.count())
+    if tenant is not None:
+        query = query.where(review_items.c.tenant == tenant)
     found: dict[str, int] = dict(conn.execute(query.group_by(review_items.c.state)).tuples().all())
     return {state.value: found.get(state.value, 0) for state in ItemState}
+
+
+def oldest_waiting(conn: Connection, tenant: str | None) -> float | None:
+    """When the item that waits longest was created (unix seconds); None of the tenant: of all, for operators."""
+    query = sa.select(sa.func.min(review_items.c.created_at)).where(review_items.c.state == ItemState.PENDING.value)
+    if tenant is not None:
+        query = query.where(review_items.c.tenant == tenant)
+    return conn.execute(query).scalar()
 
 
 def verdicts_of(conn: Connection, item_id: str, tenant: str) -> list[Verdict]:

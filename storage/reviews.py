@@ -43,6 +43,7 @@ from storage.review_reads import get_item as get_item
 from storage.review_reads import get_items as get_items
 from storage.review_reads import held_by as held_by
 from storage.review_reads import list_items as list_items
+from storage.review_reads import oldest_waiting as oldest_waiting
 from storage.review_reads import verdicts_of as verdicts_of
 from storage.review_reads import waiting_ids as waiting_ids
 from storage.review_sweeps import expire_due as expire_due

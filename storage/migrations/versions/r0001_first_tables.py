@@ -276,7 +276,6 @@ def upgrade() -> None:
         )
 
 
-
 def downgrade() -> None:
     with op.batch_alter_table("verdicts", schema=None) as batch_op:
         batch_op.drop_index(
