@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.model.config import ModelConfig
+
 LINE = 64  # bytes of a cache line: one arrival counter each, so that ranks do not share one
 
 
@@ -37,6 +39,11 @@ class ShmLayout:
     @property
     def size(self) -> int:
         return self.contributions_at + 4 * self.ranks * self.rows * self.hidden
+
+
+def shm_layout(config: ModelConfig, ranks: int, step_tokens: int) -> ShmLayout:
+    """Room for every rank's full step."""
+    return ShmLayout(ranks, ranks * step_tokens, config.hidden_size, config.experts_per_token)
 
 
 def create_shared_file(path: Path, layout: ShmLayout) -> None:

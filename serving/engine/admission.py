@@ -1,0 +1,67 @@
+"""Turns a request into a generation ready to run, or says what is wrong with it before anything runs."""
+
+from __future__ import annotations
+
+import math
+import secrets
+
+from serving.engine.errors import ContextTooLong, InvalidRequest
+from serving.engine.flight import Flight
+from serving.engine.generation import GenerationRequest
+from serving.engine.plan import Sampling
+from serving.engine.prompt import PromptWriter
+from serving.engine.scheduler import Sequence
+from serving.engine.text import TextStream
+from serving.model.checkpoint import GenerationDefaults
+
+MOST_TOP_LOGPROBS = 20
+_SEEDS = (1 << 63) - 1
+
+
+class Admission:
+    def __init__(self, writer: PromptWriter, defaults: GenerationDefaults, longest: int) -> None:
+        """`longest`: tokens that a sequence may have, prompt and generated together."""
+        self._writer, self._defaults, self._longest = writer, defaults, longest
+
+    def prepare(self, request: GenerationRequest) -> Flight:
+        """Raises InvalidRequest or ContextTooLong."""
+        sampling = self._sampling(request)
+        _check(request)
+        prompt = self._writer.write(request.messages)
+        max_tokens = self._max_tokens(request, len(prompt.ids))
+        return Flight(
+            request=request,
+            prompt=prompt,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            sequence=Sequence(request.request_id, len(prompt.ids), len(prompt.ids) + max_tokens),
+            stream=TextStream(request.stop),
+        )
+
+    def _max_tokens(self, request: GenerationRequest, prompt_tokens: int) -> int:
+        room = self._longest - prompt_tokens
+        wanted = request.max_tokens or max(1, min(self._defaults.max_tokens, room))
+        if wanted > room:
+            raise ContextTooLong(prompt_tokens, wanted, self._longest)
+        return wanted
+
+    def _sampling(self, request: GenerationRequest) -> Sampling:
+        temperature = self._defaults.temperature if request.temperature is None else request.temperature
+        top_p = self._defaults.top_p if request.top_p is None else request.top_p
+        if not (math.isfinite(temperature) and 0 <= temperature <= 2):
+            raise InvalidRequest("temperature", "must be between 0 and 2")
+        if not 0 < top_p <= 1:
+            raise InvalidRequest("top_p", "must be above 0 and at most 1")
+        seed = secrets.randbits(63) if request.seed is None else request.seed & _SEEDS
+        return Sampling(temperature, top_p, seed)
+
+
+def _check(request: GenerationRequest) -> None:
+    if not request.messages:
+        raise InvalidRequest("messages", "must hold at least one message")
+    if request.max_tokens is not None and request.max_tokens < 1:
+        raise InvalidRequest("max_tokens", "must be at least 1")
+    if not 0 <= request.top_logprobs <= MOST_TOP_LOGPROBS:
+        raise InvalidRequest("top_logprobs", f"must be between 0 and {MOST_TOP_LOGPROBS}")
+    if any(not stop for stop in request.stop):
+        raise InvalidRequest("stop", "must not hold an empty string")

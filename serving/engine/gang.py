@@ -1,0 +1,103 @@
+"""The driver's side of a gang of ranks: sends each its plan, collects the answers, notices at once who is gone."""
+
+from __future__ import annotations
+
+import json
+import select
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from serving.engine.control import Channel, ChannelClosed, Kind
+from serving.engine.errors import RankLost
+from serving.engine.plan import PlanError, RankAnswer, RankPlan, pack_plan, unpack_answer
+
+
+@dataclass(frozen=True, slots=True)
+class RankReport:
+    """What a rank holds, as it said when it was ready; counts are numbers of parameters."""
+
+    rank: int
+    pid: int
+    total: int
+    expert: int  # of these, in routed experts
+    expert_ids: dict[int, tuple[int, ...]]  # by layer
+
+
+def read_report(payload: bytes) -> RankReport:
+    """Raises KeyError, TypeError or ValueError when it is not one."""
+    data = json.loads(payload)
+    held = {int(layer): tuple(ids) for layer, ids in data["expert_ids"].items()}
+    return RankReport(data["rank"], data["pid"], data["total"], data["expert"], held)
+
+
+class Gang:
+    """`channels` and `reports` in order of rank."""
+
+    def __init__(self, channels: Sequence[Channel], reports: Sequence[RankReport], step_seconds: float) -> None:
+        self.reports = tuple(reports)
+        self._channels, self._seconds = tuple(channels), step_seconds
+        self._poll = select.poll()
+        self._rank_of = {channel.fileno(): rank for rank, channel in enumerate(self._channels)}
+        for channel in self._channels:
+            channel.set_time_limit(step_seconds)
+            self._poll.register(channel.fileno(), select.POLLIN)
+
+    def step(self, plans: Sequence[RankPlan]) -> list[RankAnswer]:
+        """One plan for each rank, one answer from each. Raises RankLost."""
+        for rank, plan in enumerate(plans):
+            self._send(rank, plan)
+        answers: dict[int, RankAnswer] = {}
+        deadline = time.monotonic() + self._seconds
+        while len(answers) < len(self._channels):
+            for descriptor, _ in self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                rank = self._rank_of[descriptor]
+                answers[rank] = self._answer(rank, plans[rank].step)
+            if time.monotonic() > deadline:
+                late = [rank for rank in range(len(self._channels)) if rank not in answers]
+                if late:
+                    raise RankLost(late[0], f"no answer within {self._seconds:g} s")
+        return [answers[rank] for rank in range(len(self._channels))]
+
+    def wait(self, wake: int) -> None:
+        """Sleep until `wake` is readable. Raises RankLost when a rank goes away meanwhile."""
+        self._poll.register(wake, select.POLLIN)
+        try:
+            ready = [descriptor for descriptor, _ in self._poll.poll()]
+        finally:
+            self._poll.unregister(wake)
+        for descriptor in ready:
+            if descriptor != wake:
+                self._receive(self._rank_of[descriptor])
+
+    def close(self) -> None:
+        """The ranks see the end of their streams and end too."""
+        for channel in self._channels:
+            channel.close()
+
+    def _send(self, rank: int, plan: RankPlan) -> None:
+        try:
+            self._channels[rank].send(Kind.PLAN, pack_plan(plan))
+        except (ChannelClosed, TimeoutError) as error:
+            raise RankLost(rank, "it no longer takes plans") from error
+
+    def _answer(self, rank: int, step: int) -> RankAnswer:
+        payload = self._receive(rank)
+        try:
+            answer = unpack_answer(payload)
+        except PlanError as error:
+            raise RankLost(rank, str(error)) from error
+        if answer.step != step:
+            raise RankLost(rank, f"it answered step {answer.step} instead of {step}")
+        return answer
+
+    def _receive(self, rank: int) -> bytes:
+        try:
+            kind, payload = self._channels[rank].receive()
+        except (ChannelClosed, TimeoutError, ValueError) as error:
+            raise RankLost(rank, "its process ended or its stream broke") from error
+        if kind is Kind.FAULT:
+            raise RankLost(None, f"rank {rank} reports: {payload.decode(errors='replace')}")
+        if kind is not Kind.ANSWER:
+            raise RankLost(rank, f"it sent an unexpected {kind.name}")
+        return payload

@@ -1,0 +1,60 @@
+"""What is asked of the engine and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from serving.answer import FinishReason, PromptTrace, TokenTrace, Usage
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Role
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """Parameters left None take the checkpoint's defaults; a seed left None is drawn at random."""
+
+    request_id: str
+    messages: tuple[Message, ...]
+    max_tokens: int | None = None
+    temperature: float | None = None  # 0: greedy
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+    top_logprobs: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """`text` is what the tokens' texts join to; the closing token is counted in `usage` and left out of `tokens`."""
+
+    request_id: str
+    text: str
+    finish_reason: FinishReason
+    tokens: tuple[TokenTrace, ...]
+    prompt: PromptTrace
+    usage: Usage
+    rank: int  # which rank held the sequence
+    timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A moment's figures; `last_step_at` is on time.monotonic()'s clock."""
+
+    alive: bool
+    waiting: int
+    running: int
+    steps: int
+    generated_tokens: int
+    prompt_tokens: int
+    free_blocks: tuple[int, ...]  # by rank
+    last_step_at: float | None
+    compute_seconds: tuple[float, ...]  # by rank, exchanges included
+    exchange_seconds: tuple[float, ...]  # by rank

@@ -1,0 +1,69 @@
+"""Runs one plan on one rank: tokens into the network, logits out, next tokens chosen."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from serving.engine.kv_cache import KvCache
+from serving.engine.plan import NO_TARGET, Choice, Floats, RankAnswer, RankPlan
+from serving.engine.sampler import choose, gate_entropies
+from serving.experts.exchange import Exchange
+from serving.experts.rank_settings import RankSettings
+from serving.model.batch import Chunk, build_batch
+from serving.model.checkpoint import Checkpoint
+from serving.model.transformer import Computed, Transformer
+from serving.model.weights import load_weights
+
+
+class Runner:
+    def __init__(
+        self, settings: RankSettings, checkpoint: Checkpoint, held: dict[int, tuple[int, ...]], exchange: Exchange
+    ) -> None:
+        config = checkpoint.config
+        self.weights = load_weights(checkpoint, held)
+        cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.kv_heads, config.head_dim)
+        self._model = Transformer(config, self.weights, cache, exchange)
+        self._block_size, self._window, self._exchange = settings.block_size, config.window, exchange
+
+    def run(self, plan: RankPlan, started: float) -> RankAnswer:
+        """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""
+        waited = self._exchange.wait_seconds
+        tokens = torch.tensor([token for s in plan.sequences for token in s.tokens], dtype=torch.int64)
+        chunks = tuple(Chunk(s.start, len(s.tokens), tuple(s.blocks)) for s in plan.sequences)
+        batch = build_batch(tokens, chunks, self._block_size, self._window, plan.counts)
+        computed = self._model.forward(batch)
+        return RankAnswer(
+            step=plan.step,
+            choices=self._choices(plan, computed),
+            target_logprobs=self._target_logprobs(plan, computed.hidden),
+            logits=self._model.logits(computed.hidden).numpy() if plan.want_logits else None,
+            compute_seconds=time.perf_counter() - started,
+            exchange_seconds=self._exchange.wait_seconds - waited,
+        )
+
+    def _choices(self, plan: RankPlan, computed: Computed) -> tuple[Choice | None, ...]:
+        ends = np.cumsum([len(sequence.tokens) for sequence in plan.sequences]).tolist()
+        drawn = [place for place, sequence in enumerate(plan.sequences) if sequence.sampled]
+        choices: list[Choice | None] = [None] * len(plan.sequences)
+        if drawn:
+            rows = torch.tensor([ends[place] - 1 for place in drawn])
+            logits = self._model.logits(computed.hidden[rows]).numpy()
+            gates = gate_entropies(computed.gate_scores[:, rows].numpy())
+            for place, row, gate in zip(drawn, logits, gates.tolist(), strict=True):
+                sequence = plan.sequences[place]
+                choices[place] = choose(row, sequence.sampling, sequence.draw, plan.top_k, gate)
+        return tuple(choices)
+
+    def _target_logprobs(self, plan: RankPlan, hidden: Tensor) -> Floats:
+        targets = np.array([t for s in plan.sequences for t in s.targets or [NO_TARGET] * len(s.tokens)], np.int64)
+        found = np.full(len(targets), np.nan)
+        wanted = np.flatnonzero(targets != NO_TARGET)
+        if len(wanted):
+            logprobs = torch.log_softmax(self._model.logits(hidden[torch.from_numpy(wanted)]), 1)
+            column = torch.from_numpy(targets[wanted]).unsqueeze(1)
+            found[wanted] = logprobs.gather(1, column).squeeze(1).double().numpy()
+        return found
