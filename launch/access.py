@@ -12,7 +12,7 @@ from storage import keys
 from storage.database import Database
 from storage.records import Role
 
-TENANT = "local"
+TENANT = "default"
 CALLER, REVIEWER = "chat", "reviewer"
 _LINK_SECONDS = 86_400.0
 

@@ -68,7 +68,8 @@ def parts(settings: LaunchSettings, wiring: Wiring) -> dict[str, Part]:
     dashboard = {"COUNTERSIGN_GATEWAY_URL": gateway_url(settings)}
 
     def part(name: str, command: tuple[str, ...], port: int, own: Mapping[str, str], ready: str) -> Part:
-        return Part(name, (*python, *command), _environment(settings, wiring, port, own), ready)
+        told = {"COUNTERSIGN_HOST": LOOPBACK, "COUNTERSIGN_PORT": str(port), **own}
+        return Part(name, (*python, *command), {**environment_of(settings, wiring), **told}, ready)
 
     return {
         SERVING: part(
@@ -84,25 +85,23 @@ def parts(settings: LaunchSettings, wiring: Wiring) -> dict[str, Part]:
     }  # fmt: skip
 
 
-def _environment(settings: LaunchSettings, wiring: Wiring, port: int, own: Mapping[str, str]) -> dict[str, str]:
-    """The launcher's own environment with what this part is told; secrets go only to the parts that need them."""
-    kept = {name: value for name, value in os.environ.items() if name not in _TOLD}
+def environment_of(settings: LaunchSettings, wiring: Wiring) -> dict[str, str]:
+    """The launcher's own environment without what is told to single parts, and with the launch's mark."""
     return {
-        **kept,
+        **{name: value for name, value in os.environ.items() if name not in _TOLD},
         MARK: wiring.mark,
         "PYTHONUNBUFFERED": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", "")))),
         "COUNTERSIGN_HOME": str(settings.home.resolve()),
-        "COUNTERSIGN_HOST": LOOPBACK,
-        "COUNTERSIGN_PORT": str(port),
-        **own,
     }
 
 
+# secrets and addresses go only to the parts that need them
 _TOLD = frozenset(
     {
         "DATABASE_URL",
         "REDIS_URL",
+        "COUNTERSIGN_PORT",
         "COUNTERSIGN_SERVING_TOKEN",
         "COUNTERSIGN_SERVING_URL",
         "COUNTERSIGN_GATEWAY_URL",

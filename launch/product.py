@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,6 @@ from typing import TypeVar
 
 import psutil
 
-from launch import valkey
 from launch.access import Access, access_file, make_access, write_access
 from launch.calibration import activate_shipped
 from launch.children import Child, adopt_orphans, ask_to_end, end_processes, family, start_child
@@ -24,6 +22,7 @@ from launch.parts import (
     Wiring,
     dashboard_url,
     database_url,
+    environment_of,
     gateway_url,
     parts,
 )
@@ -31,9 +30,10 @@ from launch.preflight import check_all
 from launch.readiness import answers, wait_until_ready
 from launch.record import LaunchRecord
 from launch.settings import LaunchSettings
+from storage import embedded_valkey
 from storage.database import Database, DatabaseUnreachable, migrate, open_database
 
-VALKEY = "queue"
+VALKEY = "valkey"
 _GRACE = 15.0  # seconds for all parts to end by themselves
 
 
@@ -61,7 +61,7 @@ class Product:
         self.wiring = Wiring(
             mark=secrets.token_hex(8),
             database_url=database_url(settings),
-            redis_url=settings.redis_url or valkey.url(settings.home),
+            redis_url=settings.redis_url or embedded_valkey.url(settings.home / VALKEY),
             serving_token=secrets.token_urlsafe(32),
         )
         self._record = LaunchRecord(settings.home / "launch.json")
@@ -122,10 +122,11 @@ class Product:
 
     def start_valkey(self) -> Child:
         """Start the embedded Valkey and wait until it answers."""
-        home = self.settings.home
-        child = start_child(VALKEY, valkey.command(home), os.environ, home / "logs" / f"{VALKEY}.log")
-        self._keep(child)
-        wait_until_ready({child: lambda: valkey.answers(home)}, 30.0, lambda child: None)
+        home, data = self.settings.home, self.settings.home / VALKEY
+        environment = environment_of(self.settings, self.wiring)
+        command = embedded_valkey.command(data)
+        child = self._keep(start_child(VALKEY, command, environment, home / "logs" / f"{VALKEY}.log"))
+        wait_until_ready({child: lambda: embedded_valkey.answers(data)}, 30.0, lambda child: None)
         return child
 
     def wait_ready(self, names: tuple[str, ...], begun: Mapping[str, float] | None = None) -> None:

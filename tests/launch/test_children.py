@@ -117,7 +117,8 @@ def test_a_child_ends_when_its_launcher_is_killed(tmp_path):
         import json, os, sys, time
         from pathlib import Path
         from launch.children import start_child
-        child = start_child("part", [sys.executable, "-c", "import time; time.sleep(600)"], os.environ, Path({str(tmp_path)!r}) / "log")
+        sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+        child = start_child("part", sleep, os.environ, Path({str(tmp_path)!r}) / "log")
         print(json.dumps(child.pid), flush=True)
         time.sleep(600)
     """)
