@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -140,10 +141,8 @@ class Engine:
                 return False
             submitted, self._submitted = self._submitted, []
             given_up, self._given_up = self._given_up, []
-            try:
+            with contextlib.suppress(BlockingIOError):  # nobody called since the last time
                 os.eventfd_read(self._wake)
-            except BlockingIOError:
-                pass  # nobody called since the last time
         for flight in submitted:
             self._scheduler.add(flight.sequence)
         for request_id in given_up:

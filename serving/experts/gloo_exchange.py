@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -21,11 +22,13 @@ class GlooExchange:
     def __init__(self, path: Path, rank: int, ranks: int, seconds: float) -> None:
         self.wait_seconds = 0.0
         self._rank, self._ranks, self._seconds = rank, ranks, seconds
-        options = dist.ProcessGroupGloo._Options()
-        options._devices = [dist.ProcessGroupGloo.create_device(hostname="127.0.0.1")]
+        gloo: Any = dist.ProcessGroupGloo  # its stubs know only a part of it
+        options = gloo._Options()
+        options._devices = [gloo.create_device(hostname="127.0.0.1")]
         options._timeout = timedelta(seconds=seconds)
+        store = dist.FileStore(str(path), ranks)  # type: ignore[attr-defined]  # missing in its stubs
         with self._timed():
-            self._group = dist.ProcessGroupGloo(dist.FileStore(str(path), ranks), rank, ranks, options)
+            self._group = gloo(store, rank, ranks, options)
 
     def gather(
         self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]

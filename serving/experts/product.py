@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import grouped_mm, linear, silu
 
 from serving.model.weights import ExpertWeights
 
@@ -40,17 +40,17 @@ class ExpertProduct:
         for place, count in enumerate(counts.tolist()):
             if count:
                 last = first + count
-                inner = _activate(F.linear(rows[first:last], self._gate_up[place]))
-                products[first:last] = F.linear(inner, self._down[place])
+                inner = _activate(linear(rows[first:last], self._gate_up[place]))
+                products[first:last] = linear(inner, self._down[place])
                 first = last
         return products
 
     def _grouped(self, rows: Tensor, counts: Tensor) -> Tensor:
         ends = counts.cumsum(0).to(torch.int32)
-        inner = _activate(F.grouped_mm(rows, self._gate_up_t, offs=ends))
-        return F.grouped_mm(inner, self._down_t, offs=ends)
+        inner = _activate(grouped_mm(rows, self._gate_up_t, offs=ends))
+        return grouped_mm(inner, self._down_t, offs=ends)
 
 
 def _activate(gate_up: Tensor) -> Tensor:
     gate, up = gate_up.chunk(2, dim=-1)
-    return F.silu(gate) * up
+    return silu(gate) * up

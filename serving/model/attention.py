@@ -47,12 +47,12 @@ class GatedAttention:
         self._heads, self._kv_heads, self._head_dim = config.heads, config.kv_heads, config.head_dim
         self._sliding = config.sliding[layer]
         normed, query = (config.heads + config.kv_heads) * config.head_dim, config.heads * config.head_dim
-        self._split = (normed, config.kv_heads * config.head_dim, query)
+        self._split = [normed, config.kv_heads * config.head_dim, query]
 
     def __call__(self, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor], cache: Cache) -> Tensor:
         """[tokens, hidden] → [tokens, hidden]; writes this step's keys and values to the cache first."""
         tokens = hidden.shape[0]
-        qk, values, gate = F.linear(hidden, self._weights.qkvg).split(self._split, dim=1)
+        qk, values, gate = torch.split(F.linear(hidden, self._weights.qkvg), self._split, dim=1)
         qk = F.rms_norm(qk.reshape(tokens, -1, self._head_dim), (self._head_dim,), None, self._eps)
         qk = qk * self._weights.qk_norm
         if self._sliding:

@@ -145,7 +145,7 @@ class _Loader:
         return ExpertWeights(held, gate_up, down)
 
     def _tensor(self, name: str, *shape: int) -> Tensor:
-        tensor = self._files.slice_of(name, shape)[:]
+        tensor: Tensor = self._files.slice_of(name, shape)[:]
         self._read += tensor.numel()
         return tensor.to(torch.float32)
 
@@ -160,7 +160,7 @@ class _TensorFiles:
 
     def __init__(self, paths: tuple[Path, ...]) -> None:
         try:
-            self._open = [safe_open(path, framework="pt", device="cpu") for path in paths]
+            self._open: list[Any] = [safe_open(path, framework="pt", device="cpu") for path in paths]
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{paths[0].parent} holds a broken safetensors file: copy it again.") from error
         self._holder = {name: file for file in self._open for name in file.keys()}  # noqa: SIM118 - not a mapping
