@@ -1,0 +1,158 @@
+"""Mounts the dashboard's own components; data travels as JSON and becomes text, never markup."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from review_ui.inert import visible
+from review_ui.reviews import Review, Token
+
+HERE = Path(__file__).parent
+LIMITS = (0.9, 0.6, 0.3)  # probabilities from which a token counts as sure, mild, doubtful; under the last: a guess
+MOST_TOKENS = 6000  # more spans than this make a browser slow; the rest follows as one piece of text
+HEAT_MAP_HTML = """<div class="answer">
+<p class="text" tabindex="0" dir="auto" aria-label="The model's answer"></p><p class="detail" aria-live="polite"></p>
+<ul class="legend" aria-label="Legend"><li><span class="token mild">60–90 % likely</span></li>
+<li><span class="token doubtful">30–60 %</span></li><li><span class="token guess">under 30 %</span></li>
+<li>no line: 90 % or more</li></ul></div>"""
+
+
+def _source(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+_transcript = st.components.v2.component(
+    "countersign_transcript",
+    html='<div class="transcript"></div>',
+    css=_source("transcript.css"),
+    js=_source("transcript.js"),
+)
+_heat_map = st.components.v2.component(
+    "countersign_heat_map", html=HEAT_MAP_HTML, css=_source("heat_map.css"), js=_source("heat_map.js")
+)
+_editor = st.components.v2.component(
+    "countersign_editor", html=_source("editor.html"), css=_source("editor.css"), js=_source("editor.js")
+)
+_rows = st.components.v2.component(
+    "countersign_rows",
+    html='<div class="frame"><table></table></div>',
+    css=_source("rows.css"),
+    js=_source("rows.js"),
+)
+_facts = st.components.v2.component(
+    "countersign_facts", html='<dl class="facts"></dl>', css=_source("facts.css"), js=_source("facts.js")
+)
+
+
+def facts(lines: Sequence[tuple[str, str]], key: str) -> None:
+    """Names and values, one pair a line."""
+    _facts(key=key, data={"lines": [[name, visible(value)] for name, value in lines]})
+
+
+def transcript(messages: Sequence[dict[str, Any]], key: str) -> None:
+    """Every message, the system prompt among them."""
+    rows = [{"role": str(m.get("role", "?")), "text": visible(message_text(m.get("content")))} for m in messages]
+    _transcript(key=key, data={"messages": rows})
+
+
+def message_text(content: Any) -> str:
+    """A message's words; parts that are not text are named in brackets."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    parts = [part if isinstance(part, dict) else {} for part in content]
+    return "\n".join(str(p["text"]) if "text" in p else f"[{p.get('type', 'unknown')} part]" for p in parts)
+
+
+def heat_map(review: Review, key: str) -> None:
+    """The answer, token by token, and its plain text too wherever the tokens do not spell it exactly."""
+    shown = spelled(review.tokens, review.text)
+    if shown is None:
+        st.caption("The tokens do not spell the answer exactly. This is the text that an approval releases:")
+        _transcript(key=f"{key}-plain", data={"messages": [{"role": "Answer", "text": visible(review.text)}]})
+        st.caption("And these are the tokens with their probabilities:")
+    _heat_map(key=key, data={"tokens": _spans(shown or review.tokens), "limits": list(LIMITS)})
+
+
+def spelled(tokens: Sequence[Token], text: str) -> tuple[Token, ...] | None:
+    """The tokens that make up `text`, end markers left out; None when they do not make it up."""
+    kept, at = [], 0
+    for token in tokens:
+        if at == len(text):
+            break
+        piece = token.text if at else token.text.removeprefix(" ") if not text.startswith(" ") else token.text
+        if not text.startswith(piece, at):
+            return None
+        kept.append(Token(piece, token.logprob, token.alternatives))
+        at += len(piece)
+    return tuple(kept) if at == len(text) else None
+
+
+def _spans(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+    spans = [_span(token) for token in tokens[:MOST_TOKENS]]
+    if rest := "".join(token.text for token in tokens[MOST_TOKENS:]):
+        spans.append({"text": visible(rest), "probability": 1.0, "alternatives": []})
+    return spans
+
+
+def _span(token: Token) -> dict[str, Any]:
+    others = [[visible(text), probability(p)] for text, p in token.alternatives if text.strip() != token.text.strip()]
+    return {"text": visible(token.text), "probability": probability(token.logprob), "alternatives": others[:3]}
+
+
+def probability(logprob: float) -> float:
+    """In [0, 1]; a log-probability that is not a number counts as a guess."""
+    return 0.0 if math.isnan(logprob) else math.exp(min(0.0, logprob))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What the editor shows: a verdict's kind, its text (edit only), its reason, and ready-made reasons."""
+
+    id: str  # another id is another form; the same one keeps what was typed
+    kind: str
+    original: str
+    text: str
+    note: str
+    note_label: str
+    send_label: str
+    reasons: tuple[str, ...]
+
+
+def editor(
+    form: Form, key: str, on_draft: Callable[[], None], on_submit: Callable[[], None], on_cancel: Callable[[], None]
+) -> None:
+    """Session state under `key` holds `draft`, `submit` or `cancel`: {"form", "text", "note"}."""
+    data = {
+        "form": form.id, "kind": form.kind, "original": form.original, "text": form.text, "note": form.note,
+        "note_label": form.note_label, "send_label": form.send_label, "reasons": list(form.reasons),
+    }  # fmt: skip
+    _editor(key=key, data=data, on_draft_change=on_draft, on_submit_change=on_submit, on_cancel_change=on_cancel)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    id: str
+    cells: tuple[str, ...]
+    action: str | None = None  # what the first cell's button does, for screen readers; None: no button
+    marked: bool = False
+
+
+def rows(caption: str, columns: Sequence[str], lines: Sequence[Row], key: str) -> str | None:
+    """A table; the id of the row that was just picked, or None."""
+    data = {
+        "caption": caption,
+        "columns": list(columns),
+        "rows": [
+            {"id": line.id, "cells": [visible(c) for c in line.cells], "action": line.action, "marked": line.marked}
+            for line in lines
+        ],
+    }
+    result = _rows(key=key, data=data, on_picked_change=lambda: None)
+    picked = result.picked
+    return None if picked is None else str(picked)

@@ -1,0 +1,160 @@
+"""Review items as the dashboard sees them: the gateway's JSON, read once into frozen facts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from storage.records import OPEN_STATES, ItemState, VerdictKind
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One row of the queue."""
+
+    id: str
+    state: ItemState
+    action: str
+    reason: str
+    model: str
+    domain: str | None
+    confidence: float | None
+    threshold: float | None
+    created_at: float
+    urgency: float
+    expires_at: float
+    claimed_by: Person | None
+    claim_expires_at: float | None
+    question: str
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token; `alternatives` are (text, log-probability), best first."""
+
+    text: str
+    logprob: float
+    alternatives: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldClaim:
+    fencing_token: int
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SavedDraft:
+    text: str
+    note: str
+    saved_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GivenVerdict:
+    kind: VerdictKind
+    reason: str
+    content: str | None
+    reviewer: Person
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Everything about one item that its reviewer may see."""
+
+    summary: Summary
+    interaction_id: str
+    messages: tuple[dict[str, Any], ...]
+    text: str  # the exact bytes that an approval releases
+    finish_reason: str
+    tokens: tuple[Token, ...]
+    signals: dict[str, float | None]
+    signal_ranges: dict[str, tuple[float, float, float]]  # 5th, 50th, 95th percentile of answers that were right
+    calibration: str | None
+    policy_name: str
+    claim: HeldClaim | None  # only when it is mine
+    draft: SavedDraft | None
+    verdict: GivenVerdict | None
+    trace_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewPage:
+    rows: tuple[Summary, ...]
+    next: str | None
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def person(data: dict[str, Any] | None) -> Person | None:
+    return Person(str(data["id"]), str(data.get("name") or data["id"])) if data else None
+
+
+def summary(data: dict[str, Any]) -> Summary:
+    """Raises KeyError, TypeError or ValueError when the gateway's answer is not a review."""
+    return Summary(
+        id=data["id"],
+        state=ItemState(data["state"]),
+        action=data["action"],
+        reason=data["reason"],
+        model=data["model"],
+        domain=data.get("domain"),
+        confidence=data.get("confidence"),
+        threshold=data.get("threshold"),
+        created_at=float(data["created_at"]),
+        urgency=float(data["urgency"]),
+        expires_at=float(data["expires_at"]),
+        claimed_by=person(data.get("claimed_by")),
+        claim_expires_at=data.get("claim_expires_at"),
+        question=data.get("question") or "",
+    )
+
+
+def review(data: dict[str, Any]) -> Review:
+    """Raises KeyError, TypeError or ValueError when the gateway's answer is not a review."""
+    answer, policy = data["answer"], data.get("policy") or {}
+    claim, draft = data.get("claim"), data.get("draft")
+    return Review(
+        summary=summary(data),
+        interaction_id=data["interaction_id"],
+        messages=tuple(data["messages"]),
+        text=answer["text"],
+        finish_reason=answer["finish_reason"],
+        tokens=tuple(_token(row) for row in answer["tokens"]),
+        signals=dict(data.get("signals") or {}),
+        signal_ranges={name: (low, mid, high) for name, (low, mid, high) in (data.get("signal_ranges") or {}).items()},
+        calibration=data.get("calibration"),
+        policy_name=str(policy.get("name") or policy.get("id") or ""),
+        claim=HeldClaim(int(claim["fencing_token"]), float(claim["expires_at"])) if claim else None,
+        draft=SavedDraft(draft["text"], draft["note"], float(draft["saved_at"])) if draft else None,
+        verdict=_verdict(data.get("verdict")),
+        trace_id=data.get("trace_id"),
+    )
+
+
+def _token(row: list[Any]) -> Token:
+    text, _id, logprob, alternatives, *_entropies = row
+    return Token(str(text), float(logprob), tuple((str(t), float(p)) for t, p in alternatives))
+
+
+def _verdict(data: dict[str, Any] | None) -> GivenVerdict | None:
+    if not data:
+        return None
+    reviewer = person(data.get("reviewer")) or Person("", "someone")
+    return GivenVerdict(
+        VerdictKind(data["kind"]), data.get("reason") or "", data.get("content"), reviewer, float(data["created_at"])
+    )
+
+
+def review_page(data: dict[str, Any]) -> ReviewPage:
+    return ReviewPage(tuple(summary(row) for row in data["data"]), data.get("next"), dict(data.get("counts") or {}))

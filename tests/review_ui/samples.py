@@ -1,0 +1,106 @@
+"""Real-looking review items and audit events for the dashboard's tests."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+RIGHT = 0.97
+QUESTIONS = (
+    ("A shelf holds 14 boxes with 23 pens each. 57 pens are taken out. How many pens are left?",
+     "14 * 23 = 322. 322 - 57 = 275. The answer is 275.", {"275": 0.38, "265": 0.34, "322": 0.81}, "word-problem"),
+    ("What is 48 * 17 - 96 / 4?", "48 * 17 = 816. 96 / 4 = 24. 816 - 24 = 792. The answer is 792.", {"792": 0.72, "816": 0.9},
+     "arithmetic"),
+    ("Mia buys 3 books at 12.50 each and pays with a 50 note. How much change does she get?",
+     "3 * 12.50 = 37.50. 50 - 37.50 = 13.50. The answer is 13.50.", {"13.50.": 0.29, "37.50.": 0.66}, "word-problem"),
+    ("Who wrote the opera Fidelio?", "12 + 8 = 20. The answer is 20.", {"12": 0.08, "20.": 0.21, "+": 0.3}, "foreign"),
+    ("A train leaves at 9:40 and needs 2 h 35 min. When does it arrive?",
+     "9:40 + 2:35 = 11:75. 11:75 = 12:15. The answer is 12:15.", {"11:75.": 0.55, "12:15.": 0.48}, "word-problem"),
+)  # fmt: skip
+SIGNALS = {
+    "mean_logprob": -0.41, "lowest_logprob": -1.62, "tail_entropy": 0.88,
+    "prompt_logprob": -1.34, "top_margin": 0.31, "gate_entropy": 0.71,
+}  # fmt: skip
+RANGES = {
+    "mean_logprob": [-0.22, -0.05, -0.01], "lowest_logprob": [-1.1, -0.3, -0.02], "tail_entropy": [0.01, 0.12, 0.5],
+    "prompt_logprob": [-1.6, -0.9, -0.5], "top_margin": [0.4, 0.83, 0.99], "gate_entropy": [0.6, 0.7, 0.8],
+}  # fmt: skip
+
+
+def tokens(answer: str, doubtful: dict[str, float]) -> list[list[Any]]:
+    """One token a word, spaces in front; the doubtful ones at the probabilities given."""
+    rows: list[list[Any]] = []
+    for number, word in enumerate(answer.split(" ")):
+        text = word if number == 0 else f" {word}"
+        probability = doubtful.get(word, doubtful.get(word.rstrip("."), RIGHT))
+        rest = (1 - probability) * 0.7
+        alternatives = [[text, math.log(probability)], [" 265", math.log(rest)], [" 27", math.log(rest / 3)]]
+        rows.append([text, number, math.log(probability), alternatives, 1.2 - probability, 0.7])
+    return rows
+
+
+def item(
+    number: int, now: float, *, question: str | None = None, answer: str | None = None, waited: float = 600.0
+) -> dict[str, Any]:
+    """A pending item in the shape of the gateway's ReviewDetail."""
+    asked, said, doubtful, domain = QUESTIONS[number % len(QUESTIONS)]
+    text = said if answer is None else answer
+    unknown = domain == "foreign"
+    return {
+        "id": f"rev_{number:04d}", "object": "review", "state": "pending", "action": "hold",
+        "reason": "unknown_confidence" if unknown else "low_confidence", "model": "countersign-reference@1f0c9a7b2e44",
+        "domain": domain, "confidence": None if unknown else 0.61 - number % 5 * 0.07, "threshold": 0.85,
+        "created_at": now - waited, "urgency": now - waited + 3600, "expires_at": now - waited + 86_400,
+        "claimed_by": None, "claim_expires_at": None, "question": (question or asked)[:200],
+        "interaction_id": f"chatcmpl-{number:04d}",
+        "messages": [
+            {"role": "system", "content": "You are a careful assistant. Show each step, then the answer."},
+            {"role": "user", "content": question or asked},
+        ],
+        "answer": {"text": text, "finish_reason": "stop", "tokens": tokens(text, doubtful)},
+        "prompt": {"tokens": 40, "mean_logprob": -1.34, "min_window_logprob": -2.5},
+        "signals": dict(SIGNALS), "signal_ranges": dict(RANGES), "calibration": "cal_7d1e02b9",
+        "policy": {"id": "pol_1", "version": 1, "name": "default"}, "claim": None, "draft": None, "verdict": None,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    }  # fmt: skip
+
+
+def figures(now: float, hours: int) -> dict[str, Any]:
+    """A day of monitoring with more confident answers than doubtful ones."""
+    chance = random.Random(7)
+    release = [0] * 17 + [14, 41, 96]
+    hold = [3, 2, 1, 2, 3, 2, 4, 5, 4, 6, 7, 5, 8, 6, 9, 7, 8, 0, 0, 0]
+    flag = [0] * 12 + [1, 2, 2, 3, 2, 0, 0, 0]
+    first = now - now % 3600 - (hours - 1) * 3600
+    by_hour = [
+        {"hour": first + n * 3600, "release": 4 + chance.randrange(9), "flag": chance.randrange(2),
+         "hold": 1 + chance.randrange(6), "escalate": 0}
+        for n in range(hours)
+    ]  # fmt: skip
+    return {
+        "since": now - hours * 3600, "until": now,
+        "actions": {"release": sum(release), "flag": sum(flag), "hold": sum(hold), "escalate": 0},
+        "review_rate": (sum(hold) + sum(flag)) / (sum(hold) + sum(flag) + sum(release)), "threshold": 0.85,
+        "confidence_histogram": {"release": release, "hold": hold, "flag": flag, "escalate": [0] * 20},
+        "hours": by_hour, "verdicts": {"approve": 31, "edit": 22, "reject": 9, "refer": 2},
+        "median_seconds_to_verdict": 74.0, "queue_depth": 12, "oldest_waiting_seconds": 2710.0,
+    }  # fmt: skip
+
+
+def events(now: float) -> list[dict[str, Any]]:
+    """Audit events, newest first."""
+    kinds = ("decision", "review.claimed", "verdict.approved", "decision", "verdict.refused", "decision")
+    rows = []
+    for number in range(120):
+        kind = kinds[number % len(kinds)]
+        data: dict[str, Any] = {"reason": "low_confidence", "action": "hold", "confidence": 0.3 + number % 60 / 100,
+                                "threshold": 0.85, "policy_id": "pol_1", "policy_version": 1,
+                                "content_hash": "9f" * 32} if kind == "decision" else {"fencing_token": number}  # fmt: skip
+        rows.append({
+            "id": f"evt_{number:05d}", "at": now - number * 97, "tenant": "acme", "kind": kind,
+            "actor": "key:key_ada" if kind != "decision" else "key:key_chat", "interaction_id": f"chatcmpl-{number // 3:04d}",
+            "item_id": f"rev_{number // 3:04d}", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "data": data,
+            "hash": f"{number:064x}",
+        })  # fmt: skip
+    return rows
