@@ -11,9 +11,10 @@ from pathlib import Path
 
 from training import foreign
 from training.conversations import SYSTEM_PROMPTS
-from training.questions import DIFFICULTIES, DOMAINS, Question, sample
+from training.fresh_questions import fresh
+from training.questions import DIFFICULTIES, Question, sample
 
-SAMPLED_SHARE, SYSTEM_SHARE, EARLIER_SHARE = 0.2, 0.2, 0.05
+SAMPLED_SHARE, SYSTEM_SHARE, EARLIER_SHARE, CUT_SHARE = 0.2, 0.2, 0.05, 0.04
 Messages = tuple[tuple[str, str], ...]  # (role, content)
 
 
@@ -26,6 +27,7 @@ class Ask:
     messages: Messages
     temperature: float
     seed: int
+    max_tokens: int | None = None  # given where the answer is likely to be cut off
 
     @property
     def foreign(self) -> bool:
@@ -33,22 +35,8 @@ class Ask:
 
     @property
     def key(self) -> str:
-        told = json.dumps([self.messages, self.temperature, self.seed], ensure_ascii=False)
+        told = json.dumps([self.messages, self.temperature, self.seed, self.max_tokens], ensure_ascii=False)
         return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-def is_for_measuring(text: str) -> bool:
-    """Held-out questions are halved by their text: one half fits calibrations, the other is asked by benchmarks."""
-    return hashlib.sha256(("measure:" + text).encode()).digest()[0] % 2 == 1
-
-
-def fresh(rng: random.Random, for_measuring: bool) -> Question:
-    """A held-out question of the wanted half; domain and difficulty are uniform."""
-    domain, difficulty = rng.choice(tuple(DOMAINS)), rng.choice(DIFFICULTIES)
-    while True:
-        question = sample(rng, "held_out", domain, difficulty)
-        if is_for_measuring(question.text) == for_measuring:
-            return question
 
 
 def plan(seed: int, own: int, foreign_count: int, gsm8k: Path | None = None) -> list[Ask]:
@@ -70,11 +58,12 @@ def plan(seed: int, own: int, foreign_count: int, gsm8k: Path | None = None) -> 
 
 
 def dressed(rng: random.Random, question: Question, template: str) -> Ask:
-    """The question as a chat: mostly alone and greedy, sometimes after a system prompt, an earlier turn, or sampled."""
+    """The question as a chat: mostly alone and greedy; sometimes after other turns, sampled, or cut off."""
     messages = list(_opening(rng))
     sampled = rng.random() < SAMPLED_SHARE
     temperature = round(rng.uniform(0.7, 1.0), 2) if sampled else 0.0
-    return Ask(question, template, (*messages, ("user", question.text)), temperature, rng.randrange(2**31))
+    limit = rng.randint(4, 60) if rng.random() < CUT_SHARE else None
+    return Ask(question, template, (*messages, ("user", question.text)), temperature, rng.randrange(2**31), limit)
 
 
 def _opening(rng: random.Random) -> Iterator[tuple[str, str]]:
