@@ -1,0 +1,51 @@
+"""Starts the whole product for a benchmark in a temporary home, so that nobody's reviews are disturbed."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from launch.ports import free_ports
+from launch.product import Product, Step
+from launch.settings import LaunchSettings
+from storage import keys
+from storage.database import open_database
+from storage.records import Role
+
+TENANT = "benchmark"
+
+
+@contextmanager
+def own_product() -> Iterator[tuple[str, str]]:
+    """The gateway's address and a key that may ask, read reviews and audit; everything is gone afterwards.
+
+    Raises launch.errors.CannotStart.
+    """
+    with tempfile.TemporaryDirectory(prefix="countersign-bench-") as home:
+        gateway, serving, dashboard = free_ports(3)
+        ports = {"port": gateway, "serving_port": serving, "dashboard_port": dashboard}
+        embedded = {"home": Path(home), "database_url": "", "redis_url": ""}
+        product = Product(LaunchSettings().model_copy(update={**ports, **embedded}), _say)
+        access = product.start()
+        try:
+            yield access.url, _key(product.wiring.database_url)
+        finally:
+            product.stop()
+
+
+def _key(database_url: str) -> str:
+    database = open_database(database_url)
+    try:
+        with database.transaction() as connection:
+            roles = frozenset({Role.CALLER, Role.REVIEWER, Role.AUDITOR})
+            return keys.create(connection, TENANT, "loop", roles)[1]
+    finally:
+        database.close()
+
+
+def _say(step: Step) -> None:
+    if step.seconds is not None:
+        print(f"{step.name}: {step.what}, {step.seconds:.1f} s", file=sys.stderr)
