@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hmac
-import tempfile
+import math
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -21,8 +20,8 @@ from serving import telemetry
 from serving.answer import answer_to_json
 from serving.ask import InvalidAsk, parse_ask
 from serving.confidence.checked import InvalidCalibration
-from serving.engine.engine import ContextLengthExceeded, RankLost
-from serving.replica import Overloaded, Replica, UnknownCalibration
+from serving.engine.errors import Aborted, ContextTooLong, EngineClosed, InvalidRequest, Overloaded, RankLost
+from serving.replica import Replica, UnknownCalibration
 from serving.settings import ServingSettings
 
 log = structlog.get_logger()
@@ -41,13 +40,15 @@ def create_app(replica: Replica) -> Starlette:
         return json_response(answer_to_json(answer))
 
     async def model(request: Request) -> Response:
-        return json_response({**replica.engine.describe(), "replica": replica.id})
+        if not replica.gang.ready:
+            return refusal(503, "The replica's ranks are starting.", "starting", retry_after=2)
+        return json_response(replica.describe())
 
     async def health(request: Request) -> Response:
-        if not replica.ready:
+        if not replica.gang.ready:
             return refusal(503, "The replica's ranks are starting.", "starting", retry_after=2)
-        model = replica.engine.checkpoint.model_id
-        return json_response({"status": "ok", "model": model, "replica": replica.id, "epoch": replica.epoch})
+        model = replica.checkpoint.model_id
+        return json_response({"status": "ok", "model": model, "replica": replica.id, "asks": replica.held})
 
     def guarded(endpoint: Endpoint) -> Endpoint:
         async def call(request: Request) -> Response:
@@ -74,15 +75,17 @@ async def _answered(endpoint: Endpoint, request: Request) -> Response:
         return refusal(error.status, error.message, error.code, param=error.param)
     except InvalidCalibration as error:
         return refusal(400, f"calibration.body: {error}", "invalid_calibration", param="calibration.body")
-    except ContextLengthExceeded as error:
-        return refusal(400, str(error), "context_length_exceeded", param="messages")
+    except ContextTooLong as error:
+        return refusal(400, f"{error}.", "context_length_exceeded", param="messages")
+    except InvalidRequest as error:
+        return refusal(400, f"{error}.", "invalid_request", param=error.parameter)
     except UnknownCalibration as error:
         message = f"Calibration {error.calibration_id[:64]} is not known here; send it in full."
         return refusal(409, message, "unknown_calibration", param="calibration")
-    except Overloaded:
-        return refusal(429, "The replica holds as many asks as it may; ask again later.", "overloaded", retry_after=1)
-    except RankLost as error:
-        return refusal(503, f"{error} Ask again from the prompt.", "rank_lost", retry_after=1)
+    except Overloaded as error:
+        return refusal(429, f"{error}.", "overloaded", retry_after=math.ceil(error.retry_after))
+    except (RankLost, EngineClosed, Aborted) as error:
+        return refusal(503, f"{error}; ask again from the prompt.", "rank_lost", retry_after=1)
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -124,8 +127,8 @@ class ServedReplica:
         telemetry.configure_logs(settings)
         replica_id = serve.get_replica_context().replica_id.unique_id
         structlog.contextvars.bind_contextvars(replica=replica_id)
-        self.replica = Replica(replica_id, settings, cpu_share, Path(tempfile.mkdtemp(prefix="r-")))
-        await self.replica.start()
+        self.replica = Replica(replica_id, settings, cpu_share)
+        await self.replica.gang.start()
 
     def __serve_build_asgi_app__(self) -> Starlette:
         return create_app(self.replica)

@@ -8,7 +8,9 @@ from typing import Any
 
 import orjson
 
-ROLES = ("system", "user", "assistant")
+from serving.engine.generation import Message, Role
+
+ROLES: tuple[Role, ...] = ("system", "user", "assistant")
 FIELDS = ("messages", "max_tokens", "temperature", "top_p", "seed", "stop", "top_logprobs", "calibration")
 
 
@@ -30,7 +32,7 @@ class CalibrationReference:
 class Ask:
     """What to generate. None means: the checkpoint's own default."""
 
-    messages: tuple[tuple[str, str], ...]  # (role, content)
+    messages: tuple[Message, ...]
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -63,13 +65,13 @@ def parse_ask(raw: bytes) -> Ask:
     )
 
 
-def _messages(value: object) -> tuple[tuple[str, str], ...]:
+def _messages(value: object) -> tuple[Message, ...]:
     if not isinstance(value, list) or not value:
         raise InvalidAsk('\'messages\' must be a non-empty list of {"role", "content"}.', "messages")
     return tuple(_message(message, f"messages[{index}]") for index, message in enumerate(value))
 
 
-def _message(value: object, where: str) -> tuple[str, str]:
+def _message(value: object, where: str) -> Message:
     if not isinstance(value, dict):
         raise InvalidAsk(f"'{where}' must be an object with 'role' and 'content'.", where)
     role, content = value.get("role"), value.get("content")
@@ -79,7 +81,7 @@ def _message(value: object, where: str) -> tuple[str, str]:
         raise InvalidAsk(f"'{where}.content' must be a string.", f"{where}.content")
     if len(value) != 2:
         raise InvalidAsk(f"'{where}' may hold only 'role' and 'content'.", where)
-    return role, content
+    return Message(role, content)
 
 
 def _integer(body: dict[str, Any], name: str, low: int, high: int, default: Any = None) -> Any:

@@ -1,86 +1,110 @@
-"""One gang: the rank actors of a replica, each in its bundle of the placement group, watched until they end."""
+"""Keeps an engine running on a gang of rank actors: when a rank is lost, all are replaced in place by a new epoch."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any
+import time
 
-import ray
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+import structlog
 
-from serving.experts.rank_settings import RankSettings
+from serving.engine.engine import Engine
+from serving.engine.engine_config import EngineConfig
+from serving.engine.errors import RankLost
+from serving.engine.rendezvous import Rendezvous
+from serving.model.checkpoint import Checkpoint
+from serving.rank_actors import RankActors
 
-LostCallback = Callable[[int, str], None]  # rank, reason
+log = structlog.get_logger()
 
-
-class Rank:
-    """The process of one rank. Torch is imported here and nowhere else in the application."""
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def run(self, settings: RankSettings) -> None:
-        from serving.experts.rank import run_rank
-
-        run_rank(settings)
+REPAIR_ATTEMPTS = 3
 
 
 class Gang:
-    """Ranks that live and die together: the loss of one is told once, then the whole gang is let go."""
+    """Everything here runs on one event loop; only the engine has a thread of its own."""
 
-    def __init__(self, cpu_share: float, on_lost: LostCallback) -> None:
-        self._actor = ray.remote(num_cpus=cpu_share, max_restarts=0, max_task_retries=0)(Rank)
-        self._on_lost = on_lost
-        self._actors: list[Any] = []
-        self._watches: list[asyncio.Task[None]] = []
-        self.pids: list[int] = []  # by rank
+    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, cpu_share: float) -> None:
+        self.checkpoint, self.config = checkpoint, config
+        self.epoch = 0  # grows with every attempt; what an older epoch still reports is not heard
+        self.given_up: str | None = None  # why no further repair is tried
+        self._cpu_share = cpu_share
+        self._ready = asyncio.Event()
+        self._engine: Engine | None = None
+        self._actors: RankActors | None = None
+        self._repair: asyncio.Task[None] | None = None
 
-    async def start(self, settings: Sequence[RankSettings]) -> None:
-        """Create every rank at once (bundle 0 is the replica's own) and set them running. Raises RayError."""
-        group = ray.util.get_current_placement_group()
-        self._actors = [
-            self._actor.options(
-                scheduling_strategy=PlacementGroupSchedulingStrategy(
-                    placement_group=group, placement_group_bundle_index=one.rank + 1
-                )
-            ).remote()
-            for one in settings
-        ]
-        self.pids = list(await asyncio.gather(*(actor.pid.remote() for actor in self._actors)))
-        self._watches = [
-            asyncio.create_task(self._watch(one.rank, actor.run.remote(one)))
-            for one, actor in zip(settings, self._actors, strict=True)
-        ]
+    @property
+    def ready(self) -> bool:
+        return self._ready.is_set()
 
-    async def _watch(self, rank: int, running: Any) -> None:
+    @property
+    def engine(self) -> Engine | None:
+        """The present epoch's engine; None before the first start is complete and while a repair runs."""
+        return self._engine
+
+    async def start(self) -> None:
+        """Raises RankLost or RayError when the ranks do not come up."""
+        await self._bring_up()
+
+    async def running_engine(self, seconds: float) -> Engine:
+        """The engine, after a repair if one runs. Raises RankLost when that takes longer than `seconds`."""
         try:
-            await running
-            reason = "it stopped"
-        except ray.exceptions.RayActorError:
-            reason = "its process died"
-        except ray.exceptions.RayTaskError as error:
-            reason = f"it failed: {error.cause!r}"
-        self._on_lost(rank, reason)
+            async with asyncio.timeout(seconds):
+                await self._ready.wait()
+        except TimeoutError as error:
+            raise RankLost(None, "the ranks are still being replaced") from error
+        if self._engine is None:
+            raise RankLost(None, "it was lost again at once")
+        return self._engine
 
     async def stop(self) -> None:
-        """End every rank at once, also one that is stopped or busy in a kernel call, and wait until all are gone."""
-        for watch in self._watches:
-            watch.cancel()
-        for actor in self._actors:
-            ray.kill(actor, no_restart=True)
-        for pid in self.pids:
-            await _end_process(pid)
-        self._actors, self._watches, self.pids = [], [], []
+        if self._repair:
+            self._repair.cancel()
+        await self._let_go()
+
+    async def _bring_up(self) -> None:
+        self.epoch += 1
+        epoch, started = self.epoch, time.monotonic()
+        loop = asyncio.get_running_loop()
+        actors = self._actors = RankActors(self._cpu_share, lambda lost: self._lost(epoch, lost))
+        with Rendezvous(self.checkpoint, self.config) as rendezvous:
+            await actors.start([rendezvous.settings(rank) for rank in range(self.config.ranks)])
+            assembled = await asyncio.to_thread(rendezvous.assemble, actors.check)
+        self._engine = Engine(
+            assembled,
+            self.checkpoint,
+            self.config,
+            on_lost=lambda lost: _call_on(loop, self._lost, epoch, lost),
+        )
+        self._ready.set()
+        log.info("gang.ready", epoch=epoch, pids=actors.pids, seconds=round(time.monotonic() - started, 2))
+
+    def _lost(self, epoch: int, lost: RankLost) -> None:
+        """The engine, the actor's end, or both tell of a loss: the first one heard counts."""
+        if epoch != self.epoch or not self.ready:
+            return
+        self._ready.clear()
+        log.error("rank.lost", rank=lost.rank, reason=lost.reason, epoch=epoch)
+        self._repair = asyncio.create_task(self._rebuild())
+
+    async def _rebuild(self) -> None:
+        for attempt in range(1, REPAIR_ATTEMPTS + 1):
+            try:
+                await self._let_go()
+                await self._bring_up()
+                return
+            except Exception as error:  # whatever stands in the way: try again, then ask to be replaced
+                log.error("gang.repair_failed", attempt=attempt, error=repr(error))
+        self.given_up = f"its ranks could not be replaced in {REPAIR_ATTEMPTS} attempts"
+
+    async def _let_go(self) -> None:
+        self._ready.clear()
+        engine, self._engine = self._engine, None
+        if engine:
+            await asyncio.to_thread(engine.close)
+        if self._actors:
+            await self._actors.stop()
 
 
-async def _end_process(pid: int) -> None:
-    """The process is our child's child on this node: STRICT_PACK keeps a gang together."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-        for _ in range(100):
-            os.kill(pid, 0)
-            await asyncio.sleep(0.05)
+def _call_on(loop: asyncio.AbstractEventLoop, function: object, *arguments: object) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(function, *arguments)  # type: ignore[arg-type]

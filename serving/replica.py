@@ -1,11 +1,12 @@
-"""One replica: an engine and its gang of ranks, which it repairs in place, answering asks with their confidence."""
+"""One replica: answers asks with their confidence from an engine whose gang of ranks repairs itself in place."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import OrderedDict
-from pathlib import Path
+from typing import Any
 
 import structlog
 from opentelemetry import trace
@@ -15,18 +16,16 @@ from serving.answer import Answer
 from serving.ask import Ask, CalibrationReference
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, calibration_from_json
-from serving.engine.engine import Engine, Generation, RankLost
+from serving.engine.engine_config import EngineConfig
+from serving.engine.errors import Overloaded
+from serving.engine.generation import Generated, GenerationRequest
 from serving.gang import Gang
+from serving.model.checkpoint import open_checkpoint
 from serving.settings import ServingSettings
 
 log = structlog.get_logger()
 
-REPAIR_ATTEMPTS = 3
 KNOWN_CALIBRATIONS = 8
-
-
-class Overloaded(Exception):
-    """The replica holds as many asks as it may; ask again later."""
 
 
 class UnknownCalibration(Exception):
@@ -62,49 +61,35 @@ class KnownCalibrations:
 
 
 class Replica:
-    """Asks wait while the gang is repaired; those in flight when a rank was lost have failed with RankLost."""
+    """Asks that come while ranks are replaced wait; those in flight when one was lost have failed with RankLost."""
 
-    def __init__(self, replica_id: str, settings: ServingSettings, cpu_share: float, directory: Path) -> None:
-        self.id = replica_id
-        self.settings = settings
-        self.engine = Engine(settings.checkpoint, settings.ranks, settings.exchange, directory)
-        self.gang = Gang(cpu_share, self._rank_lost)
-        self.epoch = 0
-        self._calibrations = KnownCalibrations()
-        self._ready = asyncio.Event()
-        self._held = 0  # asks generating or waiting
+    def __init__(self, replica_id: str, settings: ServingSettings, cpu_share: float) -> None:
+        self.id, self.settings = replica_id, settings
+        self.checkpoint = open_checkpoint(settings.checkpoint)
+        config = EngineConfig(ranks=settings.ranks, exchange=settings.exchange, start_seconds=settings.repair_seconds)
+        self.gang = Gang(self.checkpoint, config, cpu_share)
+        self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica
-        self._given_up: str | None = None  # why no further repair is tried
-        self._repair: asyncio.Task[None] | None = None
+        self._calibrations = KnownCalibrations()
         self._provider = telemetry.tracer_provider(settings)
         self._tracer = self._provider.get_tracer(__name__)
 
-    async def start(self) -> None:
-        """Raises when the gang does not come up within `repair_seconds`."""
-        async with asyncio.timeout(self.settings.repair_seconds):
-            await self._bring_up()
-
-    @property
-    def ready(self) -> bool:
-        return self._ready.is_set()
-
     async def ask(self, ask: Ask, traceparent: str | None) -> Answer:
-        """Raises RankLost, Overloaded, UnknownCalibration, InvalidCalibration and the engine's errors."""
-        with (
-            self._tracer.start_as_current_span(
-                telemetry.ASK,
-                context=telemetry.incoming_context(traceparent),
-                kind=trace.SpanKind.SERVER,
-                attributes={telemetry.OPERATION: "chat", telemetry.REPLICA_ID: self.id},
-            ) as span,
-            structlog.contextvars.bound_contextvars(trace_id=telemetry.trace_id_of(span)),
-        ):
+        """Raises UnknownCalibration, InvalidCalibration, Overloaded, RankLost and the engine's other errors."""
+        with self._tracer.start_as_current_span(
+            telemetry.ASK,
+            context=telemetry.incoming_context(traceparent),
+            kind=trace.SpanKind.SERVER,
+            attributes={telemetry.OPERATION: "chat", telemetry.REPLICA_ID: self.id},
+        ) as span:
             calibration = self._calibrations.resolve(ask.calibration)
-            generation = await self._generate(ask)
-            answer = self._assessed(generation, calibration)
+            generated = await self._generate(ask)
+            telemetry.record_engine_spans(self._tracer, generated, self.reports)
+            answer = self._assessed(generated, calibration)
             telemetry.describe_answer(span, answer)
             log.info(
                 "ask.answered",
+                trace_id=telemetry.trace_id_of(span),
                 finish_reason=answer.finish_reason,
                 tokens=answer.usage.completion_tokens,
                 confidence=answer.confidence.value,
@@ -112,91 +97,99 @@ class Replica:
             )
             return answer
 
-    async def _generate(self, ask: Ask) -> Generation:
-        if self._held >= self.settings.max_asks:
-            raise Overloaded
-        if not self._held:
-            self._busy_since = time.monotonic()
-        self._held += 1
-        try:
-            # Waiting here, not failing, keeps this replica's connections open, so HAProxy prefers the others.
-            await self._until_ready()
-            return await self.engine.generate(
-                messages=ask.messages,
-                max_tokens=ask.max_tokens,
-                temperature=ask.temperature,
-                top_p=ask.top_p,
-                seed=ask.seed,
-                stop=ask.stop,
-                top_logprobs=ask.top_logprobs,
-            )
-        finally:
-            self._held -= 1
+    @property
+    def reports(self) -> tuple[Any, ...]:
+        """What each rank holds; empty while ranks are replaced."""
+        engine = self.gang.engine
+        return engine.reports if engine else ()
 
-    async def _until_ready(self) -> None:
-        try:
-            async with asyncio.timeout(self.settings.repair_seconds):
-                await self._ready.wait()
-        except TimeoutError as error:
-            raise RankLost("The replica's ranks are not back yet.") from error
-
-    def _assessed(self, generation: Generation, calibration: Calibration | None) -> Answer:
-        started = time.perf_counter()
-        model = self.engine.checkpoint.model_id
-        confidence = assess(
-            generation.tokens, generation.prompt, generation.finish_reason, generation.text, model, calibration
-        )
-        elapsed_ms = (time.perf_counter() - started) * 1e3
-        return Answer(
-            text=generation.text,
-            finish_reason=generation.finish_reason,
-            tokens=generation.tokens,
-            prompt=generation.prompt,
-            confidence=confidence,
-            usage=generation.usage,
-            model=model,
-            replica=self.id,
-            timings_ms={**generation.timings_ms, "confidence": elapsed_ms},
-        )
-
-    async def _bring_up(self) -> None:
-        """A new epoch of the gang: what an older one still says is not heard."""
-        self.epoch += 1
-        started = time.monotonic()
-        await self.gang.start([self.engine.rank_settings(rank, self.epoch) for rank in range(self.settings.ranks)])
-        await self.engine.start(self.epoch)
-        self._ready.set()
-        log.info("gang.ready", epoch=self.epoch, pids=self.gang.pids, seconds=round(time.monotonic() - started, 2))
-
-    def _rank_lost(self, rank: int, reason: str) -> None:
-        self._ready.clear()
-        log.error("rank.lost", rank=rank, reason=reason, epoch=self.epoch)
-        self.engine.rank_lost(rank, reason)
-        if self._repair is None or self._repair.done():
-            self._repair = asyncio.create_task(self._rebuild())
-
-    async def _rebuild(self) -> None:
-        for attempt in range(1, REPAIR_ATTEMPTS + 1):
-            await self.gang.stop()
-            try:
-                async with asyncio.timeout(self.settings.repair_seconds):
-                    await self._bring_up()
-                return
-            except Exception as error:  # whatever stands in the way, the next attempt or the replacement answers it
-                log.error("gang.repair_failed", attempt=attempt, error=repr(error))
-        self._given_up = f"its ranks could not be rebuilt in {REPAIR_ATTEMPTS} attempts"
+    def describe(self) -> dict[str, Any]:
+        """The body of GET /model: identity, and which rank holds which experts."""
+        config = self.checkpoint.config
+        by_rank = [
+            {
+                "rank": report.rank,
+                "pid": report.pid,
+                "total": report.total,
+                "expert": report.expert,
+                "expert_ids": {str(layer): list(ids) for layer, ids in report.expert_ids.items()},
+            }
+            for report in self.reports
+        ]
+        return {
+            "id": self.checkpoint.model_id,
+            "name": self.checkpoint.name,
+            "architecture": "afmoe",
+            "context_length": config.context_length,
+            "replica": self.id,
+            "epoch": self.gang.epoch,
+            "parameters": {"total": _parameters_once(by_rank), "by_rank": by_rank},
+        }
 
     def check_health(self) -> None:
         """Raises Unhealthy when repair was given up, or asks wait and no step has finished for `stall_seconds`."""
-        if self._given_up:
-            raise Unhealthy(f"Replica {self.id}: {self._given_up}.")
-        still = time.monotonic() - max(self.engine.last_progress, self._busy_since)
-        if self.ready and self.engine.busy and still > self.settings.stall_seconds:
-            raise Unhealthy(f"Replica {self.id}: no step has finished for {still:.0f} s.")
+        if self.gang.given_up:
+            raise Unhealthy(f"Replica {self.id}: {self.gang.given_up}.")
+        engine = self.gang.engine
+        if engine is None or not self.held:
+            return
+        still = time.monotonic() - max(engine.stats().last_step_at or 0.0, self._busy_since)
+        if still > self.settings.stall_seconds:
+            raise Unhealthy(f"Replica {self.id}: asks wait and no step has finished for {still:.0f} s.")
 
     async def stop(self) -> None:
-        if self._repair:
-            self._repair.cancel()
         await self.gang.stop()
-        await self.engine.stop()
         self._provider.shutdown()
+
+    async def _generate(self, ask: Ask) -> Generated:
+        if self.held >= self.settings.max_asks:
+            raise Overloaded(self.held, retry_after=1.0)
+        if not self.held:
+            self._busy_since = time.monotonic()
+        self.held += 1
+        try:
+            # Waiting here, not failing, keeps this replica's connections open, so HAProxy prefers the others.
+            engine = await self.gang.running_engine(self.settings.repair_seconds)
+            # Cancelled when the caller disconnects, and the engine gives the generation up.
+            return await asyncio.wrap_future(engine.submit(_request(ask)))
+        finally:
+            self.held -= 1
+
+    def _assessed(self, generated: Generated, calibration: Calibration | None) -> Answer:
+        started, model = time.perf_counter(), self.checkpoint.model_id
+        with self._tracer.start_as_current_span(telemetry.CONFIDENCE):
+            confidence = assess(
+                generated.tokens, generated.prompt, generated.finish_reason, generated.text, model, calibration
+            )
+        return Answer(
+            text=generated.text,
+            finish_reason=generated.finish_reason,
+            tokens=generated.tokens,
+            prompt=generated.prompt,
+            confidence=confidence,
+            usage=generated.usage,
+            model=model,
+            replica=self.id,
+            timings_ms={**generated.timings_ms, "confidence": (time.perf_counter() - started) * 1e3},
+        )
+
+
+def _request(ask: Ask) -> GenerationRequest:
+    return GenerationRequest(
+        request_id=uuid.uuid4().hex,
+        messages=ask.messages,
+        max_tokens=ask.max_tokens,
+        temperature=ask.temperature,
+        top_p=ask.top_p,
+        seed=ask.seed,
+        stop=ask.stop,
+        top_logprobs=ask.top_logprobs,
+    )
+
+
+def _parameters_once(by_rank: list[dict[str, Any]]) -> int:
+    """The network's parameters: every rank's experts, and one copy of what all ranks hold alike."""
+    if not by_rank:
+        return 0
+    shared = int(by_rank[0]["total"]) - int(by_rank[0]["expert"])
+    return shared + sum(int(rank["expert"]) for rank in by_rank)

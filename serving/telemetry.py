@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcess
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from serving.answer import Answer
+from serving.engine.gang import RankReport
+from serving.engine.generation import Generated
 from serving.settings import ServingSettings
 
 SERVICE = "countersign-serving"
@@ -43,7 +46,8 @@ REPLICA_ID = "countersign.replica.id"
 EPOCH = "countersign.gang.epoch"
 RANK_NUMBER = "countersign.rank"
 RANK_PID = "countersign.rank.pid"
-EXPERTS = "countersign.rank.experts"
+RANK_EXPERT_PARAMETERS = "countersign.rank.expert_parameters"
+RANK_HOLDS_SEQUENCE = "countersign.rank.holds_sequence"  # its cache held this ask's keys and values
 ERROR_CODE = "countersign.error.code"
 CONFIDENCE_VALUE = "review.confidence"
 CALIBRATION = "review.calibration"
@@ -139,3 +143,25 @@ def describe_answer(span: trace.Span, answer: Answer) -> None:
         span.set_attribute(CONFIDENCE_VALUE, answer.confidence.value)
     if answer.confidence.calibration_id is not None:
         span.set_attribute(CALIBRATION, answer.confidence.calibration_id)
+
+
+def record_engine_spans(tracer: trace.Tracer, generated: Generated, ranks: Sequence[RankReport]) -> None:
+    """The engine's phases as spans, ending now; every rank took part in each step of prefill and decode."""
+    milliseconds = generated.timings_ms
+    end = time.time_ns()
+    decode_from = end - int(milliseconds.get("decode", 0.0) * 1e6)
+    prefill_from = decode_from - int(milliseconds.get("prefill", 0.0) * 1e6)
+    queue_from = prefill_from - int(milliseconds.get("queue", 0.0) * 1e6)
+    tracer.start_span(QUEUE, start_time=queue_from).end(prefill_from)
+    prefill = {INPUT_TOKENS: generated.usage.prompt_tokens}
+    tracer.start_span(PREFILL, start_time=prefill_from, attributes=prefill).end(decode_from)
+    decode = {OUTPUT_TOKENS: generated.usage.completion_tokens}
+    tracer.start_span(DECODE, start_time=decode_from, attributes=decode).end(end)
+    for rank in ranks:
+        facts = {
+            RANK_NUMBER: rank.rank,
+            RANK_PID: rank.pid,
+            RANK_EXPERT_PARAMETERS: rank.expert,
+            RANK_HOLDS_SEQUENCE: rank.rank == generated.rank,
+        }
+        tracer.start_span(RANK, start_time=prefill_from, attributes=facts).end(end)
