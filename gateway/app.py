@@ -1,0 +1,117 @@
+"""Wires the gateway: every shared resource is made, started and closed here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from gateway import audit, chat, completions, health, keys, models, monitoring, reviews, signin
+from gateway.context import Context
+from gateway.errors import ApiError, handle
+from gateway.metrics import Metrics
+from gateway.model_client import ModelClient, ServingClient
+from gateway.recorder import Recorder
+from gateway.request_log import RequestLog
+from gateway.settings import Settings
+from gateway.telemetry import Telemetry
+from gateway.upstream_client import UpstreamClient
+from gateway.waiting import Bell
+from gateway.worker import Worker
+from storage.database import Database, open_database
+from storage.errors import StorageError
+from storage.review_queue import ReviewQueue
+
+ROUTERS = (chat, completions, models, reviews, signin, audit, monitoring, keys, health)
+
+
+def create_app(
+    settings: Settings,
+    *,
+    model_client: ModelClient | None = None,
+    database: Database | None = None,
+    queue: ReviewQueue | None = None,
+) -> FastAPI:
+    """The application. What is handed over is used in place of what the settings name, and closed with it."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        context = Context(
+            settings=settings,
+            database=(used := database or open_database(settings.database)),
+            recorder=recorder_of(settings, used),
+            queue=queue or ReviewQueue(settings.redis, settings.queue_prefix),
+            model_client=model_client or client_of(settings),
+            telemetry=Telemetry(settings),
+            metrics=metrics,
+            bell=Bell(),
+        )
+        app.state.context = context
+        context.recorder.start()
+        worker = worker_of(context)
+        try:
+            yield
+        finally:
+            if worker is not None:
+                await asyncio.to_thread(worker.stop)
+            await context.model_client.close()
+            context.recorder.close()  # what was promised is committed before the process ends
+            context.telemetry.close()
+            context.queue.close()
+            context.database.close()
+
+    app = FastAPI(
+        title="Countersign",
+        description="An LLM gateway in which no answer leaves on the model's word alone.",
+        lifespan=lifespan,
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # gateway/telemetry.py knows every name
+    )
+    for module in ROUTERS:
+        app.include_router(module.router)
+    handled: tuple[type[Exception], ...] = (ApiError, StorageError, HTTPException, RequestValidationError)
+    for kind in handled:
+        app.add_exception_handler(kind, handle)
+    app.add_middleware(RequestLog, metrics=metrics)
+    return app
+
+
+def recorder_of(settings: Settings, database: Database) -> Recorder:
+    return Recorder(
+        database,
+        waiting=settings.recorder_queue,
+        batch=settings.recorder_batch,
+        readers=settings.reader_threads,
+    )
+
+
+def client_of(settings: Settings) -> ModelClient:
+    """Our serving application, or the upstream that the settings name in its place."""
+    if settings.upstream_url:
+        return UpstreamClient(
+            settings.upstream_url,
+            settings.upstream_key.get_secret_value(),
+            settings.upstream_model,
+            settings.ask_timeout_seconds,
+        )
+    return ServingClient(settings.serving_url, settings.serving_token.get_secret_value(), settings.ask_timeout_seconds)
+
+
+def worker_of(context: Context) -> Worker | None:
+    """The embedded worker, started; None when it runs elsewhere."""
+    if context.settings.worker == "off":
+        return None
+    loop = asyncio.get_running_loop()
+
+    def changed(interaction_id: str) -> None:
+        loop.call_soon_threadsafe(context.bell.ring, interaction_id)
+
+    worker = Worker(context.settings, context.database, context.queue, context.metrics, changed)
+    worker.start()
+    return worker

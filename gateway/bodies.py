@@ -1,0 +1,120 @@
+"""Reads request bodies: bounded in size and depth, and free of what storage or a screen could not bear."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, TypeVar
+
+import orjson
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+
+from gateway.errors import ApiError, bad_request
+
+MAX_DEPTH = 32  # levels of nesting; a chat request needs six
+Shape = TypeVar("Shape", bound=BaseModel)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """The whole body, at most `limit` bytes; raises 413 as soon as it is known to be too large."""
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told) > limit:
+        raise too_large(limit)
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_large(limit)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def too_large(limit: int) -> ApiError:
+    # the rest of the body is not read, so the connection cannot serve another request
+    return ApiError(
+        413, f"The body is larger than {limit} bytes.", code="body_too_large", headers={"connection": "close"}
+    )
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The JSON object in `body`; raises 400 naming the offending field."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        data = parse_slowly(body, error)
+    if not isinstance(data, dict):
+        raise bad_request(None, "The body must be a JSON object.", "invalid_json")
+    check_tree(data, "", 0)
+    return data
+
+
+def parse_slowly(body: bytes, first: orjson.JSONDecodeError) -> Any:
+    """Python's lenient parser accepts NaN and lone surrogates, so that `check_tree` can name their field."""
+    try:
+        return json.loads(body)
+    except RecursionError:
+        raise too_deep("") from None
+    except (ValueError, UnicodeDecodeError):
+        raise bad_request(None, f"The body is not valid JSON: {first.msg}.", "invalid_json") from None
+
+
+def check_tree(node: Any, path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise too_deep(path)
+    if isinstance(node, str):
+        check_text(node, path)
+    elif isinstance(node, float) and not math.isfinite(node):
+        raise bad_request(path or None, f"{path or 'The body'}: NaN and infinity are not JSON numbers.")
+    elif isinstance(node, dict):
+        for name, value in node.items():
+            check_text(name, path or "a field's name")
+            check_tree(value, f"{path}.{name[:64]}" if path else name[:64], depth + 1)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            check_tree(value, f"{path}[{index}]", depth + 1)
+
+
+def check_text(text: str, path: str) -> None:
+    if "\x00" in text:
+        raise bad_request(path or None, f"{path}: the NUL character is not allowed.")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            shown = path.encode("ascii", "backslashreplace").decode()
+            raise bad_request(shown or None, f"{shown}: half a surrogate pair is not a character.") from None
+
+
+def too_deep(path: str) -> ApiError:
+    top = path.split(".")[0].split("[")[0] or None
+    return bad_request(top, f"The body is nested deeper than {MAX_DEPTH} levels.", "too_deep")
+
+
+def validated(shape: type[Shape], data: dict[str, Any]) -> Shape:
+    """`data` as `shape`; raises 400 naming the first field that does not fit."""
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        param = field_path(first["loc"])
+        code = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}.get(first["type"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise bad_request(param or None, f"{param or 'The body'}: {message}.", code or "invalid_value") from None
+
+
+def field_path(loc: tuple[int | str, ...]) -> str:
+    """('messages', 0, 'content') → 'messages[0].content'; names of union branches are left out."""
+    path = ""
+    for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith(("list[", "str", "function-", "constrained-")):
+            path += f".{part}" if path else part
+    return path
+
+
+async def read_as(request: Request, shape: type[Shape], limit: int) -> Shape:
+    """A request's body, read, parsed and validated."""
+    return validated(shape, parse_object(await read_body(request, limit)))

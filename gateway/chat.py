@@ -1,0 +1,157 @@
+"""POST /v1/chat/completions: authenticate, ask, decide, record, respond."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+from opentelemetry.trace import Span
+from starlette.responses import Response, StreamingResponse
+
+from gateway.auth import caller
+from gateway.bodies import parse_object, read_body
+from gateway.completion_shapes import location
+from gateway.context import Context, context_of
+from gateway.errors import ApiError, conflict
+from gateway.model_client import Question, ServedModel
+from gateway.openapi import CHAT
+from gateway.outcomes import Asked, outcome_of
+from gateway.policy import decide
+from gateway.preferences import wait_seconds
+from gateway.responding import await_verdict, respond
+from gateway.schemas import ChatRequest, chat_request
+from gateway.streaming import stream
+from gateway.telemetry import tell_answer, trace_id_of, traceparent_of
+from gateway.waiting import is_open
+from serving.answer import Answer
+from storage import calibrations, interactions
+from storage.database import now
+from storage.records import Key, Outcome, StoredCalibration
+
+router = APIRouter(tags=["chat"])
+
+
+@router.post("/v1/chat/completions", openapi_extra=CHAT.request, responses=CHAT.responses)
+async def create(request: Request, key: Key = Depends(caller)) -> Response:
+    """Asks the model; what it says leaves only when the key's policy or a reviewer lets it."""
+    context = context_of(request)
+    wanted = chat_request(parse_object(await read_body(request, context.settings.max_body_bytes)))
+    served = await served_model(context, wanted.model)
+    with context.telemetry.chat(wanted.model, context.model_client.provider, request.headers) as span:
+        request.scope["state"]["trace_id"] = trace_id_of(span)
+        calibration = await active_calibration(context, served.id)
+        answer = await ask(request, context, question(wanted, calibration, span))
+        outcome = await record(request, context, key, wanted, answer, calibration, span)
+    return await deliver(request, context, wanted, outcome)
+
+
+async def served_model(context: Context, name: str) -> ServedModel:
+    served = await context.model_client.model()
+    if not served.answers_to(name):
+        message = f"The model '{name[:100]}' does not exist here. GET /v1/models lists what does."
+        raise ApiError(404, message, code="model_not_found", param="model")
+    return served
+
+
+async def active_calibration(context: Context, model: str) -> StoredCalibration | None:
+    return await context.recorder.read(lambda connection: calibrations.active(connection, model))
+
+
+def question(wanted: ChatRequest, calibration: StoredCalibration | None, span: Span) -> Question:
+    return Question(
+        messages=tuple(message.plain() for message in wanted.messages),
+        max_tokens=wanted.token_limit,
+        temperature=wanted.temperature,
+        top_p=wanted.top_p,
+        seed=wanted.seed,
+        stop=tuple(wanted.stop) if wanted.stop else None,
+        calibration=calibration,
+        traceparent=traceparent_of(span),
+    )
+
+
+async def ask(request: Request, context: Context, question: Question) -> Answer:
+    """The model's answer; a caller who goes away meanwhile cancels its generation."""
+    started = monotonic()
+    asking = asyncio.ensure_future(context.model_client.ask(question))
+    gone = asyncio.ensure_future(until_gone(request))
+    try:
+        await asyncio.wait({asking, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not asking.done():
+            raise ApiError(499, "The caller went away before the answer.", code="caller_gone")
+        answer = asking.result()
+    finally:
+        asking.cancel()
+        gone.cancel()
+        await asyncio.gather(asking, gone, return_exceptions=True)
+    context.metrics.answered(answer, monotonic() - started)
+    return answer
+
+
+async def until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def record(
+    request: Request,
+    context: Context,
+    key: Key,
+    wanted: ChatRequest,
+    answer: Answer,
+    calibration: StoredCalibration | None,
+    span: Span,
+) -> Outcome:
+    """Decides, and commits interaction, decision, review item, audit events and outbox rows as one."""
+    fits = calibration is not None and calibration.model == answer.model
+    ruling = decide(answer.confidence, key.policy, answer.finish_reason, calibration_fits=fits)
+    asked = Asked(wanted, key, request.scope["state"]["request_id"], trace_id_of(span), traceparent_of(span))
+
+    def write(connection: Any) -> Outcome:
+        outcome = outcome_of(asked, answer, ruling, now(connection))
+        interactions.record(connection, outcome.interaction, outcome.decision, outcome.item)
+        return outcome
+
+    outcome = await context.recorder.write(write)
+    tell_answer(span, answer, ruling, outcome.item)
+    context.metrics.decided(ruling)
+    return outcome
+
+
+async def deliver(request: Request, context: Context, wanted: ChatRequest, outcome: Outcome) -> Response:
+    """The recorded outcome in the form the caller asked for, after the wait it prefers."""
+    settings = context.settings
+    preferred = wait_seconds(request, settings.max_wait_seconds)
+    on_hold_error = wanted.review.on_hold == "error"
+    if wanted.stream and not (on_hold_error and is_open(outcome)):
+        seconds = settings.stream_wait_seconds if preferred is None else preferred
+        return event_stream(context, wanted, outcome, seconds)
+    if preferred and is_open(outcome):
+        outcome = await await_verdict(context, outcome, preferred) or outcome
+    if on_hold_error and is_open(outcome):
+        raise pending(outcome)
+    return event_stream(context, wanted, outcome, 0) if wanted.stream else respond(context, outcome, preferred)
+
+
+def event_stream(context: Context, wanted: ChatRequest, outcome: Outcome, seconds: float) -> Response:
+    async def verdict(held: Outcome, seconds: float) -> Outcome | None:
+        return await await_verdict(context, held, seconds)
+
+    events = stream(
+        outcome,
+        include_usage=wanted.stream_options is not None and wanted.stream_options.include_usage,
+        verdict=verdict,
+        seconds=seconds,
+        keep_alive=context.settings.keep_alive_seconds,
+    )
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no", "location": location(outcome.interaction.id)}
+    return StreamingResponse(events, 200, headers, media_type="text/event-stream")
+
+
+def pending(outcome: Outcome) -> ApiError:
+    where = location(outcome.interaction.id)
+    error = conflict(f"The answer is held for human review. Retrieve it from {where}.", "review_pending")
+    error.headers["location"] = where
+    return error

@@ -1,0 +1,114 @@
+"""The command line: `countersign …`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+
+from gateway import operations
+from gateway.settings import Settings
+from storage.errors import StorageError
+from storage.records import Role
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Countersign: an LLM gateway with a review desk.")
+keys = typer.Typer(no_args_is_help=True, help="API keys.")
+calibrations = typer.Typer(no_args_is_help=True, help="What turns signals into a confidence.")
+app.add_typer(keys, name="keys")
+app.add_typer(calibrations, name="calibrations")
+
+Tenant = Annotated[str, typer.Option(help="The tenant the key belongs to.")]
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables to the newest version."""
+    operations.migrate(Settings())
+
+
+@app.command()
+def gateway() -> None:
+    """Run the gateway until it is stopped."""
+    from gateway.server import serve  # uvicorn is loaded only here
+
+    serve(Settings())
+
+
+@app.command()
+def worker(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether database and queue can be reached.")] = False,
+) -> None:
+    """Run the worker alone, beside gateways with COUNTERSIGN_WORKER=off."""
+    from gateway.server import work
+
+    if check:
+        operations.check_reachable(Settings())
+    else:
+        work(Settings())
+
+
+@keys.command("create")
+def create_key(
+    name: str,
+    role: Annotated[list[Role], typer.Option(help="caller, reviewer, auditor or admin; may be repeated.")],
+    tenant: Tenant = "default",
+    threshold: Annotated[float | None, typer.Option(help="Release at or above; a policy of its own.")] = None,
+    below: Annotated[str | None, typer.Option(help="Under the threshold: hold, flag or release.")] = None,
+) -> None:
+    """Make a key and print its secret, which is shown this once."""
+    typer.echo(operations.create_key(Settings(), tenant, name, role, threshold, below))
+
+
+@keys.command("list")
+def list_keys(tenant: Tenant = "default") -> None:
+    """One line a key: id, name, roles, policy, state."""
+    for line in operations.list_keys(Settings(), tenant):
+        typer.echo(line)
+
+
+@keys.command("revoke")
+def revoke_key(key_id: str, tenant: Tenant = "default") -> None:
+    """End a key and every sign-in on it at once."""
+    operations.revoke_key(Settings(), tenant, key_id)
+
+
+@app.command("signin-link")
+def signin_link(
+    name: str,
+    tenant: Tenant = "default",
+    minutes: Annotated[float, typer.Option(min=1, help="How long the link may be used.")] = 60,
+    dashboard: Annotated[str, typer.Option(help="The dashboard's address.")] = "http://127.0.0.1:8501",
+) -> None:
+    """Print a one-use sign-in link for the reviewer NAME, whose key is made when there is none."""
+    typer.echo(operations.signin_link(Settings(), tenant, name, minutes * 60, dashboard))
+
+
+@calibrations.command("import")
+def import_calibration(
+    file: Path, activate: Annotated[bool, typer.Option("--activate", help="Use it from now on.")] = False
+) -> None:
+    """Store a calibration and print its id."""
+    typer.echo(operations.import_calibration(Settings(), file, activate=activate))
+
+
+def main() -> None:
+    """Failures that an operator can mend are one sentence on standard error and exit code 1."""
+    try:
+        app()
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        fail(f"{operations.variable_of(first['loc'])}: {first['msg']}.")
+    except (StorageError, operations.Refused) as error:
+        fail(str(error))
+
+
+def fail(sentence: str) -> NoReturn:
+    print(f"countersign: {sentence}", file=sys.stderr)
+    raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Holds what every endpoint shares while the application runs; wired once, in app.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from gateway.metrics import Metrics
+from gateway.model_client import ModelClient
+from gateway.recorder import Recorder
+from gateway.settings import Settings
+from gateway.telemetry import Telemetry
+from gateway.waiting import Bell
+from storage.database import Database
+from storage.review_queue import ReviewQueue
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The gateway's shared resources."""
+
+    settings: Settings
+    database: Database
+    recorder: Recorder
+    queue: ReviewQueue
+    model_client: ModelClient
+    telemetry: Telemetry
+    metrics: Metrics
+    bell: Bell
+
+
+def context_of(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context

@@ -1,0 +1,117 @@
+"""Reads a review item with all that a reviewer should see of it, and finds the next one to claim."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+
+import structlog
+from sqlalchemy import Connection
+
+from gateway.context import Context
+from gateway.errors import not_found
+from gateway.review_shapes import Desk, summary
+from storage import calibrations, interactions, keys, review_reads, reviews
+from storage.errors import Conflict, NotFound, OwnRequest, QueueUnreachable, ReferredBySelf
+from storage.records import ItemState, Key, ReviewItem
+
+PAGE = 32  # items looked at in one go for the next claim
+log = structlog.get_logger("desk")
+
+
+def desk_of(connection: Connection, item_id: str, tenant: str) -> Desk:
+    """Raises ApiError 404, also for another tenant's item."""
+    item = review_reads.get_item(connection, item_id, tenant)
+    outcome = interactions.get_outcome(connection, item.interaction_id, tenant) if item else None
+    if item is None or outcome is None:
+        raise not_found("review item", item_id)
+    decision, verdict = outcome.decision, outcome.verdict
+    people = [person for person in (item.claimed_by, verdict.reviewer_id if verdict else None) if person]
+    return Desk(
+        outcome=outcome,
+        item=item,
+        names=keys.names(connection, people, tenant),
+        draft=reviews.get_draft(connection, item_id),
+        calibration=calibrations.get(connection, decision.calibration_id) if decision.calibration_id else None,
+        policy=keys.get_policy(connection, decision.policy_id, tenant, decision.policy_version),
+    )
+
+
+def summaries_of(connection: Connection, items: Sequence[ReviewItem], tenant: str) -> list[dict[str, object]]:
+    names = keys.names(connection, [item.claimed_by for item in items if item.claimed_by], tenant)
+    found = [(interactions.get_outcome(connection, item.interaction_id, tenant), item) for item in items]
+    return [summary(outcome, item, names) for outcome, item in found if outcome is not None]
+
+
+async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None) -> ReviewItem | None:
+    """Claims the first item that SQL grants this reviewer; None when there is none."""
+    stale: list[str] = []
+    try:
+        async for item_id in candidates(context, reviewer.tenant, domain):
+            try:
+                return await claim(context, reviewer, item_id)
+            except (OwnRequest, ReferredBySelf):
+                continue  # waits for someone else
+            except (NotFound, Conflict):
+                stale.append(item_id)  # someone was faster, or Valkey lags behind
+        return None
+    finally:
+        await forget(context, stale, reviewer.tenant)
+
+
+async def candidates(context: Context, tenant: str, domain: str | None) -> AsyncIterator[str]:
+    """Ids of waiting items: in Valkey's order, then in SQL's order those that Valkey does not know (yet)."""
+    seen: set[str] = set()
+    async for page in chain(hinted(context, tenant), waiting(context, tenant)):
+        for item in page:
+            if item.id not in seen and domain in (None, item.domain):
+                yield item.id
+            seen.add(item.id)
+
+
+async def hinted(context: Context, tenant: str) -> AsyncIterator[list[ReviewItem]]:
+    """Valkey's most urgent; nothing when it is away, which is logged and counted."""
+    offset = 0
+    while True:
+        try:
+            ids = await asyncio.to_thread(context.queue.most_urgent, tenant, PAGE, offset)
+        except QueueUnreachable as error:
+            context.metrics.queue_fallbacks.inc()
+            log.warning("valkey is away; the database orders the desk", error=str(error))
+            return
+        if not ids:
+            return
+        yield await context.recorder.read(partial(review_reads.get_items, item_ids=ids, tenant=tenant))
+        offset += len(ids)
+
+
+async def waiting(context: Context, tenant: str) -> AsyncIterator[list[ReviewItem]]:
+    after: str | None = None
+    while True:
+        read = partial(review_reads.list_items, tenant=tenant, states=(ItemState.PENDING,), after=after, limit=PAGE)
+        page = await context.recorder.read(read)
+        if not page:
+            return
+        yield page
+        after = review_reads.cursor_of(page[-1])
+
+
+async def chain(*parts: AsyncIterator[list[ReviewItem]]) -> AsyncIterator[list[ReviewItem]]:
+    for part in parts:
+        async for page in part:
+            yield page
+
+
+async def claim(context: Context, reviewer: Key, item_id: str) -> ReviewItem:
+    seconds = context.settings.claim_seconds
+    claimed = await context.recorder.write(lambda connection: reviews.claim(connection, item_id, reviewer, seconds))
+    return claimed.item
+
+
+async def forget(context: Context, ids: list[str], tenant: str) -> None:
+    """Removes stale hints; the reconciler would do it later."""
+    try:
+        await asyncio.to_thread(context.queue.remove_all, ids, tenant)
+    except QueueUnreachable:
+        log.warning("valkey is away; stale hints stay", items=len(ids))

@@ -1,0 +1,64 @@
+"""Logs as JSON lines that carry the request's and the trace's id; never content, never secrets."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import orjson
+import structlog
+from opentelemetry import trace
+
+NEVER_LOGGED = frozenset({"authorization", "key", "secret", "link", "token", "content", "text", "messages", "reason"})
+
+
+def configure_logs(level: str) -> None:
+    """Routes structlog and the standard library's loggers (uvicorn's too) to standard error as JSON lines."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        add_trace_id,
+        structlog.processors.format_exc_info,
+        redact,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = name != "uvicorn.access"  # requests are logged by request_log.py
+
+
+def add_trace_id(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid and "trace_id" not in event:
+        event["trace_id"] = f"{span.trace_id:032x}"
+    return event
+
+
+def redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """A last net under the rule that no content or secret is handed to a logger."""
+    for name in NEVER_LOGGED & event.keys():
+        event[name] = "[redacted]"
+    return event
+
+
+def render(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
+    return orjson.dumps(dict(event), default=repr).decode()

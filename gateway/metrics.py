@@ -1,0 +1,69 @@
+"""Counts what operators watch: requests, decisions, the review queue and the time to a verdict."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from gateway.policy import Ruling
+from serving.answer import Answer
+from storage.records import Verdict
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+VERDICT_SECONDS = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
+TENTHS = tuple(n / 10 for n in range(1, 11))
+
+
+class Metrics:
+    """One registry an application, so that several may live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = own = CollectorRegistry()
+        self.requests = Counter(
+            "countersign_requests", "Requests answered.", ["method", "route", "status"], registry=own
+        )
+        self.latency = Histogram(
+            "countersign_request_seconds", "Time until a response ended.", ["route"], buckets=SECONDS, registry=own
+        )
+        self.model_seconds = Histogram(
+            "gen_ai_client_operation_duration_seconds", "Time to a model's whole answer.", ["gen_ai_request_model"],
+            buckets=SECONDS, registry=own,
+        )  # fmt: skip
+        self.tokens = Counter("gen_ai_client_token_usage", "Tokens used.", ["gen_ai_token_type"], registry=own)
+        self.decisions = Counter("countersign_decisions", "Decisions made.", ["action", "reason"], registry=own)
+        self.confidence = Histogram(
+            "countersign_confidence", "Calibrated confidence of answers.", buckets=TENTHS, registry=own
+        )
+        self.items = Gauge("countersign_review_items", "Review items by state.", ["state"], registry=own)
+        self.oldest = Gauge(
+            "countersign_review_oldest_waiting_seconds", "Age of the oldest item without a verdict.", registry=own
+        )
+        self.verdicts = Counter("countersign_verdicts", "Verdicts given.", ["kind"], registry=own)
+        self.verdict_seconds = Histogram(
+            "countersign_verdict_seconds", "Time from question to verdict.", buckets=VERDICT_SECONDS, registry=own
+        )
+        self.refused_verdicts = Counter("countersign_verdicts_refused", "Verdicts refused.", ["why"], registry=own)
+        self.queue_fallbacks = Counter(
+            "countersign_queue_fallbacks", "Claims ordered by the database since Valkey was away.", registry=own
+        )
+        self.quarantined = Counter(
+            "countersign_items_quarantined", "Items withheld because they could not be reviewed.", registry=own
+        )
+        self.expired = Counter("countersign_items_expired", "Items withheld since nobody decided.", registry=own)
+        self.worker_failures = Counter("countersign_worker_failures", "Worker rounds that failed.", registry=own)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def answered(self, answer: Answer, seconds: float) -> None:
+        self.model_seconds.labels(answer.model).observe(seconds)
+        self.tokens.labels("input").inc(answer.usage.prompt_tokens)
+        self.tokens.labels("output").inc(answer.usage.completion_tokens)
+
+    def decided(self, ruling: Ruling) -> None:
+        self.decisions.labels(ruling.action.value, ruling.reason.value).inc()
+        if ruling.confidence is not None:
+            self.confidence.observe(ruling.confidence)
+
+    def judged(self, verdict: Verdict, asked_at: float) -> None:
+        self.verdicts.labels(verdict.kind.value).inc()
+        self.verdict_seconds.observe(max(0.0, verdict.created_at - asked_at))

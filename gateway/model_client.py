@@ -1,0 +1,115 @@
+"""Asks a model: the protocol that the gateway speaks, and the client of our own serving application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Protocol
+
+from gateway.errors import unavailable
+from gateway.json_peer import JsonPeer, Lost
+from serving.answer import Answer, answer_from_json
+from storage.records import StoredCalibration
+
+MODEL_SECONDS = 5.0  # how long the served model's description is believed without asking again
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a model is asked. Fields that are None are left to the checkpoint's own defaults."""
+
+    messages: tuple[dict[str, str], ...]
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] | None = None
+    top_logprobs: int = 5
+    calibration: StoredCalibration | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """The model behind a client: its public name and the id that carries its weights' digest."""
+
+    id: str
+    name: str
+    context_length: int | None = None
+
+    def answers_to(self, name: str) -> bool:
+        return name in (self.id, self.name)
+
+
+class ModelClient(Protocol):
+    """One way of asking a model."""
+
+    provider: str  # gen_ai.provider.name in telemetry
+
+    async def model(self) -> ServedModel:
+        """The served model; raises ApiError 503 when nothing answers."""
+
+    async def ask(self, question: Question) -> Answer:
+        """A whole answer; raises ApiError (400, 429, 503, 504) when there is none."""
+
+    async def close(self) -> None: ...
+
+
+class ServingClient:
+    """Our own serving application, over HTTP."""
+
+    provider = "countersign"
+
+    def __init__(self, url: str, token: str, timeout_seconds: float) -> None:
+        self._peer = JsonPeer(url, token, timeout_seconds)
+        self._model: ServedModel | None = None
+        self._believed_until = 0.0
+
+    async def model(self) -> ServedModel:
+        if self._model is None or monotonic() >= self._believed_until:
+            data = (await self._peer.send("GET", "/model")).body_or_raise()
+            self._model = ServedModel(data["id"], data["name"], data.get("context_length"))
+            self._believed_until = monotonic() + MODEL_SECONDS
+        return self._model
+
+    async def ask(self, question: Question) -> Answer:
+        try:
+            return await self._ask_once(question, in_full=False)
+        except Lost:  # a rank or the connection died: ask again from the prompt, never splice two generations
+            return await self._ask_once(question, in_full=False)
+
+    async def close(self) -> None:
+        await self._peer.close()
+
+    async def _ask_once(self, question: Question, *, in_full: bool) -> Answer:
+        headers = {"traceparent": question.traceparent} if question.traceparent else {}
+        reply = await self._peer.send("POST", "/ask", ask_body(question, in_full=in_full), headers)
+        if reply.status == 409 and reply.error_code == "unknown_calibration" and not in_full:
+            return await self._ask_once(question, in_full=True)
+        try:
+            answer = answer_from_json(reply.body_or_raise())
+        except (KeyError, TypeError, ValueError):
+            raise unavailable("The model's answer could not be read.", "bad_answer") from None
+        if self._model is not None and answer.model != self._model.id:
+            self._believed_until = 0.0  # another checkpoint answers now
+        return answer
+
+
+def ask_body(question: Question, *, in_full: bool) -> dict[str, Any]:
+    asked: dict[str, Any] = {
+        "messages": question.messages,
+        "max_tokens": question.max_tokens,
+        "temperature": question.temperature,
+        "top_p": question.top_p,
+        "seed": question.seed,
+        "stop": question.stop,
+    }
+    body = {name: value for name, value in asked.items() if value is not None}
+    calibration = sent_calibration(question.calibration, in_full=in_full)
+    return {**body, "top_logprobs": question.top_logprobs, "calibration": calibration}
+
+
+def sent_calibration(calibration: StoredCalibration | None, *, in_full: bool) -> dict[str, Any] | None:
+    if calibration is None:
+        return None
+    return {"id": calibration.id, "body": calibration.body} if in_full else {"id": calibration.id}

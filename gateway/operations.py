@@ -1,0 +1,122 @@
+"""What an operator does from the command line, straight on the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.settings import Settings
+from serving.confidence.calibration import InvalidCalibration, calibration_from_json, calibration_to_json
+from storage import calibrations, database, keys
+from storage.database import Database, open_database
+from storage.records import Action, Key, Role
+from storage.review_queue import ReviewQueue
+from storage.schema import check_schema
+
+ACTOR = "operator"
+
+
+class Refused(Exception):
+    """One sentence that says what to do."""
+
+
+def variable_of(path: tuple[int | str, ...]) -> str:
+    """The environment variable behind a settings field that did not validate."""
+    name = str(path[0]) if path else ""
+    return name if name.isupper() else f"COUNTERSIGN_{name.upper()}"
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Database]:
+    found = open_database(settings.database)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+def migrate(settings: Settings) -> None:
+    if not settings.database_url:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    database.migrate(settings.database)
+
+
+def check_reachable(settings: Settings) -> None:
+    """Raises StorageError when the queue or the database does not answer, or its tables are of another version."""
+    with opened(settings) as found, found.read() as connection:
+        check_schema(connection)
+    queue = ReviewQueue(settings.redis, settings.queue_prefix)
+    try:
+        queue.ping()
+    finally:
+        queue.close()
+
+
+def create_key(
+    settings: Settings, tenant: str, name: str, roles: Sequence[Role], threshold: float | None, below: str | None
+) -> str:
+    """The new key's secret."""
+    with opened(settings) as found, found.transaction() as connection:
+        policy_id = None
+        if threshold is not None or below is not None:
+            policy = keys.create_policy(
+                connection,
+                tenant,
+                name=name,
+                threshold=0.85 if threshold is None else threshold,
+                below=action(below),
+                actor=ACTOR,
+            )
+            policy_id = policy.id
+        return keys.create(connection, tenant, name, roles, policy_id, actor=ACTOR)[1]
+
+
+def action(below: str | None) -> Action:
+    try:
+        return Action.HOLD if below is None else Action(below)
+    except ValueError:
+        raise Refused(f"--below: '{below}' is not one of hold, flag, release.") from None
+
+
+def list_keys(settings: Settings, tenant: str) -> list[str]:
+    with opened(settings) as found, found.read() as connection:
+        return [line_of(key) for key in keys.list_keys(connection, tenant)]
+
+
+def line_of(key: Key) -> str:
+    roles = ",".join(sorted(role.value for role in key.roles))
+    state = "revoked" if key.revoked_at is not None else "active"
+    policy = f"{key.policy.name} v{key.policy.version} {key.policy.threshold:g} {key.policy.below.value}"
+    return "\t".join((key.id, key.name, roles, policy, state))
+
+
+def revoke_key(settings: Settings, tenant: str, key_id: str) -> None:
+    with opened(settings) as found, found.transaction() as connection:
+        keys.revoke(connection, key_id, tenant, ACTOR)
+
+
+def signin_link(settings: Settings, tenant: str, name: str, seconds: float, dashboard: str) -> str:
+    with opened(settings) as found, found.transaction() as connection:
+        key = keys.by_name(connection, tenant, name)
+        if key is None:
+            roles = (Role.REVIEWER, Role.AUDITOR)
+            key, _ = keys.create(connection, tenant, name, roles, actor=ACTOR)
+        link = keys.create_signin_link(connection, key.id, seconds, ACTOR)
+    return f"{dashboard.rstrip('/')}/signin?link={link}"
+
+
+def import_calibration(settings: Settings, file: Path, *, activate: bool) -> str:
+    """The calibration's id, which names its content."""
+    try:
+        body = calibration_to_json(calibration_from_json(json.loads(file.read_bytes())))
+    except OSError as error:
+        raise Refused(f"{file} cannot be read: {error.strerror}.") from None
+    except (ValueError, InvalidCalibration) as error:
+        raise Refused(f"{file} is not a calibration: {error}.") from None
+    with opened(settings) as found, found.transaction() as connection:
+        stored = calibrations.store(connection, body, ACTOR)
+        if activate:
+            calibrations.activate(connection, stored.id, ACTOR)
+    return stored.id

@@ -1,0 +1,149 @@
+"""Knows the wire shapes of the review API: what a desk sends, and what it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.errors import bad_request
+from serving.confidence.calibration import InvalidCalibration, calibration_from_json
+from storage.records import Draft, Key, Outcome, Policy, ReviewItem, StoredCalibration, Verdict, VerdictKind
+
+MAX_TEXT = 1_000_000  # characters of an edited answer or a draft
+MAX_NOTE = 10_000
+QUESTION_CHARACTERS = 200
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClaimNext(Strict):
+    domain: str | None = Field(None, max_length=100)
+
+
+class Holding(Strict):
+    """Proof of a claim."""
+
+    fencing_token: int = Field(ge=0, strict=True)
+
+
+class DraftRequest(Holding):
+    text: str = Field("", max_length=MAX_TEXT)
+    note: str = Field("", max_length=MAX_NOTE)
+
+
+class VerdictRequest(Holding):
+    verdict: VerdictKind
+    reason: str = Field("", max_length=MAX_NOTE)
+    content: str | None = Field(None, max_length=MAX_TEXT)
+
+    def checked(self) -> VerdictRequest:
+        """Itself; raises 400 naming the field that this kind of verdict needs or cannot have."""
+        if self.verdict is not VerdictKind.APPROVE and not self.reason.strip():
+            raise bad_request("reason", f"reason: say why, to {self.verdict.value} an answer.", "reason_required")
+        if self.verdict is VerdictKind.EDIT and not (self.content or "").strip():
+            raise bad_request("content", "content: an edit needs the corrected text.", "content_required")
+        if self.verdict is not VerdictKind.EDIT and self.content is not None:
+            raise bad_request("content", "content: only an edit carries a text.", "content_not_allowed")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """All that is shown of one item, as read in one snapshot."""
+
+    outcome: Outcome
+    item: ReviewItem
+    names: Mapping[str, str]  # what people call the keys that claimed and decided it
+    draft: Draft | None
+    calibration: StoredCalibration | None
+    policy: Policy
+
+
+def summary(outcome: Outcome, item: ReviewItem, names: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "object": "review",
+        "state": item.state.value,
+        "action": item.action.value,
+        "reason": item.reason.value,
+        "model": outcome.interaction.model,
+        "domain": item.domain,
+        "confidence": outcome.decision.confidence,
+        "threshold": outcome.decision.threshold,
+        "created_at": item.created_at,
+        "urgency": item.urgency,
+        "expires_at": item.expires_at,
+        "claimed_by": person(item.claimed_by, names) if item.claimed_by else None,
+        "claim_expires_at": item.claim_expires_at,
+        "question": last_question(outcome)[:QUESTION_CHARACTERS],
+    }
+
+
+def person(key_id: str, names: Mapping[str, str]) -> dict[str, str]:
+    return {"id": key_id, "name": names.get(key_id, "")}
+
+
+def last_question(outcome: Outcome) -> str:
+    asked = [message["content"] for message in outcome.interaction.messages if message["role"] == "user"]
+    return str(asked[-1]) if asked else ""
+
+
+def detail(desk: Desk, reader: Key) -> dict[str, Any]:
+    """The whole case; the fencing token is told to the claim's holder alone."""
+    outcome, item = desk.outcome, desk.item
+    answer = outcome.interaction.answer
+    confidence = answer.get("confidence", {})
+    held = item.claimed_by == reader.id and item.claim_expires_at is not None
+    return {
+        **summary(outcome, item, desk.names),
+        "interaction_id": item.interaction_id,
+        "served_model": outcome.interaction.served_model,
+        "messages": list(outcome.interaction.messages),
+        "answer": {name: answer.get(name) for name in ("text", "finish_reason", "tokens")},
+        "prompt": answer.get("prompt", {}),
+        "signals": confidence.get("signals", {}),
+        "signal_ranges": signal_ranges(desk.calibration),
+        "note": confidence.get("note"),  # why there is no confidence, in words
+        "calibration": outcome.decision.calibration_id,
+        "policy": {
+            "id": outcome.decision.policy_id,
+            "version": outcome.decision.policy_version,
+            "name": desk.policy.name,
+        },
+        "claim": {"fencing_token": item.fencing_token, "expires_at": item.claim_expires_at} if held else None,
+        "draft": draft_shape(desk.draft),
+        "verdict": verdict_shape(outcome.verdict, desk.names),
+        "trace_id": outcome.interaction.trace_id,
+    }
+
+
+def draft_shape(draft: Draft | None) -> dict[str, Any] | None:
+    return None if draft is None else {"text": draft.text, "note": draft.note, "saved_at": draft.saved_at}
+
+
+def verdict_shape(verdict: Verdict | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {
+        "kind": verdict.kind.value,
+        "reason": verdict.reason,
+        "content": verdict.content,
+        "reviewer": person(verdict.reviewer_id, names),
+        "created_at": verdict.created_at,
+    }
+
+
+def signal_ranges(calibration: StoredCalibration | None) -> dict[str, list[float]]:
+    """Each signal's usual range as [5 %, 50 %, 95 %]; empty when no calibration tells it."""
+    if calibration is None:
+        return {}
+    try:
+        ranges = calibration_from_json(calibration.body).signal_ranges
+    except InvalidCalibration:
+        return {}
+    return {name: list(range_) for name, range_ in ranges.items()}

@@ -1,0 +1,154 @@
+"""The review API that the desk uses: claim, draft, verdict, release of a claim."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from gateway.auth import reviewer
+from gateway.bodies import parse_object, read_as, read_body, validated
+from gateway.context import Context, context_of
+from gateway.desk import claim_most_urgent, desk_of, summaries_of
+from gateway.errors import bad_request
+from gateway.openapi import ERRORS, body_of
+from gateway.review_shapes import ClaimNext, Desk, DraftRequest, Holding, VerdictRequest, detail
+from gateway.telemetry import tell_verdict, traceparent_of
+from storage import review_reads, reviews
+from storage.errors import AlreadyClaimed, Conflict
+from storage.records import ItemState, Key
+
+router = APIRouter(prefix="/v1/reviews", tags=["reviews"], responses=ERRORS)
+
+
+@router.post("/claim", openapi_extra=body_of(ClaimNext), responses={204: {"description": "Nothing waits."}})
+async def claim_next(request: Request, key: Key = Depends(reviewer)) -> Any:
+    """Claims the most urgent item that this reviewer may decide."""
+    context = context_of(request)
+    body = await read_body(request, context.settings.max_body_bytes)
+    wanted = validated(ClaimNext, parse_object(body)) if body else ClaimNext(domain=None)
+    item = await claim_most_urgent(context, key, wanted.domain)
+    return Response(status_code=204) if item is None else await shown(context, item.id, key)
+
+
+@router.post("/{id}/claim")
+async def claim(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
+    """Claims this item; its present holder gets a fresh lease."""
+    context = context_of(request)
+    seconds = context.settings.claim_seconds
+    try:
+        await context.recorder.write(lambda connection: reviews.claim(connection, id, key, seconds))
+    except AlreadyClaimed as error:
+        token = error.item.fencing_token
+        if error.item.claimed_by != key.id:
+            raise
+        await context.recorder.write(lambda connection: reviews.extend_claim(connection, id, key, token, seconds))
+    return await shown(context, id, key)
+
+
+@router.get("")
+async def list_reviews(
+    request: Request,
+    key: Key = Depends(reviewer),
+    state: str = "pending,claimed",
+    after: str | None = None,
+    limit: int = Query(50, ge=1, le=100),
+) -> dict[str, Any]:
+    """The tenant's items in order of urgency, with how many are in each state."""
+    states = states_of(state)
+
+    def read(connection: Any) -> dict[str, Any]:
+        found = review_reads.list_items(connection, key.tenant, states=states, after=after, limit=limit + 1)
+        more = len(found) > limit
+        return {
+            "object": "list",
+            "data": summaries_of(connection, found[:limit], key.tenant),
+            "has_more": more,
+            "next": review_reads.cursor_of(found[limit - 1]) if more else None,
+            "counts": review_reads.counts(connection, key.tenant),
+        }
+
+    return await context_of(request).recorder.read(read)
+
+
+@router.get("/{id}")
+async def retrieve(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
+    """The whole case."""
+    return await shown(context_of(request), id, key)
+
+
+@router.put("/{id}/draft", openapi_extra=body_of(DraftRequest))
+async def save_draft(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
+    """Keeps what the reviewer typed so far."""
+    context = context_of(request)
+    wanted = await read_as(request, DraftRequest, context.settings.max_body_bytes)
+    draft = await context.recorder.write(
+        lambda connection: reviews.save_draft(connection, id, key, wanted.fencing_token, wanted.text, wanted.note)
+    )
+    return {"saved_at": draft.saved_at}
+
+
+@router.post("/{id}/extend", openapi_extra=body_of(Holding))
+async def extend(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
+    """A lease from now on, under the same fencing token."""
+    context = context_of(request)
+    wanted = await read_as(request, Holding, context.settings.max_body_bytes)
+    seconds = context.settings.claim_seconds
+    claimed = await context.recorder.write(
+        lambda connection: reviews.extend_claim(connection, id, key, wanted.fencing_token, seconds)
+    )
+    return {"expires_at": claimed.expires_at}
+
+
+@router.post("/{id}/release", status_code=204, openapi_extra=body_of(Holding))
+async def release(request: Request, id: str, key: Key = Depends(reviewer)) -> Response:
+    """Puts the item back for anyone."""
+    context = context_of(request)
+    wanted = await read_as(request, Holding, context.settings.max_body_bytes)
+    await context.recorder.write(lambda connection: reviews.release_claim(connection, id, key, wanted.fencing_token))
+    return Response(status_code=204)
+
+
+@router.post("/{id}/verdict", openapi_extra=body_of(VerdictRequest))
+async def decide(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
+    """The reviewer's word. One that comes too late is answered 409 and recorded as an audit event."""
+    context = context_of(request)
+    wanted = (await read_as(request, VerdictRequest, context.settings.max_body_bytes)).checked()
+    desk = await context.recorder.read(lambda connection: desk_of(connection, id, key.tenant))
+    await give_verdict(request, context, desk, key, wanted)
+    context.bell.ring(desk.item.interaction_id)  # after the commit: whoever wakes reads the database
+    return await shown(context, id, key)
+
+
+async def give_verdict(request: Request, context: Context, desk: Desk, key: Key, wanted: VerdictRequest) -> None:
+    item, token = desk.item, wanted.fencing_token
+    with context.telemetry.verdict(item, desk.outcome.interaction.traceparent, request.headers) as span:
+        mine = traceparent_of(span)
+        try:
+            _, verdict = await context.recorder.write(
+                lambda connection: reviews.decide(
+                    connection, item.id, key, token, wanted.verdict, wanted.reason, wanted.content, mine
+                )
+            )
+        except Conflict as refusal:
+            why = refusal.code
+            context.metrics.refused_verdicts.labels(why).inc()
+            await context.recorder.write(
+                lambda connection: reviews.refused_verdict(connection, item.id, key, token, why)
+            )
+            raise
+        tell_verdict(span, verdict)
+    context.metrics.judged(verdict, desk.outcome.interaction.created_at)
+
+
+async def shown(context: Context, id: str, key: Key) -> dict[str, Any]:
+    return detail(await context.recorder.read(lambda connection: desk_of(connection, id, key.tenant)), key)
+
+
+def states_of(listed: str) -> list[ItemState]:
+    try:
+        return [ItemState(name.strip()) for name in listed.split(",") if name.strip()]
+    except ValueError:
+        known = ", ".join(state.value for state in ItemState)
+        raise bad_request("state", f"state: a comma list of {known}.") from None

@@ -1,0 +1,78 @@
+"""Runs the gateway or the worker as a process, after checking that it can do its work."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from gateway.app import create_app
+from gateway.logs import configure_logs
+from gateway.metrics import Metrics
+from gateway.operations import Refused, check_reachable
+from gateway.settings import Settings
+from gateway.worker import Worker
+from storage.database import open_database
+from storage.review_queue import ReviewQueue
+
+STOP_SECONDS = 5  # for answers under way; held streams are cut then
+BACKLOG = 2048
+log = structlog.get_logger("server")
+
+
+def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises StorageError or Refused before anything is started."""
+    check_reachable(settings)
+    listening = listen(settings.host, settings.port)
+    configure_logs(settings.log_level)
+    config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,  # request_log.py writes one line a request
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    log.info("gateway listens", host=settings.host, port=listening.getsockname()[1])
+    uvicorn.Server(config).run([listening])
+
+
+def work(settings: Settings) -> None:
+    """Runs the worker until SIGTERM or SIGINT. Raises StorageError when database or queue do not answer."""
+    check_reachable(settings)
+    configure_logs(settings.log_level)
+    database, queue = open_database(settings.database), ReviewQueue(settings.redis, settings.queue_prefix)
+    worker, ended = Worker(settings, database, queue, Metrics()), threading.Event()
+
+    def end(_: int, __: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    worker.start()
+    log.info("worker runs")
+    ended.wait()
+    worker.stop()
+    queue.close()
+    database.close()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound, listening socket; raises Refused when the port is taken or the address is not this machine's."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        why = (error.strerror or str(error)).lower()
+        raise Refused(f"Cannot listen on {host}:{port}: {why}. Choose another with COUNTERSIGN_PORT.") from None
+    return listening

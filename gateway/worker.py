@@ -1,0 +1,126 @@
+"""Keeps the queue in step with the database and ends what nobody ended; exactly one worker leads at a time."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from time import monotonic
+
+import structlog
+
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from storage import dispatch, leader, review_sweeps
+from storage.database import Database
+from storage.errors import DatabaseUnreachable, QueueUnreachable
+from storage.ids import new_id
+from storage.records import ItemState
+from storage.review_queue import ReviewQueue
+
+LEASE = "worker"
+LEASE_SECONDS = 10.0
+RENEW_SECONDS = 3.0
+SWEEP_SECONDS = 0.5
+PAUSE_AFTER_FAILURE_SECONDS = 1.0
+log = structlog.get_logger("worker")
+
+
+class Worker:
+    """A thread of rounds: hold the lease, relay the outbox, expire, return lapsed claims, reconcile."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        queue: ReviewQueue,
+        metrics: Metrics,
+        changed: Callable[[str], None] = lambda interaction_id: None,
+    ) -> None:
+        """`changed` is told, from the worker's thread, the interaction of each item that was ended."""
+        self._settings, self._database, self._queue, self._metrics = settings, database, queue, metrics
+        self._changed = changed
+        self._holder = new_id(f"{socket.gethostname()}-{os.getpid()}")
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
+        self._leads, self._renew_at, self._sweep_at, self._reconcile_at = False, 0.0, 0.0, 0.0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends after the present round and lets another worker lead at once."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            self._stopping.wait(self._round())
+        self._give_up()
+
+    def _round(self) -> float:
+        """One round; returns the seconds to pause before the next."""
+        try:
+            if not self._hold_lease():
+                return RENEW_SECONDS
+            self._sweep()  # before the queue's part: a Valkey that is away must not keep answers from expiring
+            self._reconcile()
+            while dispatch.relay(self._database, self._queue) and not self._stopping.is_set():
+                pass
+        except QueueUnreachable as error:
+            self._reconcile_at = 0.0  # what Valkey holds when it is back is not known
+            return self._failed(error)
+        except DatabaseUnreachable as error:
+            self._renew_at = 0.0
+            return self._failed(error)
+        except Exception as error:  # the worker must outlive what it did not foresee
+            log.exception("worker round failed", error=type(error).__name__)
+            self._metrics.worker_failures.inc()
+            return PAUSE_AFTER_FAILURE_SECONDS
+        return self._settings.worker_pause_seconds
+
+    def _failed(self, error: Exception) -> float:
+        log.warning("worker waits", error=str(error))
+        self._metrics.worker_failures.inc()
+        return PAUSE_AFTER_FAILURE_SECONDS
+
+    def _hold_lease(self) -> bool:
+        if not self._leads or monotonic() >= self._renew_at:
+            with self._database.transaction() as connection:
+                self._leads = leader.hold_leadership(connection, LEASE, self._holder, LEASE_SECONDS)
+            self._renew_at = monotonic() + RENEW_SECONDS
+        return self._leads
+
+    def _sweep(self) -> None:
+        if monotonic() < self._sweep_at:
+            return
+        self._sweep_at = monotonic() + SWEEP_SECONDS
+        with self._database.transaction() as connection:
+            expired = review_sweeps.expire_due(connection)
+            lapsed = review_sweeps.return_lapsed_claims(connection, max_claims=self._settings.max_claims)
+        quarantined = [item for item in lapsed if item.state is ItemState.QUARANTINED]
+        self._metrics.expired.inc(len(expired))
+        self._metrics.quarantined.inc(len(quarantined))
+        for item in quarantined:
+            log.error("review item quarantined: its answer stays withheld", item=item.id, claims=item.claims)
+        for item in (*expired, *quarantined):
+            self._changed(item.interaction_id)
+
+    def _reconcile(self) -> None:
+        if monotonic() < self._reconcile_at:
+            return
+        corrected = dispatch.reconcile(self._database, self._queue)
+        self._reconcile_at = monotonic() + self._settings.reconcile_seconds
+        if corrected:
+            log.info("queue corrected", items=corrected)
+
+    def _give_up(self) -> None:
+        if not self._leads:
+            return
+        try:
+            with self._database.transaction() as connection:
+                leader.give_up_leadership(connection, LEASE, self._holder)
+        except DatabaseUnreachable:
+            log.warning("the lease ends by itself: the database does not answer")

@@ -1,0 +1,53 @@
+"""One Valkey and one fake serving for all; a gateway for each module unless a test makes its own."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage import embedded_valkey
+from storage.database import migrate
+from tests.gateway.fake_serving import FakeServing
+from tests.gateway.running import Gateway, running, settings_for
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as directory:  # short: a socket's path has few bytes
+        server = embedded_valkey.start(Path(directory))
+        yield server.url
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def serving() -> Iterator[FakeServing]:
+    fake = FakeServing().start()
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with tables and nothing in them, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "countersign.db"
+    migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    tmp_path_factory: pytest.TempPathFactory, serving: FakeServing, valkey_url: str, migrated: Path
+) -> Iterator[Gateway]:
+    home = tmp_path_factory.mktemp("gateway")
+    (home / "countersign.db").write_bytes(migrated.read_bytes())
+    with running(settings_for(home, serving.url, valkey_url)) as found:
+        yield found
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
+    """A home of its own with an empty database, for a test that starts a gateway of its own."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "countersign.db").write_bytes(migrated.read_bytes())
+    return home
