@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 import tempfile
@@ -37,13 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./run up", description=__doc__)
     parser.add_argument("--check", action="store_true", help="on free ports and a temporary home: prove it, then stop")
     check = parser.parse_args(arguments).check
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     _stop_on_signals()
     try:
         if not check:
             return run(LaunchSettings(), console, check=False)
-        with tempfile.TemporaryDirectory(prefix="countersign-") as home:
-            return run(_apart(LaunchSettings(), Path(home)), console, check=True)
+        home = Path(tempfile.mkdtemp(prefix="countersign-"))
+        status = run(_apart(LaunchSettings(), home), console, check=True)
+        shutil.rmtree(home, ignore_errors=True)  # kept when the check failed: its logs say why
+        return status
     except Stop:
         return 0
     except ValidationError as error:

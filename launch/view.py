@@ -48,7 +48,7 @@ class View:
 def show_failure(console: Console, error: Exception) -> None:
     """The last log lines of a part that died, then the sentence."""
     for line in error.tail if isinstance(error, ChildDied) else ():
-        console.print(f"  {escape(line)}", style="dim", highlight=False)
+        console.print(f"  {escape(line)}", style="dim", highlight=False, soft_wrap=True)
     console.print(f"[bold red]{escape(str(error))}[/]", highlight=False, soft_wrap=True)
 
 
