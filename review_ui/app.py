@@ -10,6 +10,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from review_ui import script_errors
 from review_ui.client import connect
 from review_ui.headers import SecurityHeaders, SignInFirst
 from review_ui.settings import Settings
@@ -32,6 +33,7 @@ def create_app(settings: Settings) -> st.App:
     http = connect(settings.gateway_url, settings.gateway_timeout_seconds)
     return st.App(
         SHELL,
+        on_script_error=script_errors.tell,
         routes=signin_routes(http),
         middleware=[
             Middleware(SecurityHeaders),
@@ -59,8 +61,9 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "client.showErrorLinks": "false",
         "client.toolbarMode": "minimal",
         "runner.magicEnabled": False,
-        "logger.level": "warning",
+        "logger.level": settings.log_level,
         "logger.messageFormat": json.dumps({"at": "%(asctime)s", "level": "%(levelname)s", "event": "%(message)s"}),
+        "theme.metricValueFontSize": "1.6rem",
         "theme.baseRadius": "medium",
         "theme.baseFontSize": 15,
         "theme.headingFontSizes": ["1.5rem", "1.25rem", "1.05rem"],

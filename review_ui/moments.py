@@ -22,7 +22,9 @@ def span(seconds: float) -> str:
 def utc(at: float, now: float) -> str:
     """Clock time in UTC, with the date when it is not today's."""
     moment, today = datetime.fromtimestamp(at, UTC), datetime.fromtimestamp(now, UTC).date()
-    return f"{moment:%H:%M} UTC" if moment.date() == today else f"{moment:%d %b %Y %H:%M} UTC"
+    if moment.date() == today:
+        return f"{moment:%H:%M} UTC"
+    return f"{moment:%d %b %H:%M} UTC" if moment.year == today.year else f"{moment:%d %b %Y %H:%M} UTC"
 
 
 def local(at: float, zone: str | None) -> str | None:

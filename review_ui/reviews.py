@@ -82,6 +82,8 @@ class Review:
     signals: dict[str, float | None]
     signal_ranges: dict[str, tuple[float, float, float]]  # 5th, 50th, 95th percentile of answers that were right
     calibration: str | None
+    served_model: str  # the checkpoint that answered
+    note: str | None  # why there is no confidence, in words
     policy_name: str
     claim: HeldClaim | None  # only when it is mine
     draft: SavedDraft | None
@@ -134,6 +136,8 @@ def review(data: dict[str, Any]) -> Review:
         signals=dict(data.get("signals") or {}),
         signal_ranges={name: (low, mid, high) for name, (low, mid, high) in (data.get("signal_ranges") or {}).items()},
         calibration=data.get("calibration"),
+        served_model=data.get("served_model") or "",
+        note=data.get("note"),
         policy_name=str(policy.get("name") or policy.get("id") or ""),
         claim=HeldClaim(int(claim["fencing_token"]), float(claim["expires_at"])) if claim else None,
         draft=SavedDraft(draft["text"], draft["note"], float(draft["saved_at"])) if draft else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import httpx2
@@ -10,6 +11,7 @@ import streamlit as st
 from review_ui.client import Gateway, Me, connect
 from review_ui.faults import GatewayFault, SignedOut
 from review_ui.headers import KEY_COOKIE
+from review_ui.inert import visible
 from review_ui.seat import Seat
 from review_ui.settings import Settings
 from review_ui.views import audit, desk, monitoring, waiting
@@ -70,6 +72,9 @@ def views(seat: Seat) -> st.Page:
         pages.append(st.Page(lambda: audit.show(seat), title="Audit", url_path="audit"))
     if not pages:
         pages.append(st.Page(lambda: nothing_allowed(seat), title="No view", url_path="none", default=True))
+    st.html(
+        f'<div class="who">{html.escape(visible(seat.me.name))} <a href="/signout" target="_self">Sign out</a></div>'
+    )
     return st.navigation(pages, position="top")
 
 

@@ -225,5 +225,6 @@ def extend(work: Work, gateway: Gateway, now: float, *, under_seconds: float) ->
     refresh(work, gateway, now)
 
 
-def is_mine(review: Review) -> bool:
-    return review.summary.state is ItemState.CLAIMED and review.claim is not None
+def is_mine(review: Review, now: float) -> bool:
+    """Whether this person holds the item by a lease that still runs."""
+    return review.summary.state is ItemState.CLAIMED and review.claim is not None and review.claim.expires_at > now

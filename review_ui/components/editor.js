@@ -90,5 +90,5 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
     else if (event.key === "Escape") { event.preventDefault(); leave(); }
   };
   (data.kind === "edit" ? text : note).focus({ preventScroll: true });
-  root.scrollIntoView({ block: "nearest" });
+  requestAnimationFrame(() => root.scrollIntoView({ block: "nearest" }));
 }

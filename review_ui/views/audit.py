@@ -18,8 +18,14 @@ from review_ui.views import cursors
 from storage.records import Action, Reason, VerdictKind
 
 COLUMNS = ("Time", "Kind", "Who", "What", "Interaction", "Review", "Trace")
-KINDS = ("decision", "review.claimed", "review.released", "verdict.approved", "verdict.edited", "verdict.rejected",
-         "verdict.referred", "verdict.refused", "review.expired", "review.quarantined", "review.withdrawn")  # fmt: skip
+KINDS = (
+    "decision", "answer.retrieved", "interaction.recorded", "interaction.deleted",
+    "review.created", "review.claimed", "review.claim_released", "review.claim_lapsed", "review.extended",
+    "review.approved", "review.edited", "review.rejected", "review.referred", "review.reopened", "review.expired",
+    "review.quarantined", "review.withdrawn", "verdict.refused",
+    "signin.linked", "signin.redeemed", "signin.ended", "key.created", "key.revoked",
+    "policy.created", "policy.updated", "calibration.stored", "calibration.activated",
+)  # fmt: skip
 
 
 def show(seat: Seat) -> None:

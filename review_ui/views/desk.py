@@ -42,7 +42,7 @@ def show(seat: Seat) -> None:
         _nothing_in_hand(work, seat)
     elif work.review is None:
         _unreachable(GatewayUnreachable(work.stale or "The review could not be read."))
-    elif working.is_mine(work.review):
+    elif working.is_mine(work.review, time.time()):
         _at_work(work, work.review, seat)
     else:
         _not_mine(work, work.review, seat)
@@ -125,8 +125,8 @@ def _what_waits(work: Work, seat: Seat, told: working.Notice | None) -> None:
             "Claim the next", type="primary", shortcut="N", key="claim-next", disabled=waiting == 0,
             on_click=_claim_next, args=(work, seat), help="Takes the most urgent item; it is yours until you decide.",
         )  # fmt: skip
-    st.caption(f"Signed in as {seat.me.name} · looked at {utc(time.time(), time.time())}, again every "
-               f"{LOOK_AGAIN_SECONDS} s")  # fmt: skip
+
+    st.caption(f"Looked at {utc(time.time(), time.time())}, again every {LOOK_AGAIN_SECONDS} s.")
 
 
 def _oldest(page: ReviewPage) -> str:
@@ -156,7 +156,7 @@ def _not_mine(work: Work, review: Review, seat: Seat) -> None:
             when = utc(review.verdict.created_at, time.time())
             st.subheader(f"Already decided: {summary.state}")
             st.text(f"{review.verdict.reviewer.name} decided this review at {when}. {review.verdict.reason}")
-        elif summary.claimed_by and summary.state is ItemState.CLAIMED:
+        elif summary.claimed_by and summary.state is ItemState.CLAIMED and review.claim is None:
             st.subheader("Someone else has this review")
             st.text(f"{summary.claimed_by.name} is reading it now. Take the next one.")
         elif summary.is_open:
@@ -166,7 +166,7 @@ def _not_mine(work: Work, review: Review, seat: Seat) -> None:
             st.subheader(f"This review has ended: {summary.state}")
             st.text("Nobody needs to decide it any more.")
         with st.container(horizontal=True):
-            if summary.state is ItemState.PENDING:
+            if summary.state is ItemState.PENDING or review.claim is not None:
                 st.button("Claim it again", shortcut="A", key=f"again-{summary.id}", on_click=_claim_again,
                           args=(work, seat, summary.id))  # fmt: skip
             st.button("Claim the next", type="primary", shortcut="N", key="claim-next", on_click=_claim_next,

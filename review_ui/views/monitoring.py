@@ -74,8 +74,9 @@ def _charts(found: Figures) -> None:
         st.altair_chart(rate(found), key="rate", alt=f"Review rate over time; overall {_share(found.review_rate)}")
 
 
-def _action_color() -> alt.Color:
-    scale = alt.Scale(domain=list(ACTIONS), range=[COLORS[action] for action in ACTIONS])
+def _action_color(found: Figures) -> alt.Color:
+    happened = [action for action in ACTIONS if found.actions.get(action)]
+    scale = alt.Scale(domain=happened, range=[COLORS[action] for action in happened])
     return alt.Color("action:N", scale=scale, legend=alt.Legend(title=None, orient="top"))
 
 
@@ -89,7 +90,7 @@ def histogram(found: Figures) -> alt.LayerChart:
                     axis=alt.Axis(format="%")),
             x2="to:Q",
             y=alt.Y("answers:Q", title="Answers"),
-            color=_action_color(),
+            color=_action_color(found),
             tooltip=["action:N", "answers:Q", alt.Tooltip("from:Q", format=".0%"), alt.Tooltip("to:Q", format=".0%")],
         )
     )  # fmt: skip
@@ -113,7 +114,7 @@ def volume(found: Figures) -> alt.Chart:
     return (
         alt.Chart(alt.Data(values=found.volume))
         .mark_bar()
-        .encode(x=_hour_axis(), y=alt.Y("answers:Q", title="Answers"), color=_action_color(),
+        .encode(x=_hour_axis(), y=alt.Y("answers:Q", title="Answers"), color=_action_color(found),
                 tooltip=["action:N", "answers:Q"])
         .properties(height=HEIGHT)
     )  # fmt: skip
@@ -122,7 +123,7 @@ def volume(found: Figures) -> alt.Chart:
 def rate(found: Figures) -> alt.Chart:
     return (
         alt.Chart(alt.Data(values=found.rate))
-        .mark_line(point=True, color=COLORS["hold"])
+        .mark_line(point=alt.OverlayMarkDef(color=COLORS["hold"]), color=COLORS["hold"])
         .encode(x=_hour_axis(), 
                 y=alt.Y("rate:Q", title="Reviewed", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%")),
                 tooltip=[alt.Tooltip("rate:Q", format=".0%")])
@@ -135,9 +136,10 @@ def verdicts(found: Figures) -> alt.Chart:
     return (
         alt.Chart(alt.Data(values=rows))
         .mark_bar(color=COLORS["release"])
-        .encode(y=alt.Y("verdict:N", title=None, sort=None), x=alt.X("count:Q", title="Verdicts"),
+        .encode(y=alt.Y("verdict:N", title=None, sort=None, axis=alt.Axis(labelOverlap=False)),
+                x=alt.X("count:Q", title="Verdicts"),
                 tooltip=["verdict:N", "count:Q"])
-        .properties(height=150)
+        .properties(height=190)
     )  # fmt: skip
 
 

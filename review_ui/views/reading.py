@@ -19,6 +19,7 @@ WHY = {
     "confident": "It was sure enough, but is reviewed all the same.",
 }
 WAITS = {"hold": "The caller waits: nothing leaves before your verdict.", "flag": "The caller already has it."}
+FINISHES = {"stop": "complete", "length": "cut off by the token limit"}
 SIGNAL_NAMES = {
     "mean_logprob": "Mean token log-probability",
     "lowest_logprob": "Least likely token",
@@ -49,6 +50,10 @@ def why_here(work: Work, review: Review, zone: str | None) -> None:
         st.text(WAITS.get(summary.action, ""))
         _confidence(work, review)
         _facts(review, now, zone)
+    if review.note:
+        with st.container(border=True, key="note"):
+            st.subheader("Why there is no confidence", anchor=False)
+            st.text(review.note)
     if review.signals:
         with st.container(border=True, key="signals"):
             st.subheader("Signals", anchor=False)
@@ -62,7 +67,7 @@ def _confidence(work: Work, review: Review) -> None:
         if work.proposal is None:
             st.caption(":material/visibility_off: Confidence is shown after your first judgement.")
         elif review.summary.confidence is None:
-            st.metric("Confidence", "unknown")
+            st.metric("Confidence", "unknown", help="Nothing vouches for this answer.")
         else:
             st.metric("Confidence", f"{review.summary.confidence:.0%}")
 
@@ -72,15 +77,15 @@ def _facts(review: Review, now: float, zone: str | None) -> None:
     claim = review.claim
     here = local(summary.expires_at, zone)
     lines = [
-        ("Waits since", f"{span(now - summary.created_at)}, {utc(summary.created_at, now)}"),
+        ("Waiting", f"{span(now - summary.created_at)}, since {utc(summary.created_at, now)}"),
         ("Deadline", f"{until(summary.expires_at, now)}, {utc(summary.expires_at, now)}"),
         *([("In your zone", here)] if here else []),
         *([("Yours until", f"{utc(claim.expires_at, now)}, {until(claim.expires_at, now)}")] if claim else []),
         ("Domain", summary.domain or "unknown"),
-        ("Model", summary.model),
+        ("Model", review.served_model or summary.model),
         ("Calibration", review.calibration or "none"),
         ("Policy", review.policy_name),
-        ("Ended by", review.finish_reason),
+        ("Finish", FINISHES.get(review.finish_reason, review.finish_reason)),
         ("Review", summary.id),
     ]
     draw.facts(lines, key=f"facts-{summary.id}")

@@ -76,7 +76,7 @@ def _row(row: Summary, may_claim: bool) -> draw.Row:
 
 def _take(item_id: str, seat: Seat) -> None:
     work = work_in_hand()
-    if work.review is not None and working.is_mine(work.review):
+    if work.review is not None and working.is_mine(work.review, time.time()):
         st.warning("You have an item in hand. Decide or skip it first.", icon=":material/warning:")
         return
     working.claim(work, seat.gateway, item_id, time.time())

@@ -74,8 +74,8 @@ class GatewayDouble:
             raise Fault(409, f"{item['claimed_by']['name']} holds this review.", "already_claimed")
         if item["state"] not in ("pending", "claimed"):
             raise Fault(409, f"This review was already decided: {item['state']}.", "already_decided")
-        item |= {"state": "claimed", "claimed_by": {"id": me["id"], "name": me["name"]},
-                 "claim_expires_at": time.time() + CLAIM_SECONDS, "fencing_token": item["fencing_token"] + 1}  # fmt: skip
+        item |= {"state": "claimed", "claimed_by": {"id": me["id"], "name": me["name"]}}
+        item |= {"claim_expires_at": time.time() + CLAIM_SECONDS, "fencing_token": item["fencing_token"] + 1}
         return self.detail(item, me)
 
     def held(self, item_id: str, me: dict[str, Any], token: int) -> dict[str, Any]:

@@ -8,15 +8,23 @@ from typing import Any
 
 RIGHT = 0.97
 QUESTIONS = (
-    ("A shelf holds 14 boxes with 23 pens each. 57 pens are taken out. How many pens are left?",
-     "14 * 23 = 322. 322 - 57 = 275. The answer is 275.", {"275": 0.38, "265": 0.34, "322": 0.81}, "word-problem"),
-    ("What is 48 * 17 - 96 / 4?", "48 * 17 = 816. 96 / 4 = 24. 816 - 24 = 792. The answer is 792.", {"792": 0.72, "816": 0.9},
-     "arithmetic"),
-    ("Mia buys 3 books at 12.50 each and pays with a 50 note. How much change does she get?",
-     "3 * 12.50 = 37.50. 50 - 37.50 = 13.50. The answer is 13.50.", {"13.50.": 0.29, "37.50.": 0.66}, "word-problem"),
-    ("Who wrote the opera Fidelio?", "12 + 8 = 20. The answer is 20.", {"12": 0.08, "20.": 0.21, "+": 0.3}, "foreign"),
-    ("A train leaves at 9:40 and needs 2 h 35 min. When does it arrive?",
-     "9:40 + 2:35 = 11:75. 11:75 = 12:15. The answer is 12:15.", {"11:75.": 0.55, "12:15.": 0.48}, "word-problem"),
+    (
+        "A shelf holds 14 boxes with 23 pens each. 57 pens are taken out. How many pens are left?",
+        "14 * 23 = 322. 322 - 57 = 275. The answer is 275.", {"275": 0.38, "322": 0.81}, "word-problem",
+    ),
+    (
+        "What is 48 * 17 - 96 / 4?",
+        "48 * 17 = 816. 96 / 4 = 24. 816 - 24 = 792. The answer is 792.", {"792": 0.72}, "arithmetic",
+    ),
+    (
+        "Mia buys 3 books at 12.50 each and pays with a 50 note. How much change does she get?",
+        "3 * 12.50 = 37.50. 50 - 37.50 = 13.50. The answer is 13.50.", {"13.50": 0.29, "37.50": 0.66}, "word-problem",
+    ),
+    ("Who wrote the opera Fidelio?", "12 + 8 = 20. The answer is 20.", {"12": 0.08, "20": 0.21, "+": 0.3}, "foreign"),
+    (
+        "A train leaves at 9:40 and needs 2 h 35 min. When does it arrive?",
+        "9:40 + 2:35 = 11:75. 11:75 = 12:15. The answer is 12:15.", {"11:75": 0.55, "12:15": 0.48}, "word-problem",
+    ),
 )  # fmt: skip
 SIGNALS = {
     "mean_logprob": -0.41, "lowest_logprob": -1.62, "tail_entropy": 0.88,
@@ -90,17 +98,23 @@ def figures(now: float, hours: int) -> dict[str, Any]:
 
 def events(now: float) -> list[dict[str, Any]]:
     """Audit events, newest first."""
-    kinds = ("decision", "review.claimed", "verdict.approved", "decision", "verdict.refused", "decision")
+    kinds = ("decision", "review.claimed", "review.approved", "decision", "verdict.refused", "decision")
     rows = []
     for number in range(120):
         kind = kinds[number % len(kinds)]
-        data: dict[str, Any] = {"reason": "low_confidence", "action": "hold", "confidence": 0.3 + number % 60 / 100,
-                                "threshold": 0.85, "policy_id": "pol_1", "policy_version": 1,
-                                "content_hash": "9f" * 32} if kind == "decision" else {"fencing_token": number}  # fmt: skip
-        rows.append({
-            "id": f"evt_{number:05d}", "at": now - number * 97, "tenant": "acme", "kind": kind,
-            "actor": "key:key_ada" if kind != "decision" else "key:key_chat", "interaction_id": f"chatcmpl-{number // 3:04d}",
-            "item_id": f"rev_{number // 3:04d}", "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736", "data": data,
-            "hash": f"{number:064x}",
-        })  # fmt: skip
+        decided = {"reason": "low_confidence", "action": "hold", "confidence": 0.3 + number % 60 / 100}
+        rows.append(
+            {
+                "id": f"evt_{number:05d}",
+                "at": now - number * 97,
+                "tenant": "acme",
+                "kind": kind,
+                "actor": "key:key_chat" if kind == "decision" else "key:key_ada",
+                "interaction_id": f"chatcmpl-{number // 3:04d}",
+                "item_id": f"rev_{number // 3:04d}",
+                "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+                "data": {**decided, "threshold": 0.85} if kind == "decision" else {"fencing_token": number},
+                "hash": f"{number:064x}",
+            }
+        )
     return rows
