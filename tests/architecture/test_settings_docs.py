@@ -42,7 +42,7 @@ def test_every_setting_says_what_it_is_for(process):
 def test_no_variable_is_read_behind_the_settings_classes_back():
     known = {name for settings in PROCESSES.values() for name in variables(settings)}
     known |= set(re.findall(r"^\| `([A-Z_]+)`", DOCUMENT, re.M))
+    reads = re.compile(r"""environ(?:\.get\(|\[)["']((?:COUNTERSIGN_|DATABASE|REDIS)[A-Z_]+)""")
     for package in ("gateway", "serving", "storage", "review_ui", "launch"):
         for path in Path(ROOT / package).rglob("*.py"):
-            read = re.findall(r"""environ(?:\.get\(|\[)["']((?:COUNTERSIGN_|DATABASE|REDIS)[A-Z_]+)""", path.read_text())
-            assert set(read) <= known, path
+            assert set(reads.findall(path.read_text())) <= known, path

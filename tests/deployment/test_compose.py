@@ -131,7 +131,8 @@ def test_what_the_images_copy_exists_and_is_not_ignored():
 
 
 def test_every_package_that_pyproject_names_is_copied():
-    packages = re.search(r"\[tool.hatch.build.targets.wheel\]\npackages = (\[.+\])", (ROOT / "pyproject.toml").read_text())
+    text = (ROOT / "pyproject.toml").read_text()
+    packages = re.search(r"\[tool.hatch.build.targets.wheel\]\npackages = (\[.+\])", text)
     assert packages
     for package in json.loads(packages[1]):
         assert f"COPY {package} ./{package}" in DOCKERFILE
