@@ -106,7 +106,7 @@ def list_keys(conn: Connection, tenant: str | None = None) -> list[Key]:
 def names(conn: Connection, key_ids: Iterable[str], tenant: str) -> dict[str, str]:
     """What people call these keys."""
     query = sa.select(keys.c.id, keys.c.name).where(keys.c.id.in_(list(key_ids)), keys.c.tenant == tenant)
-    return dict(conn.execute(query).tuples().all())
+    return {row.id: row.name for row in conn.execute(query)}
 
 
 def revoke(conn: Connection, key_id: str, tenant: str, actor: str) -> Key:

@@ -49,7 +49,7 @@ def figures(conn: Connection, tenant: str, since: float) -> dict[str, Any]:
 
 def _by_action(conn: Connection, tenant: str, since: float) -> dict[str, int]:
     query = sa.select(decisions.c.action, sa.func.count()).where(*_decided(tenant, since)).group_by(decisions.c.action)
-    found: dict[str, int] = dict(conn.execute(query).tuples().all())
+    found: dict[str, int] = {row[0]: row[1] for row in conn.execute(query)}
     return {action.value: found.get(action.value, 0) for action in Action}
 
 
@@ -73,7 +73,7 @@ def _newest_threshold(conn: Connection, tenant: str, since: float) -> float | No
 
 def _verdicts(conn: Connection, tenant: str, since: float) -> dict[str, int]:
     query = sa.select(verdicts.c.kind, sa.func.count()).where(*_judged(tenant, since)).group_by(verdicts.c.kind)
-    found: dict[str, int] = dict(conn.execute(query).tuples().all())
+    found: dict[str, int] = {row[0]: row[1] for row in conn.execute(query)}
     return {kind.value: found.get(kind.value, 0) for kind in VerdictKind}
 
 

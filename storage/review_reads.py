@@ -89,7 +89,7 @@ def counts(conn: Connection, tenant: str | None) -> dict[str, int]:
     query = sa.select(review_items.c.state, sa.func.count())
     if tenant is not None:
         query = query.where(review_items.c.tenant == tenant)
-    found: dict[str, int] = dict(conn.execute(query.group_by(review_items.c.state)).tuples().all())
+    found: dict[str, int] = {row[0]: row[1] for row in conn.execute(query.group_by(review_items.c.state))}
     return {state.value: found.get(state.value, 0) for state in ItemState}
 
 
