@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import mul
 
 from serving.answer import FinishReason, PromptTrace, TokenTrace
 
@@ -92,9 +93,10 @@ def _top_entropy(top: Sequence[tuple[str, float]]) -> float | None:
     """Entropy of the alternatives as if there were no others, in nats."""
     if len(top) < 2:
         return None
-    weights = [math.exp(logprob) for _, logprob in top if logprob <= _ROUNDING]
-    total = sum(weights)
-    if len(weights) < len(top) or total == 0.0:
+    logprobs = [logprob for _, logprob in top]
+    if max(logprobs) > _ROUNDING:
         return None
-    shares = [weight / total for weight in weights]
-    return -sum(share * math.log(share) for share in shares if share > 0.0)
+    weights = list(map(math.exp, logprobs))
+    total = sum(weights)
+    # -sum(s * log(s)) over shares s = weight / total
+    return math.log(total) - sum(map(mul, weights, logprobs)) / total if total else None
