@@ -1,0 +1,109 @@
+"""What a reviewer does at the desk, as functions of a Playwright page; the system test walks through them too."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.sync_api import Page, expect
+
+WAIT_MS = 30_000
+TOO_QUICK = "too quick to have been read"
+DONE = re.compile(r"^(Approved|Edited|Rejected|Referred to another person): ")
+
+
+def sign_in(page: Page, link: str) -> None:
+    """Opens a one-use sign-in link, `http://…/signin?link=…`, and waits for the desk."""
+    page.goto(link)
+    expect(page.get_by_role("link", name="Sign out")).to_be_visible(timeout=WAIT_MS)
+
+
+def claim_next(page: Page) -> str:
+    """Claims the most urgent item with the keyboard; its id."""
+    button = page.get_by_role("button", name="Claim the next")
+    expect(button).to_be_enabled(timeout=WAIT_MS)
+    page.keyboard.press("n")
+    return item_in_hand(page)
+
+
+def item_in_hand(page: Page) -> str:
+    """The id of the item on the desk, once its verdict keys are there."""
+    expect(page.get_by_role("button", name="Approve")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("The model’s answer", exact=True)).to_be_visible(timeout=WAIT_MS)
+    return parse_qs(urlsplit(page.url).query)["item"][0]
+
+
+def answer_text(page: Page) -> str:
+    """The model's answer as the heat map shows it."""
+    return page.get_by_label("The model's answer").inner_text()
+
+
+def approve(page: Page) -> str:
+    """Approves the item on the desk; the confirmation."""
+    _press_until_read(page, "a")
+    return confirmation(page)
+
+
+def _press_until_read(page: Page, key: str) -> None:
+    """A verdict in the first second does not count; then it says so, and is given again."""
+    for _ in range(20):
+        page.keyboard.press(key)
+        answer = page.get_by_text(re.compile(f"You approve this answer|{TOO_QUICK}|^Approved: ")).first
+        expect(answer).to_be_visible(timeout=WAIT_MS)
+        if TOO_QUICK not in answer.inner_text():
+            return
+        page.wait_for_timeout(250)
+    raise AssertionError("The verdict never counted.")
+
+
+def edit(page: Page, text: str, reason: str) -> str:
+    """Replaces the answer by `text`; the confirmation."""
+    page.keyboard.press("e")
+    page.get_by_label("The answer, in your words").fill(text)
+    return _give_reason(page, "What was wrong?", reason)
+
+
+def reject(page: Page, reason: str) -> str:
+    page.keyboard.press("x")
+    return _give_reason(page, "Why must it not leave?", reason)
+
+
+def refer(page: Page, reason: str) -> str:
+    page.keyboard.press("Shift+E")
+    return _give_reason(page, "What should the other person look at?", reason)
+
+
+def _give_reason(page: Page, label: str, reason: str) -> str:
+    field = page.get_by_label(label)
+    field.fill(reason)
+    field.press("Control+Enter")
+    return confirmation(page)
+
+
+def skip(page: Page) -> None:
+    page.keyboard.press("s")
+    expect(page.get_by_text("Skipped. It waits again")).to_be_visible(timeout=WAIT_MS)
+
+
+def confirmation(page: Page) -> str:
+    """Waits until the verdict is sent; what the desk says of it."""
+    said = page.get_by_text(DONE).first
+    expect(said).to_be_visible(timeout=WAIT_MS)
+    return said.inner_text()
+
+
+def settle(page: Page) -> None:
+    """Until nothing on the page is still being drawn."""
+    page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for(timeout=WAIT_MS)
+    page.evaluate("() => document.fonts.ready.then(() => true)")
+    page.wait_for_timeout(400)  # charts and fades have no event to wait for
+
+
+def screenshot_desk(page: Page, path: Path) -> None:
+    """The desk with an item in hand, at the size of the README's picture (1280 by 800)."""
+    page.set_viewport_size({"width": 1280, "height": 800})
+    item_in_hand(page)
+    settle(page)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=path)
