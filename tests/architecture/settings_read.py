@@ -1,11 +1,23 @@
-"""Knows which environment variables a settings class reads, and what it does without them."""
+"""Knows which environment variables each process reads, and writes the tables of docs/settings.md from that."""
 
 from pathlib import Path
 
 from pydantic import AliasChoices, SecretStr
 from pydantic_settings import BaseSettings
 
+from gateway.settings import Settings as GatewaySettings
+from launch.settings import LaunchSettings
+from review_ui.settings import Settings as DashboardSettings
+from serving.settings import ServingSettings
+
 ROOT = Path(__file__).resolve().parents[2]
+DOCUMENT = ROOT / "docs" / "settings.md"
+PROCESSES: dict[str, type[BaseSettings]] = {
+    "./run up": LaunchSettings,
+    "gateway": GatewaySettings,
+    "serving": ServingSettings,
+    "dashboard": DashboardSettings,
+}
 
 
 def variables(settings: type[BaseSettings]) -> dict[str, str]:
@@ -30,3 +42,27 @@ def default_text(default: object) -> str:
     if isinstance(default, float) and default.is_integer():
         return str(int(default))
     return str(default)
+
+
+def table(settings: type[BaseSettings]) -> str:
+    """The Markdown table of one settings class."""
+    rows = ["| variable | default | what it is for |", "|---|---|---|"]
+    fields = settings.model_fields.values()
+    for (name, default), field in zip(variables(settings).items(), fields, strict=True):
+        shown = f"`{default}` " if default else ""
+        rows.append(f"| `{name}` | {shown}| {(field.description or '').replace('|', 'or')} |")
+    return "\n".join(rows)
+
+
+def with_tables(document: str) -> str:
+    """The document with each process's table as the code has it; the words around them stay."""
+    for process, settings in PROCESSES.items():
+        before, section = document.split(f"\n## {process}\n", 1)
+        about, rest = section.split("\n| variable |", 1)
+        _, mark, after = rest.partition("\n\n")
+        document = f"{before}\n## {process}\n{about}\n{table(settings)}{mark}{after}"
+    return document
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(with_tables(DOCUMENT.read_text()))
