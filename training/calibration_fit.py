@@ -19,7 +19,8 @@ from training.calibration_rows import Row
 
 Floats = NDArray[np.float64]
 
-QUANTILES = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1.0)  # where a shape may bend
+QUANTILES = (0.0, 0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98, 1.0)  # of own rows: where a shape may bend
+FOREIGN_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)  # and of foreign rows
 MISSING_AT_LEAST = 20  # rows without a signal before its absence is understood
 ISOTONIC_FROM = 500  # rows; fewer get Platt's two numbers
 FOLDS = 5
@@ -109,16 +110,18 @@ def fit_map(scores: Floats, right: Floats) -> PlattMap | IsotonicMap:
 def _bases(values: dict[str, Floats], foreign: NDArray[np.bool_]) -> list[Basis]:
     bases = []
     for name, column in values.items():
-        known = column[~np.isnan(column)]
-        if not len(known):
-            continue
-        knots = np.unique(np.quantile(known, QUANTILES))
+        known = ~np.isnan(column)
+        familiar, strange = column[known & ~foreign], column[known & foreign]
+        knots = np.unique(np.concatenate([_quantiles(familiar, QUANTILES), _quantiles(strange, FOREIGN_QUANTILES)]))
         if len(knots) < 2:
             continue
-        familiar = column[~foreign & ~np.isnan(column)]
         rising = int(np.sum(knots[1:] <= np.median(familiar))) if name in NEVER_RAISES and len(familiar) else 0
-        bases.append(Basis(name, knots, len(column) - len(known) >= MISSING_AT_LEAST, rising))
+        bases.append(Basis(name, knots, bool(np.sum(~known) >= MISSING_AT_LEAST), rising))
     return bases
+
+
+def _quantiles(values: Floats, at: Sequence[float]) -> Floats:
+    return np.quantile(values, at) if len(values) else values
 
 
 def _floors(bases: Sequence[Basis]) -> list[tuple[float | None, None]]:
