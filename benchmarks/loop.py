@@ -8,6 +8,7 @@ import json
 import os
 import random
 import secrets
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -29,8 +30,9 @@ FOREIGN = 300  # questions of GSM8K
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when measured, 1 when the product failed, 2 when something asked for is not there."""
+    """0 when measured, 1 when the product failed, 2 when something asked for is not there, 130 after Ctrl-C."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an own product is stopped on the way
     try:
         strange = foreign_questions()
         with _product(options) as (url, key):
@@ -41,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (CannotStart, LoopFailed) as error:
         print(f"loop: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     print(json.dumps(measured) if options.json else json.dumps(measured, indent=2))
     return 0
 
