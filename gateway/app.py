@@ -69,6 +69,7 @@ def create_app(
         title="Countersign",
         description="An LLM gateway in which no answer leaves on the model's word alone.",
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect would repeat whatever Host the caller sent
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # gateway/telemetry.py knows every name

@@ -105,12 +105,12 @@ def validated(shape: type[Shape], data: dict[str, Any]) -> Shape:
 
 
 def field_path(loc: tuple[int | str, ...]) -> str:
-    """('messages', 0, 'content') → 'messages[0].content'; names of union branches are left out."""
+    """('messages', 0, 'content') → 'messages[0].content'."""
     path = ""
     for part in loc:
         if isinstance(part, int):
             path += f"[{part}]"
-        elif not part.startswith(("list[", "str", "function-", "constrained-")):
+        else:
             path += f".{part}" if path else part
     return path
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from gateway.errors import ApiError, unavailable
 from storage.database import Database, DatabaseUnreachable
@@ -78,7 +78,7 @@ class Recorder:
         try:
             with self._database.read() as connection:
                 return read(connection)
-        except (SQLAlchemyError, DatabaseUnreachable) as error:
+        except DatabaseUnreachable as error:
             raise database_down(error) from None
 
     def _run(self) -> None:

@@ -50,9 +50,9 @@ class FakeServing:
         asyncio.set_event_loop(self._loop)
         app = web.Application()
         app.add_routes([web.get("/model", self._model), web.post("/ask", self._ask)])
-        runner = web.AppRunner(app, handler_cancellation=True)
+        runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         self._loop.run_until_complete(runner.setup())
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         self._loop.run_until_complete(site.start())
         port = runner.addresses[0][1]
         self.url = f"http://127.0.0.1:{port}"
