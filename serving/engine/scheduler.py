@@ -144,4 +144,4 @@ class Scheduler:
                 count = min(missing, left)
                 chunks.append(Turn(sequence, sequence.computed, count))
                 left -= count
-        return singles + chunks
+        return singles + sorted(chunks, key=lambda turn: turn.count > 1)  # the budget may leave one token to the last

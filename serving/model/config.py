@@ -55,10 +55,8 @@ def read_model_config(directory: Path) -> ModelConfig:
     _refuse_unserved(data, directory)
     try:
         return _from_json(data)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{directory}/config.json lacks or misstates {error}: export the checkpoint again."
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{directory}/config.json misstates a field ({error}): export it again.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -92,38 +90,45 @@ def _refuse_unserved(data: dict[str, Any], directory: Path) -> None:
 
 
 def _from_json(data: dict[str, Any]) -> ModelConfig:
-    layers, hidden, heads = int(data["num_hidden_layers"]), int(data["hidden_size"]), int(data["num_attention_heads"])
+    layers, hidden, heads = _count(data, "num_hidden_layers"), _count(data, "hidden_size"), _count(data, "num_attention_heads")
     every = int(data.get("global_attn_every_n_layers") or 4)
     kinds = data.get("layer_types") or [
         "sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(layers)
     ]
     if len(kinds) != layers:
-        raise ValueError("layer_types (one for each layer)")
+        raise ValueError("layer_types must name one kind for each layer")
     rope = data.get("rope_parameters") or {}
     return ModelConfig(
-        vocab_size=int(data["vocab_size"]),
+        vocab_size=_count(data, "vocab_size"),
         hidden_size=hidden,
         layers=layers,
         dense_layers=int(data.get("num_dense_layers", 1)),
         heads=heads,
         kv_heads=int(data.get("num_key_value_heads") or heads),
         head_dim=int(data.get("head_dim") or hidden // heads),
-        dense_size=int(data["intermediate_size"]),
-        expert_size=int(data["moe_intermediate_size"]),
-        experts=int(data["num_experts"]),
-        experts_per_token=int(data["num_experts_per_tok"]),
+        dense_size=_count(data, "intermediate_size"),
+        expert_size=_count(data, "moe_intermediate_size"),
+        experts=_count(data, "num_experts"),
+        experts_per_token=_count(data, "num_experts_per_tok"),
         shared_experts=int(data.get("num_shared_experts") or 0),
         route_scale=float(data.get("route_scale", 1.0)),
         norm_eps=float(data.get("rms_norm_eps", 1e-5)),
         rope_theta=float(rope.get("rope_theta", data.get("rope_theta", 10_000.0))),
-        context_length=int(data["max_position_embeddings"]),
+        context_length=_count(data, "max_position_embeddings"),
         sliding=tuple(kind == "sliding_attention" for kind in kinds),
-        window=int(data.get("sliding_window") or data["max_position_embeddings"]),
+        window=int(data.get("sliding_window") or _count(data, "max_position_embeddings")),
         embedding_scale=hidden**0.5 if data.get("mup_enabled") else 1.0,
         tied_head=bool(data.get("tie_word_embeddings", False)),
         eos_ids=_ids(data.get("eos_token_id")),
         name=data.get("name"),
     )
+
+
+def _count(data: dict[str, Any], field: str) -> int:
+    value = data.get(field)
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{field} must be a positive integer, not {value!r}")
+    return value
 
 
 def _ids(value: object) -> tuple[int, ...]:

@@ -23,7 +23,9 @@ TOLERANCE = 1e-4
 TEXTS = [some_prompt(length, seed=length) for length in (9, 70, 31)]
 
 
-@pytest.fixture(scope="module", params=[(1, "shm"), (2, "shm"), (4, "shm"), (2, "gloo")], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(
+    scope="module", params=[(1, "shm"), (2, "shm"), (4, "shm"), (2, "gloo")], ids=lambda p: f"{p[0]}-{p[1]}"
+)
 def gang(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Iterator[Gang]:
     ranks, exchange = request.param
     config = EngineConfig(ranks=ranks, exchange=exchange, **SIZES)

@@ -1,0 +1,73 @@
+"""Plans and answers read back as they were written, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.engine.plan import (
+    NO_TARGET,
+    Choice,
+    PlanError,
+    RankAnswer,
+    RankPlan,
+    Sampling,
+    SequenceStep,
+    pack_answer,
+    pack_plan,
+    unpack_answer,
+    unpack_plan,
+)
+
+ids = st.integers(0, 2**40)
+samplings = st.builds(Sampling, st.floats(0, 2), st.floats(0, 1, exclude_min=True), st.integers(0, 2**63 - 1))
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> SequenceStep:
+    tokens = draw(st.lists(ids, min_size=1, max_size=6))
+    targets = draw(st.lists(st.just(NO_TARGET) | ids, min_size=len(tokens), max_size=len(tokens)))
+    start, blocks = draw(ids), draw(st.lists(ids, min_size=1, max_size=5))
+    return SequenceStep(tokens, start, blocks, draw(st.booleans()), draw(ids), draw(samplings), targets)
+
+
+@settings(deadline=None)
+@given(ids, st.lists(ids, min_size=1, max_size=4), st.lists(steps(), max_size=5), st.integers(0, 20), st.booleans())
+def test_a_plan_reads_back_as_written(
+    step: int, counts: list[int], sequences: list[SequenceStep], top_k: int, want_logits: bool
+) -> None:
+    read = unpack_plan(pack_plan(RankPlan(step, tuple(counts), tuple(sequences), top_k, want_logits)))
+    assert (read.step, read.counts, read.top_k, read.want_logits) == (step, tuple(counts), top_k, want_logits)
+    for got, wanted in zip(read.sequences, sequences, strict=True):
+        assert list(got.tokens) == list(wanted.tokens)
+        assert list(got.targets or []) == list(wanted.targets or [])
+        assert list(got.blocks)[: len(wanted.blocks)] == list(wanted.blocks)  # padded to the widest
+        assert (got.start, got.sampled, got.draw, got.sampling) == (
+            wanted.start,
+            wanted.sampled,
+            wanted.draw,
+            wanted.sampling,
+        )
+
+
+def test_an_answer_reads_back_as_written() -> None:
+    choice = Choice(261, -0.5, 1.25, 3.5, ((261, -0.5), (7, -1.5)))
+    logits = np.arange(6, dtype=np.float32).reshape(3, 2)
+    written = RankAnswer(7, (None, choice), np.array([np.nan, -2.0, -3.0]), logits, 0.25, 0.125)
+    read = unpack_answer(pack_answer(written, 2))
+    assert read.choices == (None, choice)
+    assert (read.step, read.compute_seconds, read.exchange_seconds) == (7, 0.25, 0.125)
+    np.testing.assert_array_equal(read.target_logprobs, written.target_logprobs)
+    np.testing.assert_array_equal(read.logits, logits)
+
+
+@pytest.mark.parametrize("cut", [8, 40, -8])
+def test_a_message_of_the_wrong_length_is_refused(cut: int) -> None:
+    plan = pack_plan(RankPlan(1, (2,), (SequenceStep([1, 2], 0, [0]),)))
+    answer = pack_answer(RankAnswer(1, (None,), np.array([np.nan]), None, 0.0, 0.0), 2)
+    with pytest.raises(PlanError):
+        unpack_plan(plan[:cut])
+    with pytest.raises(PlanError):
+        unpack_answer(answer[:cut])

@@ -1,0 +1,78 @@
+"""The sampler follows its seed and its request alone, and reports the model's own distribution."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from serving.engine.plan import Sampling
+from serving.engine.sampler import choose, gate_entropies, uniform
+
+LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.3], np.float32))
+GREEDY = Sampling()
+
+
+def draws(sampling: Sampling, count: int) -> list[int]:
+    return [choose(LOGITS, sampling, draw, 0, 0.0).token_id for draw in range(count)]
+
+
+def test_greedy_takes_the_most_probable_token() -> None:
+    assert choose(LOGITS, GREEDY, 0, 0, 0.0).token_id == 1
+
+
+def test_a_tie_goes_to_the_lower_id() -> None:
+    assert choose(np.zeros(4, np.float32), GREEDY, 0, 2, 0.0).top == ((0, math.log(0.25)), (1, math.log(0.25)))
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, Sampling(2.0, 0.5, 3), Sampling(0.1, 1.0, 9)])
+def test_logprobs_top_and_entropy_are_those_before_temperature_and_top_p(sampling: Sampling) -> None:
+    choice = choose(LOGITS, sampling, 0, 3, 1.5)
+    assert choice.logprob == pytest.approx(float(LOGITS[choice.token_id]), abs=1e-6)
+    assert [token for token, _ in choice.top] == [1, 3, 2]
+    assert [logprob for _, logprob in choice.top] == pytest.approx([math.log(p) for p in (0.4, 0.3, 0.2)], abs=1e-6)
+    assert choice.entropy == pytest.approx(-sum(p * math.log(p) for p in (0.1, 0.2, 0.3, 0.4)), abs=1e-6)
+    assert choice.gate_entropy == 1.5
+
+
+def test_the_same_seed_draws_the_same_tokens() -> None:
+    assert draws(Sampling(1.0, 1.0, 42), 50) == draws(Sampling(1.0, 1.0, 42), 50)
+
+
+def test_seeds_differ() -> None:
+    assert len({tuple(draws(Sampling(1.0, 1.0, seed), 20)) for seed in range(20)}) == 20
+
+
+def test_draws_follow_the_distribution() -> None:
+    shares = np.bincount(draws(Sampling(1.0, 1.0, 5), 20_000), minlength=4) / 20_000
+    np.testing.assert_allclose(shares, [0.1, 0.4, 0.2, 0.3], atol=0.015)
+
+
+def test_a_low_temperature_sharpens_and_a_high_one_flattens() -> None:
+    cold = np.bincount(draws(Sampling(0.25, 1.0, 5), 4_000), minlength=4) / 4_000
+    hot = np.bincount(draws(Sampling(2.0, 1.0, 5), 4_000), minlength=4) / 4_000
+    assert cold[1] > 0.65
+    assert hot[0] > 0.13
+
+
+@pytest.mark.parametrize(("top_p", "possible"), [(0.05, {1}), (0.4, {1}), (0.69, {1, 3}), (0.89, {1, 3, 2})])
+def test_top_p_keeps_the_smallest_set_that_reaches_it(top_p: float, possible: set[int]) -> None:
+    assert set(draws(Sampling(1.0, top_p, 1), 500)) == possible
+
+
+def test_uniform_numbers_fill_the_unit_interval_evenly() -> None:
+    numbers = np.array([uniform(seed, draw) for seed in range(50) for draw in range(200)])
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    np.testing.assert_allclose(np.histogram(numbers, 10, (0, 1))[0] / len(numbers), 0.1, atol=0.01)
+
+
+def test_gate_entropy_is_the_mean_over_layers_of_normalised_scores() -> None:
+    even, one = np.full(4, 0.5, np.float32), np.array([1, 0, 0, 0], np.float32)
+    scores = np.stack([np.stack([even, one]), np.stack([even, even])])  # [layers, rows, experts]
+    np.testing.assert_allclose(gate_entropies(scores), [math.log(4), math.log(4) / 2], atol=1e-6)
+
+
+def test_a_model_without_experts_has_no_gate_entropy() -> None:
+    assert np.isnan(gate_entropies(np.zeros((0, 3, 4), np.float32))).all()
