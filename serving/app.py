@@ -21,6 +21,7 @@ from serving.answer import answer_to_json
 from serving.ask import InvalidAsk, parse_ask
 from serving.confidence.checked import InvalidCalibration
 from serving.engine.errors import Aborted, ContextTooLong, EngineClosed, InvalidRequest, Overloaded, RankLost
+from serving.ray_narrowed import replica_grpc_on_loopback
 from serving.replica import Replica, UnknownCalibration
 from serving.settings import ServingSettings
 
@@ -123,6 +124,7 @@ class ServedReplica:
     """What Ray Serve runs: one gang behind the ASGI application."""
 
     async def __init__(self, cpu_share: float) -> None:  # type: ignore[misc]  # Serve awaits it
+        replica_grpc_on_loopback()
         settings = ServingSettings()  # from the environment, so that no secret travels through Ray
         telemetry.configure_logs(settings)
         replica_id = serve.get_replica_context().replica_id.unique_id

@@ -18,9 +18,11 @@ RUN_VARIABLE = "COUNTERSIGN_SERVING_RUN"  # in the environment of every process 
 
 def family(run: str) -> Iterator[psutil.Process]:
     """Every living process, other than this one, that was started for that run, also one whose parent has died."""
+    mark = f"{RUN_VARIABLE}={run}\0".encode()
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get(RUN_VARIABLE) == run:
+        # Read whole: psutil's environ() stops at the gap that Ray's renaming of its processes leaves at the front.
+        with suppress(OSError):
+            if process.pid != os.getpid() and mark in Path(f"/proc/{process.pid}/environ").read_bytes():
                 yield process
 
 

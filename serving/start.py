@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import os
 import signal
@@ -27,9 +28,11 @@ from serving.processes import (
     remove_abandoned_runs,
 )
 from serving.ray_environment import RayPaths, prepare_paths, ray_environment
+from serving.ray_narrowed import leave_out_helpers
 from serving.settings import ServingSettings
 
 OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the least Ray takes; answers do not travel through it
+ROUTE_SECONDS = 60.0
 DRAIN_SECONDS = 7.0  # of the ten that a caller of SIGTERM grants
 
 
@@ -101,6 +104,7 @@ def start_ray(settings: ServingSettings, paths: RayPaths) -> int:
     """The number of logical CPUs. Raises CannotStart."""
     import ray
 
+    leave_out_helpers()
     cores = len(os.sched_getaffinity(0))
     try:
         ray.init(
@@ -135,6 +139,24 @@ def serve_application(settings: ServingSettings, cores: int) -> None:
         raise CannotStart(
             f"The serving application did not start ({_first_line(error)}): see {settings.home}/logs/ray."
         ) from error
+
+
+def wait_until_routed(settings: ServingSettings) -> None:
+    """HAProxy learns of the last replica a moment after Serve calls it ready; ready means that all are reached."""
+    token = settings.serving_token.get_secret_value() if settings.serving_token else ""
+    reached: set[str] = set()
+    deadline = time.monotonic() + ROUTE_SECONDS
+    while len(reached) < settings.replicas:
+        if time.monotonic() > deadline:
+            raise CannotStart(f"Only {len(reached)} of {settings.replicas} replicas answer: see {settings.home}/logs.")
+        connection = http.client.HTTPConnection(settings.host, settings.port, timeout=5)
+        try:
+            connection.request("GET", "/health", headers={"Authorization": f"Bearer {token}"})
+            reached.add(str(json.load(connection.getresponse())["replica"]))
+        except (OSError, http.client.HTTPException, ValueError, KeyError):
+            time.sleep(0.1)
+        finally:
+            connection.close()
 
 
 def take_down(settings: ServingSettings, paths: RayPaths) -> None:
@@ -172,6 +194,7 @@ def run(settings: ServingSettings) -> None:
         end_on_signals()  # Ray installs its own handler of SIGTERM
         say("proxy")
         serve_application(settings, cores)
+        wait_until_routed(settings)
         say("ready", address=f"http://{settings.host}:{settings.port}")
         threading.Event().wait()
     except KeyboardInterrupt:

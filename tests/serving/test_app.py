@@ -1,0 +1,255 @@
+"""Two replicas of two ranks under real Ray Serve and HAProxy answer, refuse, fail typed, and repair themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from serving.answer import answer_from_json
+from serving.confidence.calibration import calibration_to_json
+from tests.serving.confidence.made import calibration
+from tests.serving_process import RunningServing, running_serving
+
+QUESTION = {"messages": [{"role": "user", "content": "What is 12 + 30?"}]}
+MOST_ASKS = 6  # of one replica
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServing]:
+    home = tmp_path_factory.mktemp("serving")
+    with running_serving(home, replicas=2, ranks=2, max_asks=MOST_ASKS, span_file=home / "spans.jsonl") as running:
+        yield running
+
+
+@pytest.fixture
+def client(serving: RunningServing) -> Iterator[httpx2.Client]:
+    with serving.client() as client:
+        yield client
+
+
+def test_both_replicas_answer_under_load(client: httpx2.Client) -> None:
+    responses = [future.result() for future in ask_at_once(client, 8)]
+
+    assert {response.status_code for response in responses} == {200}
+    answers = [answer_from_json(response.json()) for response in responses]
+    assert len({answer.replica for answer in answers}) == 2
+    assert len({answer.text for answer in answers}) == 1  # greedy: the same question, the same answer
+
+
+def test_an_answer_without_calibration_has_no_confidence_but_all_its_signals(client: httpx2.Client) -> None:
+    answer = answer_from_json(client.post("/ask", json=QUESTION).json())
+
+    assert answer.confidence.value is None
+    assert answer.confidence.note
+    assert answer.confidence.signals
+    assert len(answer.tokens) <= answer.usage.completion_tokens
+    assert {"queue", "prefill", "decode", "confidence"} <= answer.timings_ms.keys()
+
+
+def test_the_model_names_disjoint_and_complete_experts_by_rank(client: httpx2.Client) -> None:
+    model = client.get("/model").json()
+
+    assert model["id"].startswith(f"{model['name']}@")
+    first, second = model["parameters"]["by_rank"]
+    assert [first["rank"], second["rank"]] == [0, 1]
+    for layer, held in first["expert_ids"].items():
+        other = second["expert_ids"][layer]
+        assert not set(held) & set(other)
+        assert sorted(held + other) == list(range(64))
+    assert first["expert"] > 0
+    assert first["total"] + second["expert"] == model["parameters"]["total"]
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/ask"), ("GET", "/model"), ("GET", "/health")])
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}], ids=["none", "wrong"])
+def test_without_the_token_nothing_is_told(
+    serving: RunningServing, method: str, path: str, headers: dict[str, str]
+) -> None:
+    response = httpx2.request(method, serving.base_url + path, headers=headers, json=QUESTION)
+
+    assert response.status_code == 401
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"temperature": 9}, "temperature"),
+        ({"max_tokens": 100_000}, "messages"),
+        ({"calibration": {"id": "cal_1", "body": {"id": "cal_2"}}}, "calibration.body.id"),
+        ({"calibration": {"id": "cal_1", "body": {"id": "cal_1"}}}, "calibration.body"),
+        ({"n": 2}, "n"),
+    ],
+)
+def test_a_malformed_ask_is_refused_naming_its_field(client: httpx2.Client, change: Any, param: str) -> None:
+    response = client.post("/ask", json={**QUESTION, **change})
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+
+
+def test_a_body_over_the_limit_is_refused(client: httpx2.Client) -> None:
+    response = client.post("/ask", content=b" " * 1_048_577)
+
+    assert response.status_code == 413
+
+
+def test_a_calibration_is_asked_for_in_full_once_and_then_known(client: httpx2.Client) -> None:
+    body = calibration_to_json(calibration(model=client.get("/model").json()["id"]))
+    by_id, in_full = {"id": body["id"]}, {"id": body["id"], "body": body}
+
+    refused = client.post("/ask", json={**QUESTION, "calibration": by_id})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "unknown_calibration")
+
+    answers = [client.post("/ask", json={**QUESTION, "calibration": in_full}) for _ in range(6)]  # reach both replicas
+    assert {answer.status_code for answer in answers} == {200}
+    known = answer_from_json(client.post("/ask", json={**QUESTION, "calibration": by_id}).json())
+    assert known.confidence.calibration_id == body["id"]
+    assert known.confidence.value is not None
+    assert 0 <= known.confidence.value <= 1
+
+
+def test_an_ask_continues_the_callers_trace(serving: RunningServing, client: httpx2.Client) -> None:
+    trace_id, parent = "5" * 32, "7" * 16
+    answer = client.post("/ask", json=QUESTION, headers={"traceparent": f"00-{trace_id}-{parent}-01"}).json()
+
+    lines = (serving.home / "spans.jsonl").read_text().splitlines()
+    spans = [span for span in map(json.loads, lines) if span["trace_id"] == trace_id]
+    by_name = {span["name"]: span for span in spans}
+    assert by_name["replica.ask"]["parent_id"] == parent
+    assert by_name["replica.ask"]["attributes"]["countersign.replica.id"] == answer["replica"]
+    assert by_name["engine.prefill"]["attributes"]["gen_ai.usage.input_tokens"] == answer["usage"]["prompt_tokens"]
+    assert by_name["engine.decode"]["attributes"]["gen_ai.usage.output_tokens"] == answer["usage"]["completion_tokens"]
+    assert {span["attributes"]["countersign.rank"] for span in spans if span["name"] == "engine.rank"} == {0, 1}
+    own = by_name["replica.ask"]["span_id"]
+    assert {span["parent_id"] for span in spans} == {parent, own}
+
+
+def test_every_listener_is_on_loopback_and_no_helper_runs(serving: RunningServing) -> None:
+    processes = [serving.process.pid, *(process.pid for process in serving.processes())]
+    listening = [
+        connection.laddr.ip
+        for pid in processes
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    names = [" ".join(process.cmdline()) for process in serving.processes()]
+
+    assert listening
+    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert not [name for name in names if any(word in name for word in ("monitor.py", "log_monitor", "dashboard.py"))]
+
+
+def test_asks_beyond_the_bound_are_told_to_come_back(serving: RunningServing, client: httpx2.Client) -> None:
+    with stopped_ranks(serving):
+        futures = ask_at_once(client, 2 * MOST_ASKS + 4)
+        until(lambda: sum(future.done() for future in futures) >= 4)
+    responses = [future.result() for future in futures]
+
+    refused = [response for response in responses if response.status_code == 429]
+    assert len(refused) == 4
+    assert {response.headers["retry-after"] for response in refused} == {"1"}
+    assert {response.json()["error"]["code"] for response in refused} == {"overloaded"}
+    assert sum(response.status_code == 200 for response in responses) == 2 * MOST_ASKS
+
+
+def test_a_caller_that_leaves_gives_its_generation_up(serving: RunningServing, client: httpx2.Client) -> None:
+    with stopped_ranks(serving):
+        with pytest.raises(httpx2.ReadTimeout):
+            client.post("/ask", json=QUESTION, timeout=1)
+        until(lambda: all(replica["asks"] == 0 for replica in both(client, "/health").values()))
+    assert client.post("/ask", json=QUESTION).status_code == 200
+
+
+def test_a_killed_rank_fails_what_was_in_flight_and_is_replaced(serving: RunningServing, client: httpx2.Client) -> None:
+    before = both(client, "/model")
+    with stopped_ranks(serving):
+        asked = ask_at_once(client, 2)  # one for each replica: HAProxy prefers the one with fewer connections
+        until(lambda: [replica["asks"] for replica in both(client, "/health").values()] == [1, 1])
+        hit = min(before)
+        os.kill(before[hit]["parameters"]["by_rank"][1]["pid"], signal.SIGKILL)
+        until(lambda: any(ask.done() for ask in asked))
+    other, failed = sorted((ask.result() for ask in asked), key=lambda response: response.status_code)
+    meanwhile = [future.result() for future in ask_at_once(client, 4)]
+    until(lambda: len(both(client, "/model")) == 2)
+    after = both(client, "/model")
+
+    assert (failed.status_code, failed.json()["error"]["code"]) == (503, "rank_lost")
+    assert failed.headers["retry-after"] == "1"
+    assert (other.status_code, other.json()["replica"]) == (200, max(before))
+    assert {response.status_code for response in meanwhile} == {200}
+    assert after.keys() == before.keys()  # repaired in place: the same two replicas
+    assert after[hit]["epoch"] > before[hit]["epoch"]
+    assert {future.result().json()["replica"] for future in ask_at_once(client, 8)} == before.keys()
+
+
+def ask_at_once(client: httpx2.Client, count: int) -> list[Future[httpx2.Response]]:
+    """Each ask on a thread of its own."""
+    pool = ThreadPoolExecutor(count)
+    barrier = threading.Barrier(count)
+
+    def ask() -> httpx2.Response:
+        barrier.wait()
+        return client.post("/ask", json=QUESTION)
+
+    futures = [pool.submit(ask) for _ in range(count)]
+    pool.shutdown(wait=False)
+    return futures
+
+
+def both(client: httpx2.Client, path: str) -> dict[str, Any]:
+    """What each replica says of itself, by its id; HAProxy takes turns between idle replicas."""
+    said: dict[str, Any] = {}
+    for _ in range(40):
+        response = client.get(path)
+        if response.status_code == 200:
+            said[response.json()["replica"]] = response.json()
+        if len(said) == 2:
+            break
+    return said
+
+
+@contextmanager
+def stopped_ranks(serving: RunningServing) -> Iterator[None]:
+    """While it lasts no generation makes progress, so what was asked is surely in flight."""
+    ranks = [process for process in serving.processes() if "ray::Rank" in " ".join(process.cmdline())]
+    assert len(ranks) == 4
+    for rank in ranks:
+        rank.suspend()
+    try:
+        yield
+    finally:
+        for rank in ranks:
+            if rank.is_running():
+                rank.resume()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not happen within a minute")
+        time.sleep(0.05)
+
+
+def test_spans_never_hold_content(serving: RunningServing, client: httpx2.Client) -> None:
+    secret = "canary-7f3a"
+    client.post("/ask", json={"messages": [{"role": "user", "content": f"{secret} 1 + 1?"}]})
+
+    written = [serving.home / "spans.jsonl", *Path(serving.home / "logs").glob("*")]
+    assert not [path for path in written if secret in path.read_text()]
