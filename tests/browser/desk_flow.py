@@ -34,6 +34,12 @@ def item_in_hand(page: Page) -> str:
     return parse_qs(urlsplit(page.url).query)["item"][0]
 
 
+def next_item_in_hand(page: Page, before: str) -> str:
+    """The id of the item that follows `before` on the desk."""
+    expect(page).not_to_have_url(re.compile(re.escape(before)), timeout=WAIT_MS)
+    return item_in_hand(page)
+
+
 def answer_text(page: Page) -> str:
     """The model's answer as the heat map shows it."""
     return page.get_by_label("The model's answer").inner_text()
@@ -41,11 +47,11 @@ def answer_text(page: Page) -> str:
 
 def approve(page: Page) -> str:
     """Approves the item on the desk; the confirmation."""
-    _press_until_read(page, "a")
+    press_until_read(page, "a")
     return confirmation(page)
 
 
-def _press_until_read(page: Page, key: str) -> None:
+def press_until_read(page: Page, key: str) -> None:
     """A verdict in the first second does not count; then it says so, and is given again."""
     for _ in range(20):
         page.keyboard.press(key)

@@ -10,6 +10,9 @@ from playwright.sync_api import expect
 
 from tests.browser import desk_flow
 from tests.browser.conftest import House
+from tests.browser.dashboard import dashboard
+from tests.review_ui.gateway_double import serve
+from tests.review_ui.samples import item
 
 pytestmark = pytest.mark.browser
 
@@ -175,8 +178,6 @@ def test_an_outage_keeps_the_item_on_screen_marked_stale(house: House) -> None:
 
 
 def test_the_queue_pages_and_a_picked_question_lands_on_the_desk(house: House) -> None:
-    from tests.review_ui.samples import item
-
     for number in range(3, 60):
         house.gateway.add_item(item(number, time.time(), waited=2000 - number))
     desk_flow.sign_in(house.page, house.link)
@@ -205,3 +206,24 @@ def test_monitoring_and_audit_show_figures_and_events(house: House) -> None:
     house.page.get_by_role("button", name=re.compile("Open the event")).first.click()
 
     expect(house.page.get_by_role("dialog")).to_contain_text('"item_id": "rev_0001"')
+
+
+def test_a_verdict_can_be_undone_before_it_is_sent_and_rapid_keys_decide_only_once(house: House) -> None:
+    with serve(house.gateway) as url, dashboard(url, undo_seconds=600, dwell_seconds=0.5) as slow:
+        desk_flow.sign_in(house.page, f"{slow.url}/signin?link=link-of-ada")
+        first = desk_flow.claim_next(house.page)
+        for _ in range(3):
+            house.page.keyboard.press("a")
+        desk_flow.press_until_read(house.page, "a")
+        assert house.gateway.items[first]["state"] == "claimed"
+
+        house.page.keyboard.press("u")
+        expect(house.page.get_by_role("button", name="Approve")).to_be_visible()
+        desk_flow.press_until_read(house.page, "a")
+        expect(house.page.locator("[data-testid='stMetric']")).to_contain_text("61%")
+        house.page.keyboard.press("n")
+        second = desk_flow.next_item_in_hand(house.page, first)
+
+    assert house.gateway.items[first]["state"] == "approved"
+    assert house.gateway.items[second]["state"] == "claimed"
+    assert len([entry for entry in house.gateway.log if entry[1].endswith("verdict")]) == 1
