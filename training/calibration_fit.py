@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from serving.confidence.calibration import Calibration
 from serving.confidence.catalogue import SIGNALS
 from serving.confidence.score import IsotonicMap, PlattMap, Points, Shape
+from training.calibration_logistic import Problem
 from training.calibration_rows import Row
 
 Floats = NDArray[np.float64]
@@ -24,8 +24,10 @@ FOREIGN_QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)  # and of foreign rows
 MISSING_AT_LEAST = 20  # rows without a signal before its absence is understood
 ISOTONIC_FROM = 500  # rows; fewer get Platt's two numbers
 FOLDS = 5
-# Below what is familiar, a stranger prompt never raises the score.
-NEVER_RAISES = ("prompt_logprob_mean", "prompt_logprob_window")
+# A prompt stranger than own questions never raises the score, and beyond all but EDGE of them nothing is known that
+# could vouch for an answer: whatever the fit says, the score falls by FALL log-odds for each spread (edge to median).
+FAMILIARITY = ("prompt_logprob_mean", "prompt_logprob_window")
+EDGE, FALL, FALL_ENDS = 0.005, 8.0, 3.0  # the last in spreads
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class Basis:
     signal: str
     knots: Floats  # [segments + 1], strictly rising
     may_miss: bool
-    rising: int  # this many leading segments may not fall
+    rising: int = 0  # this many leading segments may not fall
+    cliff: tuple[float, float] | None = None  # below the first, the score falls until the second
 
     @property
     def width(self) -> int:
@@ -49,11 +52,19 @@ class Basis:
         through[missing] = 0.0
         return np.column_stack([through, missing]) if self.may_miss else through
 
+    def fall(self, values: Floats) -> Floats:
+        """[rows]: what is taken off whatever the fit says; 0 or less, and 0 where the signal is missing."""
+        if self.cliff is None:
+            return np.zeros(len(values))
+        edge, end = self.cliff
+        return np.nan_to_num(FALL * FALL_ENDS * -np.clip((edge - values) / (edge - end), 0.0, 1.0))
+
     def shape(self, weights: Floats) -> Shape:
-        """The fitted rises as a piecewise-linear function, 0 at the first knot."""
-        rises = weights[: len(self.knots) - 1]
-        heights = np.concatenate([[0.0], np.cumsum(rises)])
-        points: Points = tuple((float(x), float(y)) for x, y in zip(self.knots, heights, strict=True))
+        """The fitted rises and the fall as one piecewise-linear function."""
+        xs = np.unique(np.concatenate([self.knots, self.cliff or ()]))
+        fitted = np.concatenate([[0.0], np.cumsum(weights[: len(self.knots) - 1])])
+        heights = np.interp(xs, self.knots, fitted) + self.fall(xs)
+        points: Points = tuple((float(x), float(y)) for x, y in zip(xs, heights, strict=True))
         return Shape(self.signal, points, float(weights[-1]) if self.may_miss else None)
 
 
@@ -68,9 +79,10 @@ def fit(rows: Sequence[Row], model: str, penalty: float = 1.0, fitted_at: float 
     values = signal_table(rows)
     bases = _bases(values, np.array([row.foreign for row in rows]))
     design = np.column_stack([basis.columns(values[basis.signal]) for basis in bases])
-    floors = _floors(bases)
-    weights, intercept = _logistic(design, right, penalty, floors)
-    unseen = _scores_out_of_fold(design, right, penalty, floors, _folds(rows))
+    falls = np.sum([basis.fall(values[basis.signal]) for basis in bases], axis=0)
+    problem = Problem(design, falls, right, penalty, _floors(bases))
+    weights, intercept = problem.solve()
+    unseen = problem.scores_out_of_fold(_folds(rows))
     return Calibration(
         model=model,
         shapes=_shapes(bases, weights),
@@ -94,7 +106,7 @@ def signal_table(rows: Sequence[Row]) -> dict[str, Floats]:
 def fit_map(scores: Floats, right: Floats) -> PlattMap | IsotonicMap:
     """The monotone map from score to share of right answers; its ends stay off 0 and 1 by Laplace's rule."""
     if len(scores) < ISOTONIC_FROM:
-        weights, offset = _logistic(scores[:, None], right, 1e-3, [(0.0, None)])
+        weights, offset = Problem(scores[:, None], np.zeros(len(scores)), right, 1e-3, [(0.0, None)]).solve()
         end = 1.0 / (len(scores) + 2)
         return PlattMap(slope=float(weights[0]), offset=offset, low=end, high=1.0 - end)
     order = np.argsort(scores, kind="stable")
@@ -115,9 +127,18 @@ def _bases(values: dict[str, Floats], foreign: NDArray[np.bool_]) -> list[Basis]
         knots = np.unique(np.concatenate([_quantiles(familiar, QUANTILES), _quantiles(strange, FOREIGN_QUANTILES)]))
         if len(knots) < 2:
             continue
-        rising = int(np.sum(knots[1:] <= np.median(familiar))) if name in NEVER_RAISES and len(familiar) else 0
-        bases.append(Basis(name, knots, bool(np.sum(~known) >= MISSING_AT_LEAST), rising))
+        may_miss = bool(np.sum(~known) >= MISSING_AT_LEAST)
+        bases.append(Basis(name, knots, may_miss, *(_familiarity(knots, familiar) if name in FAMILIARITY else ())))
     return bases
+
+
+def _familiarity(knots: Floats, familiar: Floats) -> tuple[int, tuple[float, float] | None]:
+    """How many leading segments may not fall, and where the cliff lies."""
+    if not len(familiar):
+        return 0, None
+    edge, middle = np.quantile(familiar, (EDGE, 0.5)).tolist()
+    cliff = (edge, edge - FALL_ENDS * (middle - edge)) if middle > edge else None
+    return int(np.sum(knots[1:] <= middle)), cliff
 
 
 def _quantiles(values: Floats, at: Sequence[float]) -> Floats:
@@ -126,37 +147,6 @@ def _quantiles(values: Floats, at: Sequence[float]) -> Floats:
 
 def _floors(bases: Sequence[Basis]) -> list[tuple[float | None, None]]:
     return [(0.0 if i < basis.rising else None, None) for basis in bases for i in range(basis.width)]
-
-
-def _logistic(
-    design: Floats, right: Floats, penalty: float, floors: Sequence[tuple[float | None, None]]
-) -> tuple[Floats, float]:
-    """Weights [columns] and intercept that minimise the log-loss plus penalty/2 * |weights|^2, above their floors."""
-
-    def loss(theta: Floats) -> tuple[float, Floats]:
-        logits = design @ theta[:-1] + theta[-1]
-        wrongness = 1.0 / (1.0 + np.exp(-np.clip(logits, -500, 500))) - right
-        value = np.logaddexp(0.0, logits).sum() - right @ logits + penalty / 2 * theta[:-1] @ theta[:-1]
-        slope = np.concatenate([design.T @ wrongness + penalty * theta[:-1], [wrongness.sum()]])
-        return float(value), slope
-
-    start = np.zeros(design.shape[1] + 1)
-    found = minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=[*floors, (None, None)], options={"maxiter": 2000}
-    )
-    return found.x[:-1], float(found.x[-1])
-
-
-def _scores_out_of_fold(
-    design: Floats, right: Floats, penalty: float, floors: Sequence[tuple[float | None, None]], folds: NDArray[np.int64]
-) -> Floats:
-    """Each row's score by weights that never saw its question."""
-    scores = np.empty(len(right))
-    for fold in range(FOLDS):
-        out = folds == fold
-        weights, intercept = _logistic(design[~out], right[~out], penalty, floors)
-        scores[out] = design[out] @ weights + intercept
-    return scores
 
 
 def _folds(rows: Sequence[Row]) -> NDArray[np.int64]:

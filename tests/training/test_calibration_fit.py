@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from serving.confidence.calibration import Calibration, calibration_from_json, calibration_to_json
-from serving.confidence.score import IsotonicMap, PlattMap, Points, Shape
+from serving.confidence.score import IsotonicMap, PlattMap, Points
 from tests.training.made_rows import MODEL, made_rows
 from training.calibration_fit import fit, fit_map
 from training.calibration_report import by_group, confidence, report
@@ -69,7 +69,7 @@ def test_an_ever_stranger_prompt_never_raises_the_confidence(fitted: Calibration
     ]
     assert all(value is not None for value in stranger)
     assert stranger == sorted(stranger, reverse=True)  # type: ignore[type-var]
-    assert stranger[-1] < 0.5  # type: ignore[operator]
+    assert stranger[-1] < 0.05  # type: ignore[operator]
 
 
 def test_shapes_reach_from_the_lowest_to_the_highest_value_seen(fitted: Calibration) -> None:
@@ -118,8 +118,3 @@ def test_a_right_answer_to_a_foreign_question_counts_as_wrong() -> None:
 
 def test_measures_are_finite_numbers(fitted: Calibration) -> None:
     assert all(math.isfinite(value) for value in report(fitted, made_rows(200, seed=4)).values())
-
-
-def test_a_shape_starts_at_nought() -> None:
-    shape: Shape = fit(made_rows(300), MODEL).shapes[0]
-    assert shape.points[0][1] == 0.0
