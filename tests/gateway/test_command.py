@@ -1,0 +1,129 @@
+"""The command line: what it prints, and one sentence with exit code 1 where it cannot do its work."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from serving.confidence.calibration import calibration_to_json
+from tests.gateway.fake_serving import MODEL, TOKEN, FakeServing
+from tests.serving.confidence.made import calibration
+
+
+class Shell:
+    """Runs `countersign` in a home of its own."""
+
+    def __init__(self, home: Path, redis_url: str, serving_url: str) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERSIGN_", "OTEL_"))}
+        self.environment = {
+            **kept,
+            "COUNTERSIGN_HOME": str(home),
+            "REDIS_URL": redis_url,
+            "COUNTERSIGN_SERVING_URL": serving_url,
+            "COUNTERSIGN_SERVING_TOKEN": TOKEN,
+        }
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "gateway.command", *words]
+
+    def run(self, *words: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+        environment = {**self.environment, **changes}
+        return subprocess.run(self.command(*words), env=environment, capture_output=True, text=True, timeout=120)
+
+    def refusal(self, *words: str, **changes: str) -> str:
+        done = self.run(*words, **changes)
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr.startswith("countersign: ")
+        assert len(done.stderr.strip().splitlines()) == 1
+        return done.stderr
+
+
+@pytest.fixture
+def shell(home: Path, valkey_url: str, serving: FakeServing) -> Shell:
+    return Shell(home, valkey_url, serving.url)
+
+
+def test_gateway_serves_until_it_is_told_to_stop(shell: Shell) -> None:
+    secret = shell.run("keys", "create", "me", "--role", "caller").stdout.strip()
+    process = subprocess.Popen(
+        shell.command("gateway"), env={**shell.environment, "COUNTERSIGN_PORT": "0"}, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    try:
+        port = next(found["port"] for line in process.stderr if (found := json.loads(line)).get("port"))
+        asked = {"model": "countersign-reference", "messages": [{"role": "user", "content": "hi [0.97]"}]}
+        client = httpx2.Client(base_url=f"http://127.0.0.1:{port}", headers={"authorization": f"Bearer {secret}"})
+        while True:
+            try:
+                client.get("/health/ready").raise_for_status()
+                break
+            except httpx2.HTTPError:
+                assert process.poll() is None
+        assert client.post("/v1/chat/completions", json=asked).json()["review"]["status"] == "pending"  # no calibration
+    finally:
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(20) in (0, -signal.SIGTERM)
+    assert all(json.loads(line)["event"] for line in rest.splitlines())
+
+
+def test_busy_port_is_one_sentence(shell: Shell) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert "COUNTERSIGN_PORT" in shell.refusal("gateway", COUNTERSIGN_PORT=port)
+
+
+@pytest.mark.parametrize("command", [("gateway",), ("worker",), ("worker", "--check")])
+def test_unreachable_queue_or_database_is_one_sentence(shell: Shell, home: Path, command: tuple[str, ...]) -> None:
+    assert "REDIS_URL" in shell.refusal(*command, REDIS_URL=f"unix://{home}/nobody.sock")
+    assert "database" in shell.refusal(*command, DATABASE_URL="postgresql://127.0.0.1:1/none")
+
+
+def test_database_without_tables_says_what_to_run(shell: Shell, tmp_path: Path) -> None:
+    empty = {"DATABASE_URL": f"sqlite:///{tmp_path / 'empty.db'}"}
+    assert "countersign migrate" in shell.refusal("gateway", **empty)
+    assert shell.run("migrate", **empty).returncode == 0
+    assert shell.run("worker", "--check", **empty).returncode == 0
+
+
+def test_setting_that_cannot_be_read_is_named(shell: Shell) -> None:
+    assert "COUNTERSIGN_PORT" in shell.refusal("gateway", COUNTERSIGN_PORT="many")
+    assert "COUNTERSIGN_WORKER" in shell.refusal("gateway", COUNTERSIGN_WORKER="maybe")
+
+
+def test_keys_are_made_listed_and_revoked(shell: Shell) -> None:
+    made = shell.run("keys", "create", "bot", "--role", "caller", "--threshold", "0.9", "--below", "flag")
+    assert made.stdout.startswith("csk_")
+    (line,) = shell.run("keys", "list").stdout.splitlines()
+    assert "bot" in line
+    assert "0.9 flag" in line
+    assert made.stdout.strip() not in line
+    assert shell.run("keys", "revoke", line.split("\t")[0]).returncode == 0
+    assert shell.run("keys", "list").stdout.strip().endswith("revoked")
+    assert "key" in shell.refusal("keys", "revoke", "key_none")
+    assert "--below" in shell.refusal("keys", "create", "x", "--role", "caller", "--below", "maybe")
+
+
+def test_signin_link_makes_the_reviewer_once(shell: Shell) -> None:
+    first, second = (shell.run("signin-link", "Ada Lovelace", "--dashboard", "http://desk:1/").stdout for _ in "12")
+    assert first.startswith("http://desk:1/signin?link=csl_")
+    assert first != second
+    assert len(shell.run("keys", "list").stdout.splitlines()) == 1
+
+
+def test_calibration_is_imported_and_activated(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "calibration.json"
+    file.write_text(json.dumps(calibration_to_json(calibration(MODEL))))
+    assert shell.run("calibrations", "import", str(file), "--activate").stdout.startswith("cal_")
+    file.write_text("{}")
+    assert "not a calibration" in shell.refusal("calibrations", "import", str(file))
+    assert "cannot be read" in shell.refusal("calibrations", "import", str(tmp_path / "none.json"))
