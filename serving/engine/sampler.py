@@ -1,6 +1,8 @@
-"""Chooses the next token of each sequence and measures how sure the model was; depends on no batch neighbour."""
+"""Chooses the next token of each sequence and measures how sure the model was; no row looks at another."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,20 +12,37 @@ from serving.engine.plan import Choice, Floats, Sampling
 _MASK = (1 << 64) - 1
 
 
-def choose(logits: npt.NDArray[np.float32], sampling: Sampling, draw: int, top_k: int, gate_entropy: float) -> Choice:
-    """One row of logits [vocab] → a choice. Log-probabilities and entropy (nats) are those before temperature."""
+def choose(
+    logits: npt.NDArray[np.float32],
+    samplings: Sequence[Sampling],
+    draws: Sequence[int],
+    top_k: int,
+    gate_entropies: Floats,
+) -> list[Choice]:
+    """Logits [rows, vocab] → a choice for each row; `draws` says how many tokens its sequence drew before.
+
+    Log-probabilities and entropies (nats) are those of the model's own distribution, before temperature and top-p.
+    """
     logprobs = log_softmax(logits.astype(np.float64))
-    token = _greedy(logprobs) if sampling.temperature <= 0 else _draw(logprobs, sampling, draw)
+    tokens = logprobs.argmax(1).tolist()
+    for row, sampling in enumerate(samplings):
+        if sampling.temperature > 0:
+            tokens[row] = _draw(logprobs[row], sampling, draws[row])
     probabilities = np.exp(logprobs)
-    entropy = -float(np.dot(probabilities, np.where(probabilities > 0, logprobs, 0.0)))
-    best = np.argsort(-logprobs, kind="stable")[:top_k].tolist() if top_k else []
-    top = tuple((place, float(logprobs[place])) for place in best)
-    return Choice(token, float(logprobs[token]), entropy, gate_entropy, top)
+    entropies = -(probabilities * np.where(probabilities > 0, logprobs, 0.0)).sum(1)
+    best = _best(logprobs, top_k)
+    return [
+        Choice(token, float(logprobs[row, token]), entropy, gate, _pairs(logprobs[row], ids))
+        for row, (token, entropy, gate, ids) in enumerate(
+            zip(tokens, entropies.tolist(), gate_entropies.tolist(), best.tolist(), strict=True)
+        )
+    ]
 
 
 def log_softmax(logits: Floats) -> Floats:
-    shifted: Floats = logits - logits.max()
-    result: Floats = shifted - np.log(np.exp(shifted).sum())
+    """Over the last axis."""
+    shifted: Floats = logits - logits.max(-1, keepdims=True)
+    result: Floats = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
     return result
 
 
@@ -44,8 +63,19 @@ def uniform(seed: int, draw: int) -> float:
     return ((state ^ (state >> 31)) >> 11) / (1 << 53)
 
 
-def _greedy(logprobs: Floats) -> int:
-    return int(logprobs.argmax())
+def _best(logprobs: Floats, top_k: int) -> npt.NDArray[np.int64]:
+    """Ids of the most probable tokens [rows, top_k], best first."""
+    vocab = logprobs.shape[1]
+    if top_k >= vocab // 2:
+        return np.argsort(-logprobs, axis=1, kind="stable")[:, :top_k]
+    found = np.sort(np.argpartition(-logprobs, top_k, axis=1)[:, :top_k], axis=1)
+    order = np.argsort(-np.take_along_axis(logprobs, found, 1), axis=1, kind="stable")
+    best: npt.NDArray[np.int64] = np.take_along_axis(found, order, 1)
+    return best
+
+
+def _pairs(logprobs: Floats, ids: list[int]) -> tuple[tuple[int, float], ...]:
+    return tuple(zip(ids, logprobs[ids].tolist(), strict=True))
 
 
 def _draw(logprobs: Floats, sampling: Sampling, draw: int) -> int:

@@ -30,7 +30,7 @@ class ExpertProduct:
         if own == 0:
             return summed
         order = order[:own]
-        taken = order // expert_ids.shape[1]
+        taken = torch.div(order, expert_ids.shape[1], rounding_mode="floor")
         multiply = self._by_loop if own <= _LOOP_ROWS else self._grouped
         products = multiply(rows[taken], counts[:-1])
         return summed.index_add_(0, taken, products * weights.reshape(-1)[order].unsqueeze(1))

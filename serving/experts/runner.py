@@ -53,9 +53,10 @@ class Runner:
             rows = torch.tensor([ends[place] - 1 for place in drawn])
             logits = self._model.logits(computed.hidden[rows]).numpy()
             gates = gate_entropies(computed.gate_scores[:, rows].numpy())
-            for place, row, gate in zip(drawn, logits, gates.tolist(), strict=True):
-                sequence = plan.sequences[place]
-                choices[place] = choose(row, sequence.sampling, sequence.draw, plan.top_k, gate)
+            samplings = [plan.sequences[place].sampling for place in drawn]
+            draws = [plan.sequences[place].draw for place in drawn]
+            for place, choice in zip(drawn, choose(logits, samplings, draws, plan.top_k, gates), strict=True):
+                choices[place] = choice
         return tuple(choices)
 
     def _target_logprobs(self, plan: RankPlan, hidden: Tensor) -> Floats:

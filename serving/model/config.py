@@ -90,7 +90,8 @@ def _refuse_unserved(data: dict[str, Any], directory: Path) -> None:
 
 
 def _from_json(data: dict[str, Any]) -> ModelConfig:
-    layers, hidden, heads = _count(data, "num_hidden_layers"), _count(data, "hidden_size"), _count(data, "num_attention_heads")
+    layers, hidden = _count(data, "num_hidden_layers"), _count(data, "hidden_size")
+    heads = _count(data, "num_attention_heads")
     every = int(data.get("global_attn_every_n_layers") or 4)
     kinds = data.get("layer_types") or [
         "sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(layers)

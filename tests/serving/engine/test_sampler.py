@@ -7,33 +7,53 @@ import math
 import numpy as np
 import pytest
 
-from serving.engine.plan import Sampling
+from serving.engine.plan import Choice, Sampling
 from serving.engine.sampler import choose, gate_entropies, uniform
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.3], np.float32))
 GREEDY = Sampling()
 
 
+def choose_one(logits: np.ndarray, sampling: Sampling, draw: int = 0, top_k: int = 0, gate: float = 0.0) -> Choice:
+    return choose(logits[None], [sampling], [draw], top_k, np.array([gate]))[0]
+
+
 def draws(sampling: Sampling, count: int) -> list[int]:
-    return [choose(LOGITS, sampling, draw, 0, 0.0).token_id for draw in range(count)]
+    return [choose_one(LOGITS, sampling, draw).token_id for draw in range(count)]
 
 
 def test_greedy_takes_the_most_probable_token() -> None:
-    assert choose(LOGITS, GREEDY, 0, 0, 0.0).token_id == 1
+    assert choose_one(LOGITS, GREEDY).token_id == 1
 
 
 def test_a_tie_goes_to_the_lower_id() -> None:
-    assert choose(np.zeros(4, np.float32), GREEDY, 0, 2, 0.0).top == ((0, math.log(0.25)), (1, math.log(0.25)))
+    assert choose_one(np.zeros(4, np.float32), GREEDY, top_k=2).top == ((0, math.log(0.25)), (1, math.log(0.25)))
 
 
 @pytest.mark.parametrize("sampling", [GREEDY, Sampling(2.0, 0.5, 3), Sampling(0.1, 1.0, 9)])
 def test_logprobs_top_and_entropy_are_those_before_temperature_and_top_p(sampling: Sampling) -> None:
-    choice = choose(LOGITS, sampling, 0, 3, 1.5)
+    choice = choose_one(LOGITS, sampling, 0, 3, 1.5)
     assert choice.logprob == pytest.approx(float(LOGITS[choice.token_id]), abs=1e-6)
     assert [token for token, _ in choice.top] == [1, 3, 2]
     assert [logprob for _, logprob in choice.top] == pytest.approx([math.log(p) for p in (0.4, 0.3, 0.2)], abs=1e-6)
     assert choice.entropy == pytest.approx(-sum(p * math.log(p) for p in (0.1, 0.2, 0.3, 0.4)), abs=1e-6)
     assert choice.gate_entropy == 1.5
+
+
+def test_a_row_is_chosen_alike_alone_and_among_others() -> None:
+    logits = np.random.default_rng(0).normal(size=(6, 262)).astype(np.float32)
+    samplings = [GREEDY, Sampling(1.0, 1.0, 1), Sampling(0.5, 0.9, 2), Sampling(1.0, 0.3, 3), GREEDY, Sampling(2.0)]
+    together = choose(logits, samplings, list(range(6)), 5, np.arange(6.0))
+    assert together == [choose_one(logits[n], samplings[n], n, 5, float(n)) for n in range(6)]
+
+
+@pytest.mark.parametrize("top_k", [0, 1, 5, 100, 140, 262])
+def test_top_is_the_head_of_the_whole_order(top_k: int) -> None:
+    logits = np.random.default_rng(1).integers(0, 9, 262).astype(np.float32)  # with many ties
+    top = choose_one(logits, GREEDY, top_k=top_k).top
+    logprobs = [logprob for _, logprob in top]
+    assert logprobs == sorted(logprobs, reverse=True)
+    assert sorted(logits[[token for token, _ in top]]) == sorted(np.sort(logits)[262 - top_k :])
 
 
 def test_the_same_seed_draws_the_same_tokens() -> None:
