@@ -140,6 +140,7 @@ class Replica:
     async def stop(self) -> None:
         await self.gang.stop()
         self._provider.shutdown()
+        log.info("replica.stopped")
 
     async def _generate(self, ask: Ask) -> Generated:
         if self.held >= self.settings.max_asks:

@@ -32,6 +32,7 @@ from serving.ray_narrowed import leave_out_helpers
 from serving.settings import ServingSettings
 
 OBJECT_STORE_BYTES = 80 * 1024 * 1024  # the least Ray takes; answers do not travel through it
+APPLICATION = "countersign"
 ROUTE_SECONDS = 60.0
 DRAIN_SECONDS = 7.0  # of the ten that a caller of SIGTERM grants
 
@@ -134,7 +135,7 @@ def serve_application(settings: ServingSettings, cores: int) -> None:
             logging_config={"log_level": "WARNING", "enable_access_log": False},
         )
         say("replicas", replicas=settings.replicas, ranks=settings.ranks)
-        serve.run(build(settings, cpu_share(cores, settings)), name="countersign", route_prefix="/")
+        serve.run(build(settings, cpu_share(cores, settings)), name=APPLICATION, route_prefix="/")
     except Exception as error:
         raise CannotStart(
             f"The serving application did not start ({_first_line(error)}): see {settings.home}/logs/ray."
@@ -174,9 +175,12 @@ def take_down(settings: ServingSettings, paths: RayPaths) -> None:
 
 
 def _drain() -> None:
-    if "ray.serve" in sys.modules:
+    """First the replicas, which finish what is in flight, then HAProxy: Serve's own shutdown ends it at once."""
+    serve = sys.modules.get("ray.serve")
+    if serve:
         with suppress(Exception):
-            sys.modules["ray.serve"].shutdown()
+            serve.delete(APPLICATION)
+            serve.shutdown()
 
 
 def run(settings: ServingSettings) -> None:

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,3 +104,25 @@ def _read_until_ready(serving: RunningServing, errors: IO[str]) -> None:
     serving.process.wait()
     errors.seek(0)
     raise RuntimeError(f"serving did not become ready; steps {serving.steps}; stderr:\n{errors.read()[-4000:]}")
+
+
+@contextmanager
+def stopped_ranks(serving: RunningServing) -> Iterator[None]:
+    """While it lasts no generation makes progress, so what was asked is surely in flight."""
+    ranks = [process for process in serving.processes() if "ray::Rank" in " ".join(process.cmdline())]
+    for rank in ranks:
+        rank.suspend()
+    try:
+        yield
+    finally:
+        for rank in ranks:
+            if rank.is_running():
+                rank.resume()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not happen within a minute")
+        time.sleep(0.05)

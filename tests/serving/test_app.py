@@ -6,10 +6,8 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ import pytest
 from serving.answer import answer_from_json
 from serving.confidence.calibration import calibration_to_json
 from tests.serving.confidence.made import calibration
-from tests.serving_process import RunningServing, running_serving
+from tests.serving_process import RunningServing, running_serving, stopped_ranks, until
 
 QUESTION = {"messages": [{"role": "user", "content": "What is 12 + 30?"}]}
 MOST_ASKS = 6  # of one replica
@@ -198,6 +196,14 @@ def test_a_killed_rank_fails_what_was_in_flight_and_is_replaced(serving: Running
     assert {future.result().json()["replica"] for future in ask_at_once(client, 8)} == before.keys()
 
 
+def test_spans_never_hold_content(serving: RunningServing, client: httpx2.Client) -> None:
+    secret = "canary-7f3a"
+    client.post("/ask", json={"messages": [{"role": "user", "content": f"{secret} 1 + 1?"}]})
+
+    written = [serving.home / "spans.jsonl", *Path(serving.home / "logs").glob("*")]
+    assert not [path for path in written if secret in path.read_text()]
+
+
 def ask_at_once(client: httpx2.Client, count: int) -> list[Future[httpx2.Response]]:
     """Each ask on a thread of its own."""
     pool = ThreadPoolExecutor(count)
@@ -222,34 +228,3 @@ def both(client: httpx2.Client, path: str) -> dict[str, Any]:
         if len(said) == 2:
             break
     return said
-
-
-@contextmanager
-def stopped_ranks(serving: RunningServing) -> Iterator[None]:
-    """While it lasts no generation makes progress, so what was asked is surely in flight."""
-    ranks = [process for process in serving.processes() if "ray::Rank" in " ".join(process.cmdline())]
-    assert len(ranks) == 4
-    for rank in ranks:
-        rank.suspend()
-    try:
-        yield
-    finally:
-        for rank in ranks:
-            if rank.is_running():
-                rank.resume()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not happen within a minute")
-        time.sleep(0.05)
-
-
-def test_spans_never_hold_content(serving: RunningServing, client: httpx2.Client) -> None:
-    secret = "canary-7f3a"
-    client.post("/ask", json={"messages": [{"role": "user", "content": f"{secret} 1 + 1?"}]})
-
-    written = [serving.home / "spans.jsonl", *Path(serving.home / "logs").glob("*")]
-    assert not [path for path in written if secret in path.read_text()]
