@@ -20,8 +20,9 @@ PAGE = 32  # items looked at in one go for the next claim
 log = structlog.get_logger("desk")
 
 
-def desk_of(connection: Connection, item_id: str, tenant: str) -> Desk:
-    """Raises ApiError 404, also for another tenant's item."""
+def desk_of(connection: Connection, item_id: str, reader: Key) -> Desk:
+    """The item with the reader's own draft. Raises ApiError 404, also for another tenant's item."""
+    tenant = reader.tenant
     item = review_reads.get_item(connection, item_id, tenant)
     outcome = interactions.get_outcome(connection, item.interaction_id, tenant) if item else None
     if item is None or outcome is None:
@@ -32,7 +33,7 @@ def desk_of(connection: Connection, item_id: str, tenant: str) -> Desk:
         outcome=outcome,
         item=item,
         names=keys.names(connection, people, tenant),
-        draft=reviews.get_draft(connection, item_id),
+        draft=reviews.get_draft(connection, item_id, reader.id),
         calibration=calibrations.get(connection, decision.calibration_id) if decision.calibration_id else None,
         policy=keys.get_policy(connection, decision.policy_id, tenant, decision.policy_version),
     )
@@ -40,8 +41,8 @@ def desk_of(connection: Connection, item_id: str, tenant: str) -> Desk:
 
 def summaries_of(connection: Connection, items: Sequence[ReviewItem], tenant: str) -> list[dict[str, object]]:
     names = keys.names(connection, [item.claimed_by for item in items if item.claimed_by], tenant)
-    found = [(interactions.get_outcome(connection, item.interaction_id, tenant), item) for item in items]
-    return [summary(outcome, item, names) for outcome, item in found if outcome is not None]
+    outcomes = interactions.get_outcomes(connection, [item.interaction_id for item in items], tenant)
+    return [summary(outcomes[item.interaction_id], item, names) for item in items if item.interaction_id in outcomes]
 
 
 async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None) -> ReviewItem | None:

@@ -47,7 +47,7 @@ async def database_state(context: Context) -> str:
 
 async def model_state(context: Context) -> str:
     try:
-        await context.model_client.model()
+        await context.model_client.check()
     except ApiError as error:
         return error.code
     return "ok"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import orjson
@@ -13,11 +15,40 @@ from gateway.errors import ApiError, bad_request, unavailable
 CONNECT_SECONDS = 5.0
 
 
-class Lost(ApiError):
-    """The generation died underway; asking again from the prompt may succeed."""
+MOST_ASKS = 5
+LONGEST_PAUSE_SECONDS = 1.0
+LOST_CODES = ("rank_lost", "starting")
+Result = TypeVar("Result")
 
-    def __init__(self, message: str) -> None:
-        super().__init__(503, message, code="rank_lost", headers={"retry-after": "1"})
+
+class Lost(ApiError):
+    """The generation died underway, or its server is being repaired; asking again from the prompt may succeed."""
+
+    def __init__(self, code: str = "rank_lost", retry_after: str | None = None) -> None:
+        message = "The model's server was lost while it answered; ask again."
+        super().__init__(503, message, code=code, headers={"retry-after": retry_after or "1"})
+
+    @property
+    def pause_seconds(self) -> float:
+        told = self.headers["retry-after"]
+        return min(float(told), LONGEST_PAUSE_SECONDS) if told.isdigit() else LONGEST_PAUSE_SECONDS
+
+
+async def ask_again(ask: Callable[[], Awaitable[Result]], seconds: float) -> Result:
+    """What `ask` returns, asked again from the beginning while it is Lost: generations are never spliced.
+
+    Raises Lost after a few times, and ApiError 504 after `seconds` over all of them.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            for _ in range(MOST_ASKS - 1):
+                try:
+                    return await ask()
+                except Lost as lost:
+                    await asyncio.sleep(lost.pause_seconds)
+            return await ask()
+    except TimeoutError:
+        raise ApiError(504, "The model did not answer in time.", code="model_timeout") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +76,10 @@ class Reply:
             raise bad_request(self.error.get("param"), message, code)
         if self.status == 429:
             raise ApiError(429, "The model is busy; ask again shortly.", code=code, headers=headers)
-        if code == "rank_lost":
-            raise Lost("Part of the model was lost while it answered; ask again.")
+        if self.status == 413:
+            raise ApiError(413, "The messages are larger than the model's server takes.", code=code, param="messages")
+        if code in LOST_CODES or (self.status >= 500 and not self.error):  # without our body: a proxy speaks
+            raise Lost(code, self.retry_after)
         raise ApiError(503, "The model's server cannot answer now.", code=code, headers=headers)
 
 
@@ -81,7 +114,7 @@ class JsonPeer:
         except aiohttp.ClientConnectorError:
             raise unavailable("The model's server cannot be reached.", "serving_unreachable") from None
         except aiohttp.ClientError:
-            raise Lost("The connection to the model's server broke; ask again.") from None
+            raise Lost from None
 
     async def close(self) -> None:
         if self._session is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
-from gateway.errors import unavailable
-from gateway.json_peer import JsonPeer, Lost
+from gateway.errors import ApiError, unavailable
+from gateway.json_peer import JsonPeer, ask_again
 from serving.answer import Answer, answer_from_json
 from storage.records import StoredCalibration
 
@@ -47,7 +48,10 @@ class ModelClient(Protocol):
     provider: str  # gen_ai.provider.name in telemetry
 
     async def model(self) -> ServedModel:
-        """The served model; raises ApiError 503 when nothing answers."""
+        """The served model as last known; raises ApiError 503 when nothing ever answered."""
+
+    async def check(self) -> ServedModel:
+        """The served model as it answers now; raises ApiError 503 when it does not."""
 
     async def ask(self, question: Question) -> Answer:
         """A whole answer; raises ApiError (400, 429, 503, 504) when there is none."""
@@ -62,21 +66,31 @@ class ServingClient:
 
     def __init__(self, url: str, token: str, timeout_seconds: float) -> None:
         self._peer = JsonPeer(url, token, timeout_seconds)
+        self._timeout_seconds = timeout_seconds
         self._model: ServedModel | None = None
         self._believed_until = 0.0
 
     async def model(self) -> ServedModel:
-        if self._model is None or monotonic() >= self._believed_until:
-            data = (await self._peer.send("GET", "/model")).body_or_raise()
+        if self._model is not None and monotonic() < self._believed_until:
+            return self._model
+        try:
+            return await self.check()
+        except ApiError:
+            if self._model is None:
+                raise
+            return self._model  # under repair: the ask itself will tell, and each answer names its model
+
+    async def check(self) -> ServedModel:
+        data = (await self._peer.send("GET", "/model")).body_or_raise()
+        try:
             self._model = ServedModel(data["id"], data["name"], data.get("context_length"))
-            self._believed_until = monotonic() + MODEL_SECONDS
+        except KeyError:
+            raise unavailable("What answers as the model's server is another program.", "bad_answer") from None
+        self._believed_until = monotonic() + MODEL_SECONDS
         return self._model
 
     async def ask(self, question: Question) -> Answer:
-        try:
-            return await self._ask_once(question, in_full=False)
-        except Lost:  # a rank or the connection died: ask again from the prompt, never splice two generations
-            return await self._ask_once(question, in_full=False)
+        return await ask_again(partial(self._ask_once, question, in_full=False), self._timeout_seconds)
 
     async def close(self) -> None:
         await self._peer.close()

@@ -115,7 +115,7 @@ async def decide(request: Request, id: str, key: Key = Depends(reviewer)) -> dic
     """The reviewer's word. One that comes too late is answered 409 and recorded as an audit event."""
     context = context_of(request)
     wanted = (await read_as(request, VerdictRequest, context.settings.max_body_bytes)).checked()
-    desk = await context.recorder.read(lambda connection: desk_of(connection, id, key.tenant))
+    desk = await context.recorder.read(lambda connection: desk_of(connection, id, key))
     await give_verdict(request, context, desk, key, wanted)
     context.bell.ring(desk.item.interaction_id)  # after the commit: whoever wakes reads the database
     return await shown(context, id, key)
@@ -143,7 +143,7 @@ async def give_verdict(request: Request, context: Context, desk: Desk, key: Key,
 
 
 async def shown(context: Context, id: str, key: Key) -> dict[str, Any]:
-    return detail(await context.recorder.read(lambda connection: desk_of(connection, id, key.tenant)), key)
+    return detail(await context.recorder.read(lambda connection: desk_of(connection, id, key)), key)
 
 
 def states_of(listed: str) -> list[ItemState]:

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from gateway.errors import unavailable
-from gateway.json_peer import JsonPeer, Lost
+from gateway.json_peer import JsonPeer, ask_again
 from gateway.model_client import Question, ServedModel
 from serving.answer import Answer, Confidence, FinishReason, PromptTrace, TokenTrace, Usage
 from serving.confidence.assess import assess
@@ -26,20 +26,25 @@ class UpstreamClient:
     def __init__(self, url: str, key: str, model: str, timeout_seconds: float) -> None:
         self._peer = JsonPeer(url, key, timeout_seconds)
         self._model = model
+        self._timeout_seconds = timeout_seconds
         self._calibration: Calibration | None = None
 
     async def model(self) -> ServedModel:
         return ServedModel(self._model, self._model)
 
+    async def check(self) -> ServedModel:
+        (await self._peer.send("GET", "/models")).body_or_raise()
+        return await self.model()
+
     async def ask(self, question: Question) -> Answer:
         headers = {"traceparent": question.traceparent} if question.traceparent else {}
         body = chat_body(question, self._model)
         started = perf_counter()
-        try:
-            reply = await self._peer.send("POST", "/chat/completions", body, headers)
-        except Lost:
-            reply = await self._peer.send("POST", "/chat/completions", body, headers)
-        data = reply.body_or_raise()
+
+        async def ask_once() -> dict[str, Any]:
+            return (await self._peer.send("POST", "/chat/completions", body, headers)).body_or_raise()
+
+        data = await ask_again(ask_once, self._timeout_seconds)
         return self._answer(data, question, (perf_counter() - started) * 1000)
 
     async def close(self) -> None:

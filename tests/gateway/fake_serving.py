@@ -1,7 +1,7 @@
 """A stand-in for the serving application: speaks its HTTP contract, says what the question's marks tell it to.
 
-Marks in the last message: [0.61] the confidence; [unknown] none; [nan]; [cut] finish reason length; [lost] and [broken]
-fail the first ask; [busy] 429; [starting] 503; [slow] waits until released; [too long] 400.
+Marks in the last message: [0.61] the confidence; [unknown] none; [cut] finish reason length; [lost], [broken] and
+[proxy] fail the first ask; [busy] 429; [starting] 503; [slow] waits until released; [too long] 400.
 """
 
 import asyncio
@@ -77,6 +77,8 @@ class FakeServing:
         if "[broken]" in question and first:
             assert request.transport is not None
             request.transport.abort()
+        if "[proxy]" in question and first:
+            return web.Response(status=500, text="<html>no server</html>", content_type="text/html")
         if "[busy]" in question:
             return failure(429, "overloaded", retry_after="3")
         if "[starting]" in question:

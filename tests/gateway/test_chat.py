@@ -1,6 +1,7 @@
 """What a caller sees through the unmodified openai client: every action, whole."""
 
 import threading
+import time
 
 import openai
 import pytest
@@ -108,7 +109,7 @@ def test_waiting_caller_gets_the_verdict_as_200(gateway: Gateway, serving: FakeS
     def approve_when_it_waits() -> None:
         with gateway.http("ada") as http:
             while not (rows := http.get("/v1/reviews?state=pending&limit=100").json()["data"]):
-                pass
+                time.sleep(0.02)
             mine = [row for row in rows if row["question"].startswith("wait for me")]
         if mine:
             gateway.judge(mine[0]["id"])
@@ -183,7 +184,7 @@ def test_calibration_travels_by_id_and_in_full_only_when_unknown(gateway: Gatewa
     assert [set(each) for each in sent] == [{"id"}, {"id", "body"}, {"id"}]
 
 
-@pytest.mark.parametrize("mark", ["[lost]", "[broken]"])
+@pytest.mark.parametrize("mark", ["[lost]", "[broken]", "[proxy]"])
 def test_lost_generation_is_asked_again_from_the_prompt(gateway: Gateway, serving: FakeServing, mark: str) -> None:
     question = f"once more {mark} [0.97]"
     done = gateway.openai().chat.completions.create(messages=user(question), **ASK)

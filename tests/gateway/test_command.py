@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx2
@@ -66,6 +67,7 @@ def test_gateway_serves_until_it_is_told_to_stop(shell: Shell) -> None:
                 break
             except httpx2.HTTPError:
                 assert process.poll() is None
+                time.sleep(0.05)
         assert client.post("/v1/chat/completions", json=asked).json()["review"]["status"] == "pending"  # no calibration
     finally:
         process.send_signal(signal.SIGTERM)

@@ -74,6 +74,7 @@ def test_draft_is_kept_on_the_server(gateway: Gateway) -> None:
         assert http.put(f"/v1/reviews/{item}/draft", json=body).json()["saved_at"] > 0
         stale = http.put(f"/v1/reviews/{item}/draft", json={**body, "fencing_token": token - 1})
     assert get(gateway, f"/v1/reviews/{item}").json()["draft"]["text"] == "Half a thought"
+    assert get(gateway, f"/v1/reviews/{item}", "grace").json()["draft"] is None
     assert (stale.status_code, stale.json()["error"]["code"]) == (409, "stale_claim")
 
 

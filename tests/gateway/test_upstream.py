@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from serving.confidence.calibration import calibration_to_json
+from serving.confidence.calibration import calibration_from_json, calibration_to_json
 from storage import calibrations
 from tests.gateway.running import Gateway, running, settings_for
 from tests.serving.confidence.made import TEXT, calibration
@@ -89,8 +89,6 @@ def without_prompt(model: str) -> dict[str, Any]:
 
 @pytest.fixture
 def gateway(upstream: Upstream, home: Path, valkey_url: str) -> Iterator[Gateway]:
-    from serving.confidence.calibration import calibration_from_json
-
     settings = settings_for(
         home, "http://127.0.0.1:9", valkey_url, upstream_url=upstream.url, upstream_key=KEY, upstream_model=MODEL
     )
