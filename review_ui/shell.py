@@ -42,7 +42,10 @@ def main() -> None:
             raise SignedOut("You are not signed in.")
         gateway = Gateway(connection(), key)
         seat = Seat(gateway, known(gateway, key), settings())
-        views(seat).run()
+        view = views(seat)
+        if view is not st.session_state.get("desk-page"):
+            desk.finish(seat)
+        view.run()
     except SignedOut as fault:
         st.session_state.pop("me", None)
         signed_out(str(fault))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from review_ui.client import Gateway, Me
@@ -45,6 +45,7 @@ class Work:
     read_at: float = 0.0
     stale: str | None = None  # why `review` could not be read again
     shown_at: float | None = None  # when the item first stood on the screen
+    judged: bool = False  # a first judgement was given, so confidence may be shown
     form: VerdictKind | None = None  # the open form: edit, reject or refer
     typed: tuple[str, str] | None = None  # text and reason, as last heard from the form
     draft_fault: str | None = None
@@ -56,9 +57,16 @@ class Work:
 
     def take(self, review: Review | None, now: float) -> None:
         """Puts an item in hand, or none."""
-        self.item_id = review.summary.id if review else None
-        self.review, self.read_at, self.stale, self.shown_at = review, now, None, None
-        self.form, self.typed, self.draft_fault, self.proposal, self.send_fault = None, None, None, None, None
+        fresh = Work(
+            item_id=review.summary.id if review else None,
+            review=review,
+            read_at=now,
+            notice=self.notice,
+            skipped=self.skipped,
+            looked_for_claim=self.looked_for_claim,
+        )
+        for one in fields(Work):
+            setattr(self, one.name, getattr(fresh, one.name))
 
 
 def resume(work: Work, gateway: Gateway, me: Me, wanted: str | None, now: float) -> None:
@@ -138,7 +146,7 @@ def propose(work: Work, item_id: str, kind: VerdictKind, now: float, *, dwell: f
     if work.shown_at is None or now - work.shown_at < dwell:
         work.notice = Notice("warning", "That was too quick to have been read, so it did not count. Press again.")
         return
-    work.notice, work.send_fault = None, None
+    work.notice, work.send_fault, work.judged = None, None, True
     work.proposal = Proposal(item_id, kind, reason.strip(), content, now + undo)
 
 

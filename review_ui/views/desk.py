@@ -82,6 +82,14 @@ def _unreachable(fault: GatewayFault) -> None:
     st.button("Try again", icon=":material/refresh:", key="retry")
 
 
+def finish(seat: Seat) -> None:
+    """Sends a verdict that still waits to be sent, when its reviewer goes to another view."""
+    work = work_in_hand()
+    if work.proposal is not None and not working.send(work, seat.gateway, time.time()):
+        why = work.send_fault or (work.notice.text if work.notice else "The review is no longer yours.")
+        st.warning(f"Your verdict is not sent. {why} Go back to the desk.", icon=":material/warning:")
+
+
 def _claim_next(work: Work, seat: Seat) -> None:
     _guarded(work, lambda: working.claim_next(work, seat.gateway, time.time()))
 
@@ -141,6 +149,7 @@ def _at_work(work: Work, review: Review, seat: Seat) -> None:
         reading.conversation(review)
         reading.answer(review)
         judging.form(work, review, seat)
+        reading.signals(review)
     with right:
         reading.why_here(work, review, st.context.timezone)
     judging.bar(work, review, seat)

@@ -11,6 +11,7 @@ import streamlit as st
 from review_ui import work as working
 from review_ui.components import draw
 from review_ui.faults import GatewayFault
+from review_ui.inert import visible
 from review_ui.moments import utc
 from review_ui.reviews import Review
 from review_ui.seat import Seat
@@ -151,6 +152,10 @@ def form(work: Work, review: Review, seat: Seat) -> None:
         return
     with st.container(border=True, key="form"):
         st.subheader(TITLES[work.form], anchor=False)
+        if visible(review.text) != review.text:
+            st.caption(
+                "The answer holds characters that cannot be seen; they stay in your text unless you delete them."
+            )
         _form_body(work, review, seat, work.form)
 
 

@@ -54,17 +54,21 @@ def why_here(work: Work, review: Review, zone: str | None) -> None:
         with st.container(border=True, key="note"):
             st.subheader("Why there is no confidence", anchor=False)
             st.text(review.note)
+
+
+def signals(review: Review) -> None:
+    """Each measured clue against its range over answers that were right."""
     if review.signals:
         with st.container(border=True, key="signals"):
-            st.subheader("Signals", anchor=False)
+            st.subheader("Signals against their usual range", anchor=False)
             draw.rows("Signals against their usual range", ("Signal", "Here", "Usually"), signal_rows(review),
-                      key=f"signals-{summary.id}")  # fmt: skip
+                      key=f"signals-{review.summary.id}")  # fmt: skip
 
 
 def _confidence(work: Work, review: Review) -> None:
     """Hidden until a first judgement, so that the figure does not make it."""
     with st.container(key="confidence"):
-        if work.proposal is None:
+        if not work.judged:
             st.caption(":material/visibility_off: Confidence is shown after your first judgement.")
         elif review.summary.confidence is None:
             st.metric("Confidence", "unknown", help="Nothing vouches for this answer.")

@@ -35,20 +35,28 @@ def show(seat: Seat) -> None:
     except GatewayFault as fault:
         st.error(str(fault), icon=":material/cloud_off:")
         return
-    _figures(page)
+    _figures(page, seat)
     _table(page, seat)
     cursors.pager("queue", states, page.next, len(page.rows))
 
 
-def _figures(page: ReviewPage) -> None:
+def _figures(page: ReviewPage, seat: Seat) -> None:
     now = time.time()
-    waiting = [row.created_at for row in page.rows if row.state is ItemState.PENDING]
     deadlines = [row.expires_at for row in page.rows if row.is_open]
     first, second, third, fourth = st.columns(4)
     first.metric("Waiting", page.counts.get(ItemState.PENDING, 0), border=True)
     second.metric("Being read", page.counts.get(ItemState.CLAIMED, 0), border=True)
-    third.metric("Oldest on this page", span(now - min(waiting)) if waiting else "none", border=True)
+    third.metric("Oldest waiting", _oldest(seat), border=True)
     fourth.metric("Next deadline", until(min(deadlines), now) if deadlines else "none", border=True)
+
+
+def _oldest(seat: Seat) -> str:
+    """Of all pages; order of urgency does not tell it."""
+    try:
+        seconds = seat.gateway.monitoring(1).get("oldest_waiting_seconds")
+    except GatewayFault:
+        return "not known"
+    return "none" if seconds is None else span(seconds)
 
 
 def _table(page: ReviewPage, seat: Seat) -> None:
