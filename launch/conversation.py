@@ -11,7 +11,6 @@ import httpx2
 from launch.access import Access
 from launch.errors import CannotStart
 
-ANY_MODEL = "countersign-reference"
 _SECONDS = 60.0
 
 
@@ -36,8 +35,8 @@ class Asked:
 class Conversation:
     """A caller of one gateway. Use as a context manager."""
 
-    def __init__(self, access: Access, model: str = ANY_MODEL) -> None:
-        self._model = model
+    def __init__(self, access: Access) -> None:
+        self._served: str | None = None
         self._client = httpx2.Client(
             base_url=access.url, headers={"Authorization": f"Bearer {access.key}"}, timeout=_SECONDS, trust_env=False
         )
@@ -48,9 +47,15 @@ class Conversation:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
+    def model(self) -> str:
+        """The name of the model that the gateway offers."""
+        if self._served is None:
+            self._served = str(self._request("GET", "/v1/models").json()["data"][0]["id"])
+        return self._served
+
     def ask(self, question: str, wait: float = 0.0) -> Asked:
         """`wait`: seconds to wait for the verdict on a held answer. Raises CannotStart when the gateway refuses."""
-        body = {"model": self._model, "messages": [{"role": "user", "content": question}]}
+        body = {"model": self.model(), "messages": [{"role": "user", "content": question}]}
         headers = {"Prefer": f"wait={wait:g}"} if wait else {}
         begun = time.monotonic()
         response = self._request("POST", "/v1/chat/completions", json=body, headers=headers, timeout=_SECONDS + wait)

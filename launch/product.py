@@ -164,10 +164,14 @@ class Product:
 
     def stop(self, grace: float = _GRACE) -> None:
         """Ends every process: in order while they obey, by SIGKILL after `grace` seconds."""
-        for name in (DASHBOARD, GATEWAY, SERVING, VALKEY):
-            if name in self.children:
-                ask_to_end(self.children[name])
-        left = end_processes(self.processes, grace) if self._seen else []
+        queue = self.children.get(VALKEY)
+        for child in self.children.values():
+            if child is not queue:
+                ask_to_end(child)
+        end_processes(lambda: [each for each in self.processes() if queue is None or each.pid != queue.pid], grace)
+        if queue is not None:
+            ask_to_end(queue)  # last, when nobody asks it any more
+        left = end_processes(self.processes, grace)
         access_file(self.settings.home).unlink(missing_ok=True)
         if left:
             raise CannotStart(f"These processes could not be stopped: {sorted(process.pid for process in left)}.")

@@ -66,13 +66,13 @@ def run(settings: LaunchSettings, console: Console, *, check: bool) -> int:
         access = product.start()
     try:
         ready = time.monotonic() - begun
-        asked = ask_all(access)
+        model, asked = ask_all(access)
         show_answers(console, asked)
         if check:
             prove(access, asked, console)
         console.print(f"ready after {ready:.1f} s; {measure(product.processes())}", highlight=False)
         if not check:
-            show_addresses(console, access, dashboard_url(settings))
+            show_addresses(console, access, dashboard_url(settings), model)
             console.print("Ctrl-C stops everything.")
             stay(product)
     finally:
@@ -82,9 +82,10 @@ def run(settings: LaunchSettings, console: Console, *, check: bool) -> int:
     return 0
 
 
-def ask_all(access: Access) -> list[Asked]:
+def ask_all(access: Access) -> tuple[str, list[Asked]]:
+    """The model's name, and what became of each question."""
     with Conversation(access) as conversation:
-        return [conversation.ask(question) for question in QUESTIONS]
+        return conversation.model(), [conversation.ask(question) for question in QUESTIONS]
 
 
 def prove(access: Access, asked: list[Asked], console: Console) -> None:

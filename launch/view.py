@@ -10,7 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from launch.access import Access
-from launch.conversation import ANY_MODEL, Asked
+from launch.conversation import Asked
 from launch.errors import ChildDied
 from launch.product import Step
 
@@ -66,7 +66,7 @@ def show_answers(console: Console, asked: Iterable[Asked]) -> None:
     console.print(table)
 
 
-def show_addresses(console: Console, access: Access, dashboard: str) -> None:
+def show_addresses(console: Console, access: Access, dashboard: str, model: str) -> None:
     """How to ask and where to review; commands are printed unwrapped so that they can be copied."""
     question = "What is 23 + 48?"
     lines = (
@@ -75,9 +75,9 @@ def show_addresses(console: Console, access: Access, dashboard: str) -> None:
         f"  ./run ask '{question}'",
         f"  curl -s {access.chat_url}/chat/completions -H 'Authorization: Bearer {access.key}' "
         "-H 'Content-Type: application/json' "
-        f'-d \'{{"model": "{ANY_MODEL}", "messages": [{{"role": "user", "content": "{question}"}}]}}\'',
+        f'-d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}]}}\'',
         f'  python -c \'from openai import OpenAI; print(OpenAI(base_url="{access.chat_url}", api_key="{access.key}")'
-        f'.chat.completions.create(model="{ANY_MODEL}", messages=[{{"role": "user", "content": "{question}"}}]))\'',
+        f'.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "{question}"}}]))\'',
         "",
         f"[bold]Review[/]     {dashboard}",
         f"  sign in once with {access.signin_link}",

@@ -11,9 +11,9 @@ import httpx2
 import openai
 
 from launch.access import Access
-from launch.conversation import ANY_MODEL
 
 _numbers = itertools.count(11)
+MODEL = "countersign-reference"
 EASY = "What is 7 + 5?"
 
 
@@ -30,7 +30,7 @@ def caller_of(access: Access) -> Iterator[openai.OpenAI]:
 
 def ask(client: openai.OpenAI, question: str, **options: Any) -> Any:
     messages: Any = [{"role": "user", "content": question}]
-    return client.chat.completions.create(model=ANY_MODEL, messages=messages, **options)
+    return client.chat.completions.create(model=MODEL, messages=messages, **options)
 
 
 def held(client: openai.OpenAI) -> Any:
