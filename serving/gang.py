@@ -17,6 +17,7 @@ from serving.rank_actors import RankActors
 log = structlog.get_logger()
 
 REPAIR_ATTEMPTS = 3
+PLACEMENT_SECONDS = 30.0  # for Ray to find each rank its bundle and a process, before the rank's own start
 
 
 class Gang:
@@ -90,7 +91,8 @@ class Gang:
         for attempt in range(1, REPAIR_ATTEMPTS + 1):
             try:
                 await self._let_go()
-                await self._bring_up()
+                async with asyncio.timeout(self.config.start_seconds + PLACEMENT_SECONDS):
+                    await self._bring_up()
                 return
             except Exception as error:  # whatever stands in the way: try again, then ask to be replaced
                 log.error("gang.repair_failed", attempt=attempt, error=repr(error))

@@ -26,6 +26,7 @@ from serving.settings import ServingSettings
 log = structlog.get_logger()
 
 KNOWN_CALIBRATIONS = 8
+LONG_TEXT = 32_768  # characters; tokenising more would keep the event loop from other asks for over 20 ms
 
 
 class UnknownCalibration(Exception):
@@ -151,8 +152,13 @@ class Replica:
         try:
             # Waiting here, not failing, keeps this replica's connections open, so HAProxy prefers the others.
             engine = await self.gang.running_engine(self.settings.repair_seconds)
-            # Cancelled when the caller disconnects, and the engine gives the generation up.
-            return await asyncio.wrap_future(engine.submit(_request(ask)))
+            request = _request(ask)
+            if sum(len(message.content) for message in ask.messages) > LONG_TEXT:
+                future = await asyncio.to_thread(engine.submit, request)
+            else:
+                future = engine.submit(request)
+            # Cancelled when the caller disconnects, and then the engine gives the generation up.
+            return await asyncio.wrap_future(future)
         finally:
             self.held -= 1
 

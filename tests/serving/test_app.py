@@ -101,6 +101,13 @@ def test_a_malformed_ask_is_refused_naming_its_field(client: httpx2.Client, chan
     assert response.json()["error"]["param"] == param
 
 
+@pytest.mark.parametrize("length", [3_000, 1_000_000])
+def test_a_prompt_longer_than_the_context_is_refused(client: httpx2.Client, length: int) -> None:
+    refused = client.post("/ask", json={"messages": [{"role": "user", "content": "7" * length}]})
+
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
 def test_a_body_over_the_limit_is_refused(client: httpx2.Client) -> None:
     response = client.post("/ask", content=b" " * 1_048_577)
 
