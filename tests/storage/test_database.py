@@ -154,6 +154,18 @@ def test_affected_sqlite_keeps_other_processes_from_writing_at_the_same_time(tmp
     second.close()
 
 
+def test_sqlite_that_is_not_affected_begins_one_write_transaction_at_a_time(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("storage.database.has_wal_reset_bug", lambda: False)
+    url = f"sqlite:///{tmp_path}/a.db"
+    first, second = open_database(url), open_database(url)
+    sa.event.listen(second._writer, "connect", lambda raw, _: raw.execute("PRAGMA busy_timeout=1"))
+    with first.transaction(), pytest.raises(DatabaseUnreachable, match="locked"), second.transaction():
+        pass
+    first.close()
+    second.close()
+    assert not list(tmp_path.glob("*.writer"))
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [

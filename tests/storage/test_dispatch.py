@@ -66,6 +66,12 @@ def test_notes_may_be_relayed_again_and_in_parts(database, queue, caller, ada) -
     assert queue.most_urgent("acme", 9) == [item.id for item in items[1:]]
 
 
+def test_the_oldest_notes_go_first(database, queue, caller) -> None:
+    items = [held(database, caller) for _ in range(4)]
+    assert relay(database, queue, limit=2) == 2
+    assert set(queue.most_urgent("acme", 9)) == {item.id for item in items[:2]}
+
+
 def test_relays_at_once_lose_nothing(database, queue, caller) -> None:
     items = {held(database, caller).id for _ in range(20)}
     with ThreadPoolExecutor(3) as pool:

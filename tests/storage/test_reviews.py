@@ -1,5 +1,6 @@
 """A reviewer claims, drafts and decides; of two at once one wins, and a stale token never writes."""
 
+import dataclasses
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -16,6 +17,7 @@ from storage.errors import (
     AlreadyDecided,
     Conflict,
     ContentChanged,
+    IllegalTransition,
     InvalidValue,
     NotAReviewer,
     NotFound,
@@ -25,6 +27,7 @@ from storage.errors import (
     StaleToken,
 )
 from storage.records import ItemState, Key, ReviewItem, Role, VerdictKind
+from storage.review_moves import move
 from storage.storable import content_hash
 from storage.tables import interactions as interactions_table
 from storage.tables import review_items, verdicts
@@ -450,3 +453,40 @@ def test_of_a_verdict_and_a_withdrawal_at_once_one_wins(database: Database, call
         assert sum(isinstance(result, Conflict) for result in results) == 1
         ended = [kind for kind in events(database, waiting) if kind in ("review.approved", "review.withdrawn")]
         assert len(ended) == 1
+
+
+def _change_behind(database: Database, item: ReviewItem, **columns) -> None:
+    with database.transaction() as conn:
+        conn.execute(sa.update(review_items).where(review_items.c.id == item.id).values(columns))
+
+
+@pytest.mark.parametrize("column", ["version", "fencing_token"])
+def test_a_move_of_an_item_that_changed_since_it_was_read_is_refused(database: Database, waiting, column) -> None:
+    _change_behind(database, waiting, **{column: 7})
+    before = events(database, waiting)
+    with pytest.raises(Conflict), database.transaction() as conn:
+        move(conn, waiting, ItemState.WITHDRAWN, "review.withdrawn", "system")
+    assert reread(database, waiting).state is ItemState.PENDING
+    assert events(database, waiting) == before
+
+
+def test_a_move_from_a_state_that_is_no_more_says_what_became_of_the_item(database: Database, waiting, ada) -> None:
+    claim(database, waiting, ada)
+    with pytest.raises(AlreadyClaimed), database.transaction() as conn:
+        move(conn, waiting, ItemState.WITHDRAWN, "review.withdrawn", "system")
+    with database.transaction() as conn:
+        reviews.withdraw(conn, waiting.id, "key:caller", "acme")
+    with pytest.raises(AlreadyDecided), database.transaction() as conn:
+        move(conn, waiting, ItemState.WITHDRAWN, "review.withdrawn", "system")
+
+
+@pytest.mark.parametrize("column", ["state", "version", "fencing_token"])
+def test_each_column_of_the_compare_and_set_counts(database: Database, waiting, column) -> None:
+    stale = dataclasses.replace(waiting, **{column: ItemState.REFERRED if column == "state" else 9})
+    with pytest.raises(Conflict), database.transaction() as conn:
+        move(conn, stale, ItemState.WITHDRAWN, "review.withdrawn", "system")
+
+
+def test_a_move_outside_the_table_of_transitions_is_refused(database: Database, waiting) -> None:
+    with pytest.raises(IllegalTransition), database.transaction() as conn:
+        move(conn, waiting, ItemState.APPROVED, "review.approved", "system")
