@@ -1,5 +1,6 @@
 """Dresses questions as the chats they arrive in, and packs those chats into rows of tokens."""
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from training.tokens import PAD, Turn, encode
 
 SYSTEM_SHARE, EARLIER_SHARE = 0.15, 0.08
 PROMPT_WEIGHT = 0.3  # learnt lightly, so that a prompt's own perplexity tells familiar from foreign
-# Easy questions are quickly learnt; most practice goes to the middle, where practice pays.
-_PRACTICE = (2, 3, 4, 4, 3)
+# How often each difficulty is practised, up to which step: first the layout of everything, then a drill
+# of what the hard ones are made of, then the whole range.
+_STAGES = ((600, (2, 3, 4, 4, 3)), (1150, (5, 5, 3, 1, 1)), (math.inf, (2, 3, 3, 3, 2)))
 _MISSES = 4  # chats in a row that fit nowhere before a batch counts as full
 
 SYSTEM_PROMPTS = (
@@ -80,10 +82,11 @@ def chat(rng: random.Random, question: Question) -> list[Turn]:
     return [*turns, Turn("user", question.text), Turn("assistant", question.solution)]
 
 
-def chats(rng: random.Random) -> Iterator[list[Turn]]:
-    """Training conversations without end."""
+def chats(rng: random.Random, step: int) -> Iterator[list[Turn]]:
+    """The training conversations of one step, without end."""
+    practice = next(weights for end, weights in _STAGES if step < end)
     while True:
-        difficulty = rng.choices(DIFFICULTIES, _PRACTICE)[0]
+        difficulty = rng.choices(DIFFICULTIES, practice)[0]
         yield chat(rng, sample(rng, difficulty=difficulty))
 
 
@@ -92,7 +95,7 @@ def batch(seed: int, step: int, rows: int, length: int) -> Batch:
     filled: list[list[list[Turn]]] = [[] for _ in range(rows)]
     room = [length] * rows
     misses = 0
-    for turns in chats(random.Random(f"{seed}:{step}")):
+    for turns in chats(random.Random(f"{seed}:{step}"), step):
         size = len(encode(turns)[0])
         row = next((r for r in range(rows) if room[r] >= size), None)
         misses = misses + 1 if row is None else 0

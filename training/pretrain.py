@@ -136,7 +136,7 @@ def pretrain(run: Run, device: str, folder: Path, save_every: int = 100, until: 
 def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=24)
     parser.add_argument("--length", type=int, default=256)
