@@ -9,6 +9,7 @@ import streamlit as st
 from review_ui.components import draw
 from review_ui.moments import local, span, until, utc
 from review_ui.reviews import Review
+from review_ui.signal_words import Clue, clues
 from review_ui.work import Work
 
 WHY = {
@@ -20,13 +21,6 @@ WHY = {
 }
 WAITS = {"hold": "The caller waits: nothing leaves before your verdict.", "flag": "The caller already has it."}
 FINISHES = {"stop": "complete", "length": "cut off by the token limit"}
-SIGNAL_NAMES = {
-    "mean_logprob": "Mean token log-probability",
-    "lowest_logprob": "Least likely token",
-    "min_logprob": "Least likely token",
-    "prompt_logprob": "How familiar the question is",
-    "gate_entropy": "Experts’ disagreement",
-}
 
 
 def conversation(review: Review) -> None:
@@ -57,12 +51,27 @@ def why_here(work: Work, review: Review, zone: str | None) -> None:
 
 
 def signals(review: Review) -> None:
-    """Each measured clue against its range over answers that were right."""
-    if review.signals:
-        with st.container(border=True, key="signals"):
-            st.subheader("Signals against their usual range", anchor=False)
-            draw.rows("Signals against their usual range", ("Signal", "Here", "Usually"), signal_rows(review),
-                      key=f"signals-{review.summary.id}")  # fmt: skip
+    """The clues that lie outside their range over answers that were right; the others can be unfolded."""
+    if not review.signals:
+        return
+    found, key = clues(review), review.summary.id
+    unusual = [clue for clue in found if clue.unusual]
+    usual = [clue for clue in found if not clue.unusual]
+    with st.container(border=True, key="signals"):
+        st.subheader("Signals outside their usual range", anchor=False)
+        if unusual:
+            _clue_table("Signals outside their usual range", unusual, f"unusual-{key}")
+        else:
+            st.text("None: every signal is where it is for answers that were right." if review.signal_ranges
+                    else "Not known: no calibration tells the usual ranges.")  # fmt: skip
+        if usual:
+            with st.expander("The other signal" if len(usual) == 1 else f"The other {len(usual)} signals"):
+                _clue_table("The other signals", usual, f"usual-{key}")
+
+
+def _clue_table(caption: str, lines: list[Clue], key: str) -> None:
+    rows = [draw.Row(clue.name, (clue.name, clue.here, clue.usually)) for clue in lines]
+    draw.rows(caption, ("Signal", "Here", "Usually"), rows, key=key)
 
 
 def _confidence(work: Work, review: Review) -> None:
@@ -93,27 +102,3 @@ def _facts(review: Review, now: float, zone: str | None) -> None:
         ("Review", summary.id),
     ]
     draw.facts(lines, key=f"facts-{summary.id}")
-
-
-def signal_rows(review: Review) -> list[draw.Row]:
-    """One row a signal; ▲ or ▼ and words where it lies outside the usual range."""
-    rows = []
-    for name, value in review.signals.items():
-        limits = review.signal_ranges.get(name)
-        usual = f"{limits[0]:.2f} to {limits[2]:.2f}" if limits else "not known"
-        rows.append(draw.Row(name, (signal_name(name), _here(value, limits), usual)))
-    return rows
-
-
-def signal_name(name: str) -> str:
-    return SIGNAL_NAMES.get(name, name.replace("_", " ").capitalize())
-
-
-def _here(value: float | None, limits: tuple[float, float, float] | None) -> str:
-    if value is None:
-        return "missing"
-    if limits and value < limits[0]:
-        return f"{value:.2f} ▼ low"
-    if limits and value > limits[2]:
-        return f"{value:.2f} ▲ high"
-    return f"{value:.2f}"

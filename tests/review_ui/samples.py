@@ -27,12 +27,15 @@ QUESTIONS = (
     ),
 )  # fmt: skip
 SIGNALS = {
-    "mean_logprob": -0.41, "lowest_logprob": -1.62, "tail_entropy": 0.88,
-    "prompt_logprob": -1.34, "top_margin": 0.31, "gate_entropy": 0.71,
+    "prompt_logprob_mean": -1.34, "logprob_sum": -3.9, "logprob_mean": -0.41, "logprob_min": -1.62,
+    "answer_logprob_mean": -0.97, "entropy_max": 0.88, "margin_min": 0.11, "gate_entropy_mean": 0.71, "length": 2.71,
+    "finished": 1.0, "answer_found": 1.0,
 }  # fmt: skip
 RANGES = {
-    "mean_logprob": [-0.22, -0.05, -0.01], "lowest_logprob": [-1.1, -0.3, -0.02], "tail_entropy": [0.01, 0.12, 0.5],
-    "prompt_logprob": [-1.6, -0.9, -0.5], "top_margin": [0.4, 0.83, 0.99], "gate_entropy": [0.6, 0.7, 0.8],
+    "prompt_logprob_mean": [-1.6, -0.9, -0.5], "logprob_sum": [-2.1, -0.4, 0.0], "logprob_mean": [-0.2, -0.1, 0.0],
+    "logprob_min": [-1.1, -0.3, -0.02], "answer_logprob_mean": [-0.3, -0.02, -0.01], "entropy_max": [0.01, 0.12, 0.9],
+    "margin_min": [0.4, 2.3, 4.9], "gate_entropy_mean": [0.6, 0.7, 0.8], "length": [2.1, 2.9, 4.0],
+    "finished": [1.0, 1.0, 1.0], "answer_found": [1.0, 1.0, 1.0],
 }  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from review_ui.figures import figures
 from review_ui.inert import shortened, visible
 from review_ui.moments import both, span, until, utc
 from review_ui.reviews import Token, review
+from review_ui.signal_words import NAMES, clues
 from review_ui.views.audit import KINDS, what
-from review_ui.views.reading import signal_rows
+from serving.confidence import catalogue
 from storage import audit_log
 from tests.review_ui import samples
 
@@ -77,12 +78,16 @@ def test_message_parts_that_are_not_text_are_named() -> None:
     assert message_text(None) == ""
 
 
-def test_signals_outside_their_usual_range_are_marked_in_words() -> None:
+def test_signals_outside_their_usual_range_come_first_and_are_marked_in_words() -> None:
     signals = {"a": -2.0, "b": 0.5, "c": None, "d": 3.0}
     ranges = {"a": [-1, 0, 1], "b": [0, 0, 1], "d": [0, 1, 2]}
     shown = review(samples.item(0, NOON) | {"signals": signals, "signal_ranges": ranges})
 
-    assert [row.cells[1] for row in signal_rows(shown)] == ["-2.00 ▼ low", "0.50", "missing", "3.00 ▲ high"]
+    assert [clue.here for clue in clues(shown)] == ["-2.00 ▼ low", "3.00 ▲ high", "0.50", "missing"]
+
+
+def test_every_signal_that_is_computed_has_a_name_on_the_desk() -> None:
+    assert set(NAMES) == set(catalogue.NAMES)
 
 
 def test_monitoring_figures_become_rows_for_charts() -> None:

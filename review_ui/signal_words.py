@@ -1,0 +1,56 @@
+"""What each signal is called on the desk, and whether it lies where it usually does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from review_ui.reviews import Review
+
+NAMES = {
+    "prompt_logprob_mean": "How familiar the question is",
+    "prompt_logprob_window": "Strangest passage of the question",
+    "prompt_length": "Length of the question",
+    "logprob_sum": "Probability of the whole answer",
+    "logprob_mean": "Mean probability of a token",
+    "logprob_min": "Least likely token",
+    "logprob_bottom_tenth": "Least likely tenth of the tokens",
+    "logprob_lowest_window": "Least likely passage",
+    "logprob_tail": "Probability of the ending",
+    "answer_logprob_min": "Least likely token of the stated answer",
+    "answer_logprob_mean": "Probability of the stated answer",
+    "entropy_mean": "Indecision on the whole",
+    "entropy_max": "Indecision at the worst moment",
+    "margin_min": "Closest runner-up",
+    "gate_entropy_mean": "Indecision of the experts’ gates",
+    "length": "Length of the answer",
+    "finished": "Ended by itself (1) or cut off (0)",
+    "answer_found": "States an answer (1) or none (0)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """One signal in words."""
+
+    name: str
+    here: str
+    usually: str
+    unusual: bool
+
+
+def clues(review: Review) -> list[Clue]:
+    """Every signal, the unusual ones first, otherwise in the order the gateway tells them."""
+    found = [_clue(name, value, review.signal_ranges.get(name)) for name, value in review.signals.items()]
+    return sorted(found, key=lambda clue: not clue.unusual)
+
+
+def _clue(name: str, value: float | None, limits: tuple[float, float, float] | None) -> Clue:
+    label = NAMES.get(name, name.replace("_", " ").capitalize())
+    usually = f"{limits[0]:.2f} to {limits[2]:.2f}" if limits else "not known"
+    if value is None:
+        return Clue(label, "missing", usually, unusual=limits is not None)
+    if limits and value < limits[0]:
+        return Clue(label, f"{value:.2f} ▼ low", usually, unusual=True)
+    if limits and value > limits[2]:
+        return Clue(label, f"{value:.2f} ▲ high", usually, unusual=True)
+    return Clue(label, f"{value:.2f}", usually, unusual=False)
