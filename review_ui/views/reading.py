@@ -39,8 +39,7 @@ def why_here(work: Work, review: Review, zone: str | None) -> None:
     summary, now = review.summary, time.time()
     with st.container(border=True, key="why-here"):
         st.subheader("Why it is here", anchor=False)
-        threshold = f" The threshold is {summary.threshold:.0%}." if summary.threshold is not None else ""
-        st.text(WHY.get(summary.reason, summary.reason) + threshold)
+        st.text(WHY.get(summary.reason, summary.reason))
         st.text(WAITS.get(summary.action, ""))
         _confidence(work, review)
         _facts(review, now, zone)
@@ -94,6 +93,7 @@ def _facts(review: Review, now: float, zone: str | None) -> None:
         ("Deadline", f"{until(summary.expires_at, now)}, {utc(summary.expires_at, now)}"),
         *([("In your zone", here)] if here else []),
         *([("Yours until", f"{utc(claim.expires_at, now)}, {until(claim.expires_at, now)}")] if claim else []),
+        *([("Threshold", f"{summary.threshold:.0%}")] if summary.threshold is not None else []),
         ("Domain", summary.domain or "unknown"),
         ("Model", review.served_model or summary.model),
         ("Calibration", review.calibration or "none"),
