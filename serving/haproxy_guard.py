@@ -18,9 +18,14 @@ PR_SET_PDEATHSIG = 1
 
 
 def on_loopback(configuration: str) -> str:
-    """The same configuration, listeners without an address bound to 127.0.0.1 and the admin socket ours alone."""
-    narrowed = re.sub(r"(?m)^(\s*bind\s+)\*?:", r"\g<1>127.0.0.1:", configuration)
+    """The same configuration; only Serve's own frontend may listen elsewhere, where COUNTERSIGN_HOST says so."""
+    sections = re.split(r"(?m)^(?=\S)", configuration)
+    narrowed = "".join(part if part.startswith("frontend http_frontend") else _narrow(part) for part in sections)
     return re.sub(r"(?m)^(\s*stats socket .*)\bmode 666\b", r"\g<1>mode 600", narrowed)
+
+
+def _narrow(section: str) -> str:
+    return re.sub(r"(?m)^(\s*bind\s+)\*?:", r"\g<1>127.0.0.1:", section)
 
 
 def main() -> None:

@@ -25,7 +25,8 @@ class RayPaths:
 
     temp: Path  # short: holds Unix sockets
     token: Path
-    haproxy: Path
+    haproxy_files: Path
+    haproxy_script: Path  # under home: /tmp may be mounted noexec
 
 
 def prepare_paths(home: Path) -> RayPaths:
@@ -38,12 +39,13 @@ def prepare_paths(home: Path) -> RayPaths:
     temp = Path(tempfile.mkdtemp(prefix="csign-", dir=parent))
     haproxy = temp / "h"
     haproxy.mkdir(mode=0o700)
-    _write_proxy_script(haproxy / "haproxy")
+    script = ray_home / "haproxy"
+    _write_proxy_script(script)
     token = ray_home / "token"
     if not token.exists():
         with open(os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
-    return RayPaths(temp, token, haproxy)
+    return RayPaths(temp, token, haproxy, script)
 
 
 def _write_proxy_script(path: Path) -> None:
@@ -70,12 +72,12 @@ def ray_environment(paths: RayPaths) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         # HAProxy in front, with files and ports of its own
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(paths.haproxy / "haproxy"),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(paths.haproxy_script),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(paths.haproxy / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(paths.haproxy / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(paths.haproxy),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(paths.haproxy / "server-state"),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(paths.haproxy_files / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(paths.haproxy_files / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(paths.haproxy_files),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(paths.haproxy_files / "server-state"),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),

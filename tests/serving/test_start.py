@@ -54,7 +54,7 @@ def test_a_busy_port_is_refused_and_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "word"),
-    [({"ranks": 3}, "COUNTERSIGN_RANKS"), ({"replicas": "many"}, "COUNTERSIGN_REPLICAS")],
+    [({"ranks": 17}, "COUNTERSIGN_RANKS"), ({"replicas": "many"}, "COUNTERSIGN_REPLICAS")],
 )
 def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, settings: dict[str, object], word: str) -> None:
     assert refused(start(tmp_path, "--verify-only", **settings), word)

@@ -1,0 +1,52 @@
+"""Knows what must hold before Ray is started: usable settings, a whole checkpoint, a free port."""
+
+from __future__ import annotations
+
+import socket
+
+from pydantic import ValidationError
+
+from serving.model.checkpoint import Checkpoint, open_checkpoint
+from serving.model.config import CheckpointError
+from serving.settings import ServingSettings
+
+
+class CannotStart(Exception):
+    """One sentence that says what to do."""
+
+
+def read_settings() -> ServingSettings:
+    """Raises CannotStart naming the variable."""
+    try:
+        settings = ServingSettings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"COUNTERSIGN_{str(first['loc'][0]).upper()}" if first["loc"] else "The settings"
+        raise CannotStart(f"{name} cannot be used: {first['msg']}.") from error
+    return settings.model_copy(
+        update={"home": settings.home.absolute(), "checkpoint": settings.checkpoint.absolute()},
+    )
+
+
+def verify(settings: ServingSettings) -> Checkpoint:
+    """Everything that can be checked before Ray runs. Raises CannotStart."""
+    try:
+        checkpoint = open_checkpoint(settings.checkpoint)
+    except CheckpointError as error:
+        raise CannotStart(str(error)) from error
+    experts = checkpoint.config.experts
+    if settings.ranks > experts:
+        raise CannotStart(f"{settings.ranks} ranks cannot share {experts} experts: lower COUNTERSIGN_RANKS.")
+    return checkpoint
+
+
+def check_port(settings: ServingSettings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            where = f"{settings.host}:{settings.port}"
+            raise CannotStart(
+                f"{where} cannot be listened on ({error.strerror}): stop what uses it or set COUNTERSIGN_PORT."
+            ) from error
