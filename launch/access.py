@@ -12,7 +12,7 @@ from storage import keys
 from storage.database import Database
 from storage.records import Role
 
-TENANT = "default"
+TENANT = "default"  # whose keys the `countersign` commands make, too
 CALLER, REVIEWER = "chat", "reviewer"
 _LINK_SECONDS = 86_400.0
 
@@ -31,14 +31,14 @@ class Access:
         return f"{self.url}/v1"
 
 
-def make_access(database: Database, url: str, dashboard: str) -> Access:
-    """A fresh caller key, a reviewer with a one-use sign-in link; keys of earlier launches are revoked."""
+def make_access(database: Database, url: str, dashboard: str, tenant: str = TENANT) -> Access:
+    """A fresh caller key, a reviewer with a one-use sign-in link; the tenant's keys of earlier launches are revoked."""
     with database.transaction() as connection:
-        for key in keys.list_keys(connection, TENANT):
+        for key in keys.list_keys(connection, tenant):
             if key.name in (CALLER, REVIEWER) and key.revoked_at is None:
-                keys.revoke(connection, key.id, TENANT, "system")
-        _, caller = keys.create(connection, TENANT, CALLER, frozenset({Role.CALLER}))
-        reviewer, secret = keys.create(connection, TENANT, REVIEWER, frozenset({Role.REVIEWER, Role.AUDITOR}))
+                keys.revoke(connection, key.id, tenant, "system")
+        _, caller = keys.create(connection, tenant, CALLER, frozenset({Role.CALLER}))
+        reviewer, secret = keys.create(connection, tenant, REVIEWER, frozenset({Role.REVIEWER, Role.AUDITOR}))
         link = keys.create_signin_link(connection, reviewer.id, _LINK_SECONDS)
     return Access(url, caller, secret, f"{dashboard}/signin?link={link}")
 

@@ -1,4 +1,4 @@
-"""Adds up what processes keep in memory, with shared pages counted for each (RSS) and divided among them (PSS)."""
+"""Adds up what processes keep in memory: shared pages count for each (RSS) or are divided (PSS, on Linux)."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ def measure(processes: Iterable[psutil.Process]) -> Memory:
             readings.append(process.memory_full_info())
         except psutil.Error:
             continue
-    return Memory(len(readings), sum(each.rss for each in readings), sum(each.pss for each in readings))
+    return Memory(len(readings), sum(each.rss for each in readings), sum(getattr(each, "pss", 0) for each in readings))

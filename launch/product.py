@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import psutil
 
-from launch.access import Access, access_file, make_access, write_access
+from launch.access import TENANT, Access, access_file, make_access, write_access
 from launch.calibration import activate_shipped
 from launch.children import Child, adopt_orphans, ask_to_end, end_processes, family, start_child
 from launch.errors import CannotStart
@@ -53,8 +53,9 @@ Report = Callable[[Step], None]
 class Product:
     """The product of one home. Use from the main thread; after `start` every part can be killed and started again."""
 
-    def __init__(self, settings: LaunchSettings, report: Report = lambda step: None) -> None:
+    def __init__(self, settings: LaunchSettings, report: Report = lambda step: None, tenant: str = TENANT) -> None:
         self.settings = settings
+        self.tenant = tenant
         self.report = report
         self.children: dict[str, Child] = {}
         self.access: Access | None = None
@@ -88,7 +89,9 @@ class Product:
         database = self._timed("database", "tables", self._open_database)
         self._timed("calibration", "shipped calibration", lambda: activate_shipped(database, self.settings.checkpoint))
         urls = gateway_url(self.settings), dashboard_url(self.settings)
-        self.access = self._timed("keys", "caller key, reviewer link", lambda: make_access(database, *urls))
+        self.access = self._timed(
+            "keys", "caller key, reviewer link", lambda: make_access(database, *urls, self.tenant)
+        )
         database.close()
         for name in (GATEWAY, DASHBOARD):
             begun[name] = time.monotonic()

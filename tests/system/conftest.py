@@ -16,6 +16,7 @@ from launch.memory import measure
 from launch.ports import free_ports
 from launch.product import Product, Step
 from launch.settings import LaunchSettings
+from tests.system.collector import Collector
 from tests.system.people import Reviewer, caller_of
 
 HERE = Path(__file__).parent
@@ -39,13 +40,21 @@ def span_file(home: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def product(home: Path, span_file: Path) -> Iterator[Product]:
+def collector() -> Iterator[Collector]:
+    """Where OpenTelemetry's exporters send their spans."""
+    with Collector() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def product(home: Path, span_file: Path, collector: Collector) -> Iterator[Product]:
     """Two replicas of two ranks. When all tests are done, not one of its processes remains."""
     steps: list[Step] = []
     gateway, serving, dashboard = free_ports(3)
     settings = LaunchSettings(home=home, port=gateway, serving_port=serving, dashboard_port=dashboard)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("COUNTERSIGN_SPAN_FILE", str(span_file))
+        environment.setenv("COUNTERSIGN_OTLP_ENDPOINT", collector.url)
         environment.setenv("COUNTERSIGN_DWELL_SECONDS", "0")
         environment.setenv("COUNTERSIGN_UNDO_SECONDS", "0")
         running = Product(settings.model_copy(update={"database_url": "", "redis_url": ""}), steps.append)

@@ -68,6 +68,13 @@ def test_the_verdict_is_a_trace_of_its_own_that_links_to_the_question(traced, sp
     assert verdict["attributes"]["review.verdict"] == "edit"
 
 
+def test_both_services_send_their_part_to_a_collector(traced, collector):
+    def senders():
+        return {service for service, trace_id, _ in collector.spans if trace_id == traced[0]}
+
+    until(lambda: senders() == {"countersign-gateway", SERVING}, 30)
+
+
 def test_the_desk_and_the_audit_log_name_the_trace(traced):
     trace_id, _, _, item, events = traced
     assert item["trace_id"] == trace_id

@@ -78,6 +78,22 @@ def test_what_cannot_be_used_is_named_and_nothing_starts(environment, variable, 
     assert nothing_started(environment)
 
 
+def test_a_part_that_dies_while_starting_says_why_and_the_rest_is_stopped(environment):
+    result = up(environment, COUNTERSIGN_EXCHANGE="pigeons")  # only serving reads it
+    assert result.returncode == 1
+    assert "COUNTERSIGN_EXCHANGE" in result.stdout
+    assert "serving ended with status 1 while it was starting" in result.stdout
+    home = environment["COUNTERSIGN_HOME"]
+    assert [each.pid for each in psutil.process_iter() if started_from(each, home)] == []
+
+
+def started_from(process, home):
+    try:
+        return process.environ().get("COUNTERSIGN_HOME") == home
+    except (psutil.Error, OSError):
+        return False
+
+
 def test_ask_without_a_running_product_says_so(environment):
     result = subprocess.run([*ASK, "What is 1 + 1?"], env=environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
