@@ -49,6 +49,15 @@ def test_an_unknown_benchmark_lists_those_there_are(name):
     assert "\n  loop" in result.stderr
 
 
+def test_a_folder_that_is_no_environment_is_not_overwritten(tmp_path):
+    kept = tmp_path / "precious"
+    kept.write_text("mine")
+    result = run("check", COUNTERSIGN_VENV=str(tmp_path), COUNTERSIGN_HOME=str(tmp_path / "home"))
+    assert result.returncode == 1
+    assert "COUNTERSIGN_VENV" in result.stderr
+    assert kept.read_text() == "mine"
+
+
 def test_a_machine_without_python_is_told_what_to_install(tmp_path):
     tools = tmp_path / "bin"
     tools.mkdir()

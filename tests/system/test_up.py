@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from launch.ports import LOOPBACK, free_ports
+from tests.system.waiting import until
 
 UP = [sys.executable, "-m", "launch.up"]
 ASK = [sys.executable, "-m", "launch.ask"]
@@ -134,6 +135,17 @@ def test_up_answers_refuses_a_second_start_and_leaves_no_process_after_ctrl_c(en
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         process.stdout.close()
+
+
+def test_kill_9_of_the_launcher_ends_every_process(environment):
+    process = subprocess.Popen(UP, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    read_until(process, "dashboard")  # ready, while Ray is still coming up
+    home = environment["COUNTERSIGN_HOME"]
+    assert len([each for each in psutil.process_iter() if started_from(each, home)]) > 3
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    until(lambda: not [each for each in psutil.process_iter() if started_from(each, home)], 60)
 
 
 def read_until(process, words):
