@@ -143,6 +143,7 @@ def event_stream(context: Context, wanted: ChatRequest, outcome: Outcome, second
         outcome,
         include_usage=wanted.stream_options is not None and wanted.stream_options.include_usage,
         verdict=verdict,
+        stopping=lambda: context.bell.closed,
         seconds=seconds,
         keep_alive=context.settings.keep_alive_seconds,
     )

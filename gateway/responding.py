@@ -34,7 +34,7 @@ async def await_verdict(context: Context, outcome: Outcome, seconds: float) -> O
         except ApiError:  # a database that is away does not end the wait: the answer stays held
             return known
 
-    return await until_decided(context.bell, outcome, look, seconds, context.settings.poll_seconds)
+    return await until_decided(context.bell, outcome.interaction.id, look, seconds, context.settings.poll_seconds)
 
 
 async def find(context: Context, interaction_id: str, tenant: str) -> Outcome | None:

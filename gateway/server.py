@@ -9,6 +9,7 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 
 from gateway.app import create_app
 from gateway.logs import configure_logs
@@ -19,7 +20,7 @@ from gateway.worker import Worker
 from storage.database import open_database
 from storage.review_queue import ReviewQueue
 
-STOP_SECONDS = 5  # for answers under way; held streams are cut then
+STOP_SECONDS = 5  # for answers under way
 BACKLOG = 2048
 log = structlog.get_logger("server")
 
@@ -29,8 +30,9 @@ def serve(settings: Settings) -> None:
     check_reachable(settings)
     listening = listen(settings.host, settings.port)
     configure_logs(settings.log_level)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -40,7 +42,25 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     log.info("gateway listens", host=settings.host, port=listening.getsockname()[1])
-    uvicorn.Server(config).run([listening])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)  # uvicorn raises them once more when all is closed
+    Server(config, app).run([listening])
+
+
+class Server(uvicorn.Server):
+    """Ends waiting callers first, so that a stop need not cut them off."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.state.context.bell.close()
+        await super().shutdown(sockets)
+
+
+def leave(_: int, __: FrameType | None) -> None:
+    raise SystemExit(0)
 
 
 def work(settings: Settings) -> None:

@@ -20,12 +20,18 @@ Verdict = Callable[[Outcome, float], Awaitable[Outcome | None]]  # waits so many
 
 
 async def stream(
-    outcome: Outcome, *, include_usage: bool, verdict: Verdict, seconds: float, keep_alive: float
+    outcome: Outcome,
+    *,
+    include_usage: bool,
+    verdict: Verdict,
+    stopping: Callable[[], bool],
+    seconds: float,
+    keep_alive: float,
 ) -> AsyncIterator[bytes]:
     """A released answer in chunks; a held one as role chunk, comments, and what the reviewer made of it."""
     yield chunk(outcome, {"role": "assistant", "content": "", "refusal": None}, review=True, usage=include_usage)
     if is_held(outcome):
-        async for comment, decided in held(outcome, verdict, seconds, keep_alive):
+        async for comment, decided in held(outcome, verdict, stopping, seconds, keep_alive):
             outcome = decided
             if comment:
                 yield comment
@@ -39,12 +45,12 @@ async def stream(
 
 
 async def held(
-    outcome: Outcome, verdict: Verdict, seconds: float, keep_alive: float
+    outcome: Outcome, verdict: Verdict, stopping: Callable[[], bool], seconds: float, keep_alive: float
 ) -> AsyncIterator[tuple[bytes, Outcome]]:
-    """Pairs of a comment to send and the outcome as known; ends when it is decided or the time is over."""
+    """Pairs of a comment to send and the outcome as known; ends when it is decided, or time or process end."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while is_open(outcome) and (left := deadline - loop.time()) > 0:
+    while is_open(outcome) and not stopping() and (left := deadline - loop.time()) > 0:
         yield KEEP_ALIVE, outcome
         found = await verdict(outcome, min(keep_alive, left))
         if found is None:  # deleted meanwhile: what is known of it says that it is held

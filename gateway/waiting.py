@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from storage.records import OPEN_STATES, Outcome
 
@@ -14,21 +15,27 @@ class Bell:
     """Rings by interaction id. Only a hint: whoever wakes reads the database."""
 
     def __init__(self) -> None:
+        self.closed = False
         self._waiting: dict[str, set[asyncio.Event]] = {}
+
+    def close(self) -> None:
+        """Ends all waiting, now and later: the process stops; to be called on the event loop."""
+        self.closed = True
+        for interaction_id in list(self._waiting):
+            self.ring(interaction_id)
 
     def ring(self, interaction_id: str) -> None:
         """Wakes all who wait for this interaction; to be called on the event loop."""
         for event in self._waiting.get(interaction_id, ()):
             event.set()
 
-    async def wait(self, interaction_id: str, seconds: float) -> None:
-        """Returns when the bell rings or after `seconds`."""
+    @contextmanager
+    def heard(self, interaction_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the bell rings for this interaction inside the block."""
         event = asyncio.Event()
         self._waiting.setdefault(interaction_id, set()).add(event)
         try:
-            await asyncio.wait_for(event.wait(), seconds)
-        except TimeoutError:
-            pass
+            yield event
         finally:
             self._waiting[interaction_id].discard(event)
             if not self._waiting[interaction_id]:
@@ -41,13 +48,20 @@ def is_open(outcome: Outcome) -> bool:
 
 
 async def until_decided(
-    bell: Bell, outcome: Outcome, look: Look, seconds: float, poll_seconds: float
+    bell: Bell, interaction_id: str, look: Look, seconds: float, poll_seconds: float
 ) -> Outcome | None:
-    """The outcome once decided, or as it stands after `seconds`; None when it was deleted meanwhile."""
+    """The outcome once decided, or as it stands after `seconds` or at the bell's end; None when it was deleted."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    found: Outcome | None = outcome
-    while found is not None and is_open(found) and (left := deadline - loop.time()) > 0:
-        await bell.wait(outcome.interaction.id, min(left, poll_seconds))
+    with bell.heard(interaction_id) as rung:  # listen before looking: a verdict between the two is not missed
         found = await look()
+        while found is not None and is_open(found) and not bell.closed and (left := deadline - loop.time()) > 0:
+            await ring_or_pause(rung, min(left, poll_seconds))
+            found = await look()
     return found
+
+
+async def ring_or_pause(rung: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(rung.wait(), seconds)
+    rung.clear()

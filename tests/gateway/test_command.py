@@ -51,7 +51,7 @@ def shell(home: Path, valkey_url: str, serving: FakeServing) -> Shell:
     return Shell(home, valkey_url, serving.url)
 
 
-def test_gateway_serves_until_it_is_told_to_stop(shell: Shell) -> None:
+def test_gateway_serves_until_it_is_told_to_stop_and_then_ends_what_waits(shell: Shell) -> None:
     secret = shell.run("keys", "create", "me", "--role", "caller").stdout.strip()
     process = subprocess.Popen(
         shell.command("gateway"), env={**shell.environment, "COUNTERSIGN_PORT": "0"}, stderr=subprocess.PIPE, text=True
@@ -69,10 +69,15 @@ def test_gateway_serves_until_it_is_told_to_stop(shell: Shell) -> None:
                 assert process.poll() is None
                 time.sleep(0.05)
         assert client.post("/v1/chat/completions", json=asked).json()["review"]["status"] == "pending"  # no calibration
+        with client.stream("POST", "/v1/chat/completions", json={**asked, "stream": True}) as stream:
+            parts = stream.iter_bytes()
+            assert b"pending" in next(parts)
+            process.send_signal(signal.SIGTERM)  # while a held stream waits for its reviewer
+            assert b"".join(parts).endswith(b"data: [DONE]\n\n")
     finally:
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
-        assert process.wait(20) in (0, -signal.SIGTERM)
+        assert process.wait(20) == 0
     assert all(json.loads(line)["event"] for line in rest.splitlines())
 
 
