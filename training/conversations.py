@@ -15,7 +15,7 @@ SYSTEM_SHARE, EARLIER_SHARE = 0.15, 0.08
 PROMPT_WEIGHT = 0.3  # learnt lightly, so that a prompt's own perplexity tells familiar from foreign
 # How often each difficulty is practised, up to which step: first the layout of everything, then a drill
 # of what the hard ones are made of, then the whole range.
-_STAGES = ((600, (2, 3, 4, 4, 3)), (1150, (5, 5, 3, 1, 1)), (math.inf, (2, 3, 3, 3, 2)))
+_STAGES = ((600, (2, 3, 4, 4, 3)), (1150, (5, 5, 3, 1, 1)), (math.inf, (3, 4, 4, 3, 2)))
 _MISSES = 4  # chats in a row that fit nowhere before a batch counts as full
 
 SYSTEM_PROMPTS = (
