@@ -61,6 +61,7 @@ def streamlit_options(settings: Settings) -> dict[str, Any]:
         "client.showErrorLinks": "false",
         "client.toolbarMode": "minimal",
         "runner.magicEnabled": False,
+        "logger.hideWelcomeMessage": True,
         "logger.level": settings.log_level,
         "logger.messageFormat": json.dumps({"at": "%(asctime)s", "level": "%(levelname)s", "event": "%(message)s"}),
         "theme.metricValueFontSize": "1.6rem",

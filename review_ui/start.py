@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import socket
 import sys
 
@@ -22,6 +23,8 @@ def main() -> int:
         return _refuse(problem)
     from review_ui.app import create_app, streamlit_options
 
+    line = {"level": "info", "event": "dashboard starting", "host": settings.host, "port": settings.port}
+    sys.stderr.write(json.dumps(line) + "\n")
     create_app(settings).run(config=streamlit_options(settings))
     return 0
 

@@ -11,6 +11,8 @@ from review_ui.faults import Broken, Conflict, GatewayFault, GatewayUnreachable,
 from review_ui.reviews import Review, Summary
 from storage.records import ItemState, VerdictKind
 
+EXTEND_UNDER_SECONDS = 120.0  # of the lease left; each extension is an audit event, so not sooner
+IDLE_SECONDS = 900.0  # who touched nothing for this long is no longer reading
 SAID = {
     VerdictKind.APPROVE: "Approved",
     VerdictKind.EDIT: "Edited",
@@ -44,6 +46,7 @@ class Work:
     review: Review | None = None  # as the gateway last told it
     read_at: float = 0.0
     stale: str | None = None  # why `review` could not be read again
+    active_at: float = 0.0  # when this person last did something
     shown_at: float | None = None  # when the item first stood on the screen
     judged: bool = False  # a first judgement was given, so confidence may be shown
     form: VerdictKind | None = None  # the open form: edit, reject or refer
@@ -61,6 +64,7 @@ class Work:
             item_id=review.summary.id if review else None,
             review=review,
             read_at=now,
+            active_at=now,
             notice=self.notice,
             skipped=self.skipped,
             looked_for_claim=self.looked_for_claim,
@@ -218,10 +222,12 @@ def save_draft(work: Work, gateway: Gateway, item_id: str, text: str, note: str)
         work.draft_fault = f"Not saved: {fault}"
 
 
-def extend(work: Work, gateway: Gateway, now: float, *, under_seconds: float) -> None:
-    """Keeps the claim of someone who is at work, once less than `under_seconds` of it remain."""
+def extend(work: Work, gateway: Gateway, now: float) -> None:
+    """Keeps the claim of someone who is at work, once little of it remains; an abandoned one lapses."""
     claim_now = work.review.claim if work.review else None
-    if work.review is None or claim_now is None or claim_now.expires_at - now > under_seconds:
+    if work.review is None or claim_now is None or claim_now.expires_at - now > EXTEND_UNDER_SECONDS:
+        return
+    if now - work.active_at > IDLE_SECONDS:
         return
     try:
         gateway.extend(work.review.summary.id, claim_now.fencing_token)

@@ -16,7 +16,7 @@ from review_ui.work import Work
 from storage.records import ItemState
 
 LOOK_AGAIN_SECONDS = 10
-EXTEND_UNDER_SECONDS = 300.0  # a reviewer at work keeps the claim: extended once less than this remains
+KEEP_CLAIM_SECONDS = 20
 
 
 def work_in_hand() -> Work:
@@ -52,8 +52,9 @@ def _read(work: Work, seat: Seat) -> None:
     now = time.time()
     working.resume(work, seat.gateway, seat.me, st.query_params.get("item"), now)
     working.refresh(work, seat.gateway, now)
+    work.active_at = now
     if work.stale is None:
-        working.extend(work, seat.gateway, now, under_seconds=EXTEND_UNDER_SECONDS)
+        working.extend(work, seat.gateway, now)
 
 
 def _keep_in_address(item_id: str | None) -> None:
@@ -152,9 +153,24 @@ def _at_work(work: Work, review: Review, seat: Seat) -> None:
         reading.signals(review)
     with right:
         reading.why_here(work, review, st.context.timezone)
+        _keep_claim(work, seat)
     judging.bar(work, review, seat)
     if work.shown_at is None:
         work.shown_at = time.time()
+
+
+@st.fragment(run_every=KEEP_CLAIM_SECONDS)
+def _keep_claim(work: Work, seat: Seat) -> None:
+    """Reading takes longer than a lease: it is extended while its reviewer is there, and its end is told."""
+    now = time.time()
+    try:
+        working.extend(work, seat.gateway, now)
+    except GatewayFault:
+        st.rerun()  # the whole desk says what is wrong
+    if work.review is None or work.review.claim is None or not working.is_mine(work.review, now):
+        st.rerun()
+    ends = work.review.claim.expires_at
+    st.caption(f"Yours until {utc(ends, now)}, for another {span(ends - now)}; kept while you work.")
 
 
 def _not_mine(work: Work, review: Review, seat: Seat) -> None:

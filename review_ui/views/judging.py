@@ -173,6 +173,8 @@ def _form_body(work: Work, review: Review, seat: Seat, kind: VerdictKind) -> Non
     def drafted() -> None:
         typed = _heard(key, "draft")
         working.save_draft(work, seat.gateway, item_id, typed["text"], typed["note"])
+        work.active_at = time.time()  # who types is at work
+        working.extend(work, seat.gateway, work.active_at)
 
     def submitted() -> None:
         typed = _heard(key, "submit")

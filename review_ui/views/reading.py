@@ -86,13 +86,11 @@ def _confidence(work: Work, review: Review) -> None:
 
 def _facts(review: Review, now: float, zone: str | None) -> None:
     summary = review.summary
-    claim = review.claim
     here = local(summary.expires_at, zone)
     lines = [
         ("Waiting", f"{span(now - summary.created_at)}, since {utc(summary.created_at, now)}"),
         ("Deadline", f"{until(summary.expires_at, now)}, {utc(summary.expires_at, now)}"),
         *([("In your zone", here)] if here else []),
-        *([("Yours until", f"{utc(claim.expires_at, now)}, {until(claim.expires_at, now)}")] if claim else []),
         *([("Threshold", f"{summary.threshold:.0%}")] if summary.threshold is not None else []),
         ("Domain", summary.domain or "unknown"),
         ("Model", review.served_model or summary.model),

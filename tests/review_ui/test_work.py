@@ -118,10 +118,10 @@ def test_an_unsaved_draft_is_told_and_kept(work: Work, gateway: Gateway, double:
 def test_a_claim_is_extended_only_when_little_of_it_is_left(
     work: Work, gateway: Gateway, double: GatewayDouble
 ) -> None:
-    working.extend(work, gateway, time.time(), under_seconds=300)
+    working.extend(work, gateway, time.time())
     assert not [entry for entry in double.log if entry[1].endswith("extend")]
 
-    working.extend(work, gateway, time.time() + 700, under_seconds=300)
+    working.extend(work, gateway, time.time() + 800)
 
     assert [entry for entry in double.log if entry[1].endswith("extend")]
 
@@ -133,3 +133,11 @@ def test_every_status_has_its_own_fault(gateway: Gateway, gateway_url: str) -> N
         Gateway(connect(gateway_url, 5.0), "csk_nobody").whoami()
     with pytest.raises(GatewayUnreachable):
         Gateway(connect("http://127.0.0.1:9", 1.0), "csk_ada").whoami()
+
+
+def test_the_claim_of_someone_who_left_is_not_extended(work: Work, gateway: Gateway, double: GatewayDouble) -> None:
+    work.active_at = time.time() - 3600
+
+    working.extend(work, gateway, time.time() + 800)
+
+    assert not [entry for entry in double.log if entry[1].endswith("extend")]
