@@ -90,7 +90,7 @@ def _facts(review: Review, now: float, zone: str | None) -> None:
     lines = [
         ("Waiting", f"{span(now - summary.created_at)}, since {utc(summary.created_at, now)}"),
         ("Deadline", f"{until(summary.expires_at, now)}, {utc(summary.expires_at, now)}"),
-        *([("In your zone", here)] if here else []),
+        *([("In your time", here)] if here else []),
         *([("Threshold", f"{summary.threshold:.0%}")] if summary.threshold is not None else []),
         ("Domain", summary.domain or "unknown"),
         ("Model", review.served_model or summary.model),
