@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from typing import Any, TypeVar
@@ -10,17 +11,28 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from gateway.context import context_of
 from gateway.errors import ApiError, bad_request
 
 MAX_DEPTH = 32  # levels of nesting; a chat request needs six
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """The whole body, at most `limit` bytes; raises 413 as soon as it is known to be too large."""
+async def read_body(request: Request) -> bytes:
+    """The whole body; raises 413 as soon as it is known to be too large, 408 when it does not arrive in time."""
+    settings = context_of(request).settings
     told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told) > limit:
-        raise too_large(limit)
+    if told.isdigit() and int(told) > settings.max_body_bytes:
+        raise too_large(settings.max_body_bytes)
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            return await bounded(request, settings.max_body_bytes)
+    except TimeoutError:
+        message = f"The body did not arrive within {settings.body_seconds:g} seconds."
+        raise ApiError(408, message, code="body_timeout", headers={"connection": "close"}) from None
+
+
+async def bounded(request: Request, limit: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     async for part in request.stream():
@@ -115,6 +127,6 @@ def field_path(loc: tuple[int | str, ...]) -> str:
     return path
 
 
-async def read_as(request: Request, shape: type[Shape], limit: int) -> Shape:
+async def read_as(request: Request, shape: type[Shape]) -> Shape:
     """A request's body, read, parsed and validated."""
-    return validated(shape, parse_object(await read_body(request, limit)))
+    return validated(shape, parse_object(await read_body(request)))

@@ -37,7 +37,7 @@ router = APIRouter(tags=["chat"])
 async def create(request: Request, key: Key = Depends(caller)) -> Response:
     """Asks the model; what it says leaves only when the key's policy or a reviewer lets it."""
     context = context_of(request)
-    wanted = chat_request(parse_object(await read_body(request, context.settings.max_body_bytes)))
+    wanted = chat_request(parse_object(await read_body(request)))
     served = await served_model(context, wanted.model)
     with context.telemetry.chat(wanted.model, context.model_client.provider, request.headers) as span:
         request.scope["state"]["trace_id"] = trace_id_of(span)

@@ -44,7 +44,7 @@ class KeyRequest(BaseModel):
 async def create(request: Request, key: Key = Depends(admin)) -> dict[str, Any]:
     """A key of the admin's own tenant; its secret is shown this once."""
     context = context_of(request)
-    wanted = await read_as(request, KeyRequest, context.settings.max_body_bytes)
+    wanted = await read_as(request, KeyRequest)
     made, secret = await context.recorder.write(lambda connection: make(connection, wanted, key))
     return {**described(made), "key": secret}
 

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/reviews", tags=["reviews"], responses=ERRORS)
 async def claim_next(request: Request, key: Key = Depends(reviewer)) -> Any:
     """Claims the most urgent item that this reviewer may decide."""
     context = context_of(request)
-    body = await read_body(request, context.settings.max_body_bytes)
+    body = await read_body(request)
     wanted = validated(ClaimNext, parse_object(body)) if body else ClaimNext(domain=None)
     item = await claim_most_urgent(context, key, wanted.domain)
     return Response(status_code=204) if item is None else await shown(context, item.id, key)
@@ -82,7 +82,7 @@ async def retrieve(request: Request, id: str, key: Key = Depends(reviewer)) -> d
 async def save_draft(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
     """Keeps what the reviewer typed so far."""
     context = context_of(request)
-    wanted = await read_as(request, DraftRequest, context.settings.max_body_bytes)
+    wanted = await read_as(request, DraftRequest)
     draft = await context.recorder.write(
         lambda connection: reviews.save_draft(connection, id, key, wanted.fencing_token, wanted.text, wanted.note)
     )
@@ -93,7 +93,7 @@ async def save_draft(request: Request, id: str, key: Key = Depends(reviewer)) ->
 async def extend(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
     """A lease from now on, under the same fencing token."""
     context = context_of(request)
-    wanted = await read_as(request, Holding, context.settings.max_body_bytes)
+    wanted = await read_as(request, Holding)
     seconds = context.settings.claim_seconds
     claimed = await context.recorder.write(
         lambda connection: reviews.extend_claim(connection, id, key, wanted.fencing_token, seconds)
@@ -105,7 +105,7 @@ async def extend(request: Request, id: str, key: Key = Depends(reviewer)) -> dic
 async def release(request: Request, id: str, key: Key = Depends(reviewer)) -> Response:
     """Puts the item back for anyone."""
     context = context_of(request)
-    wanted = await read_as(request, Holding, context.settings.max_body_bytes)
+    wanted = await read_as(request, Holding)
     await context.recorder.write(lambda connection: reviews.release_claim(connection, id, key, wanted.fencing_token))
     return Response(status_code=204)
 
@@ -114,7 +114,7 @@ async def release(request: Request, id: str, key: Key = Depends(reviewer)) -> Re
 async def decide(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
     """The reviewer's word. One that comes too late is answered 409 and recorded as an audit event."""
     context = context_of(request)
-    wanted = (await read_as(request, VerdictRequest, context.settings.max_body_bytes)).checked()
+    wanted = (await read_as(request, VerdictRequest)).checked()
     desk = await context.recorder.read(lambda connection: desk_of(connection, id, key))
     await give_verdict(request, context, desk, key, wanted)
     context.bell.ring(desk.item.interaction_id)  # after the commit: whoever wakes reads the database

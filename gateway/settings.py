@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=1_048_576, ge=1024, description="Largest request body; a larger one is answered 413."
     )
+    body_seconds: float = Field(default=30.0, gt=0, description="Longest time a request body may take to arrive.")
     max_wait_seconds: float = Field(default=300.0, ge=0, description="Upper bound of `Prefer: wait=N`.")
     stream_wait_seconds: float = Field(
         default=600.0, ge=0, description="How long a held stream is kept open for a verdict."

@@ -29,7 +29,7 @@ class SignIn(BaseModel):
 async def sign_in(request: Request) -> dict[str, Any]:
     """Trades a link, once, for a key of its own that expires."""
     context = context_of(request)
-    wanted = await read_as(request, SignIn, context.settings.max_body_bytes)
+    wanted = await read_as(request, SignIn)
     try:
         key, secret = await context.recorder.write(lambda connection: keys.redeem_signin_link(connection, wanted.link))
     except NotFound:

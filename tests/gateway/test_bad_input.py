@@ -2,12 +2,13 @@
 
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.gateway.fake_serving import FakeServing
-from tests.gateway.running import Gateway
+from tests.gateway.running import Gateway, running, settings_for
 
 GOOD: dict[str, Any] = {"model": "countersign-reference", "messages": [{"role": "user", "content": "hi [0.97]"}]}
 
@@ -160,6 +161,20 @@ def test_oversized_promise_is_413_before_a_byte_of_it_arrives(gateway: Gateway) 
     with socket.create_connection((host, int(port)), timeout=10) as raw:
         raw.sendall(head.encode())
         assert raw.recv(64).startswith(b"HTTP/1.1 413")
+
+
+def test_body_that_never_arrives_is_408(home: Path, serving: FakeServing, valkey_url: str) -> None:
+    with running(settings_for(home, serving.url, valkey_url, body_seconds=0.1)) as gateway:
+        host, port = gateway.url.removeprefix("http://").split(":")
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\n"
+            f"Authorization: Bearer {gateway.secrets['caller']}\r\nContent-Length: 50\r\n\r\n{{"
+        )
+        with socket.create_connection((host, int(port)), timeout=20) as raw:
+            raw.sendall(head.encode())
+            answer = b"".join(iter(lambda: raw.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"body_timeout"' in answer
 
 
 def test_unknown_model_is_404_as_openai_says_it(gateway: Gateway) -> None:
