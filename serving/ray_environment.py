@@ -88,6 +88,8 @@ def ray_environment(paths: RayPaths) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+        # but a manager of HAProxy that died, and its HAProxy with it, is replaced after three looks
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # a replica that stops leaves at once: HAProxy retries refused connections
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
         # small

@@ -81,7 +81,11 @@ class Replica:
             telemetry.ASK,
             context=telemetry.incoming_context(traceparent),
             kind=trace.SpanKind.SERVER,
-            attributes={telemetry.OPERATION: "chat", telemetry.REPLICA_ID: self.id},
+            attributes={
+                telemetry.OPERATION: "chat",
+                telemetry.REPLICA_ID: self.id,
+                telemetry.EPOCH: self.gang.epoch,
+            },
         ) as span:
             calibration = self._calibrations.resolve(ask.calibration)
             generated = await self._generate(ask)

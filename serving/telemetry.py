@@ -36,7 +36,6 @@ CONFIDENCE = "confidence.assess"
 # Attributes under OpenTelemetry's GenAI names (all of them still "development").
 OPERATION = "gen_ai.operation.name"
 PROVIDER = "gen_ai.provider.name"
-REQUEST_MODEL = "gen_ai.request.model"
 RESPONSE_MODEL = "gen_ai.response.model"
 INPUT_TOKENS = "gen_ai.usage.input_tokens"
 OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
@@ -48,7 +47,6 @@ RANK_NUMBER = "countersign.rank"
 RANK_PID = "countersign.rank.pid"
 RANK_EXPERT_PARAMETERS = "countersign.rank.expert_parameters"
 RANK_HOLDS_SEQUENCE = "countersign.rank.holds_sequence"  # its cache held this ask's keys and values
-ERROR_CODE = "countersign.error.code"
 CONFIDENCE_VALUE = "review.confidence"
 CALIBRATION = "review.calibration"
 
