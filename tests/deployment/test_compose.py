@@ -196,7 +196,7 @@ def test_no_secret_is_written_down():
     for name in wanted:
         assert re.search(rf"\$\{{{name}:\?", text), f"{name} must be required, without a default"
     asked = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text))
-    assert asked == wanted | {"COUNTERSIGN_GATEWAY_PORT", "COUNTERSIGN_DASHBOARD_PORT"}
+    assert asked == wanted | {"COUNTERSIGN_GATEWAY_PORT", "COUNTERSIGN_DASHBOARD_PORT", "TORCH_INDEX_URL"}
 
 
 def test_base_images_are_pinned():
