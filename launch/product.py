@@ -82,8 +82,7 @@ class Product:
 
     def _start_parts(self) -> Access:
         """Serving takes longest, so it starts first and all else happens while Ray comes up."""
-        begun = {SERVING: time.monotonic()}
-        self.spawn(SERVING)
+        begun = {SERVING: self._begin(SERVING)}
         if not self.settings.redis_url:
             self._timed(VALKEY, "embedded Valkey", self.start_valkey)
         database = self._timed("database", "tables", self._open_database)
@@ -94,14 +93,16 @@ class Product:
         )
         database.close()
         for name in (GATEWAY, DASHBOARD):
-            begun[name] = time.monotonic()
-            self.spawn(name)
-        for name in begun:
-            self.report(Step(name, "starting"))
+            begun[name] = self._begin(name)
         self.wait_ready(tuple(begun), begun)
         write_access(self.settings.home, self.access)
         self._record.write(self.wiring.mark, self.processes())
         return self.access
+
+    def _begin(self, name: str) -> float:
+        self.report(Step(name, "starting"))
+        self.spawn(name)
+        return time.monotonic()
 
     def _open_database(self) -> Database:
         try:

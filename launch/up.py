@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         shutil.rmtree(home, ignore_errors=True)  # kept when the check failed: its logs say why
         return status
     except Stop:
-        return 0
+        return 1 if check else 0  # a check that was cut short has shown nothing
     except ValidationError as error:
         first = error.errors()[0]
         show_failure(console, CannotStart(f"The setting {'.'.join(map(str, first['loc']))} is wrong: {first['msg']}."))
