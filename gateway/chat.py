@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from time import monotonic
-from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from opentelemetry.trace import Span
+from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from gateway.auth import caller
@@ -18,7 +17,7 @@ from gateway.errors import ApiError, conflict
 from gateway.model_client import Question, ServedModel
 from gateway.openapi import CHAT
 from gateway.outcomes import Asked, outcome_of
-from gateway.policy import decide
+from gateway.policy import Ruling, decide
 from gateway.preferences import wait_seconds
 from gateway.responding import await_verdict, respond
 from gateway.schemas import ChatRequest, chat_request
@@ -40,10 +39,14 @@ async def create(request: Request, key: Key = Depends(caller)) -> Response:
     wanted = chat_request(parse_object(await read_body(request)))
     served = await served_model(context, wanted.model)
     with context.telemetry.chat(wanted.model, context.model_client.provider, request.headers) as span:
-        request.scope["state"]["trace_id"] = trace_id_of(span)
+        asked = Asked(wanted, key, request.scope["state"]["request_id"], trace_id_of(span), traceparent_of(span))
+        request.scope["state"]["trace_id"] = asked.trace_id
         calibration = await active_calibration(context, served.id)
-        answer = await ask(request, context, question(wanted, calibration, span))
-        outcome = await record(request, context, key, wanted, answer, calibration, span)
+        answer = await ask(request, context, question(asked, calibration))
+        fits = calibration is not None and calibration.model == answer.model
+        ruling = decide(answer.confidence, key.policy, answer.finish_reason, calibration_fits=fits)
+        outcome = await record(context, asked, answer, ruling)
+        tell_answer(span, answer, ruling, outcome.item)
     return await deliver(request, context, wanted, outcome)
 
 
@@ -59,7 +62,8 @@ async def active_calibration(context: Context, model: str) -> StoredCalibration 
     return await context.recorder.read(lambda connection: calibrations.active(connection, model))
 
 
-def question(wanted: ChatRequest, calibration: StoredCalibration | None, span: Span) -> Question:
+def question(asked: Asked, calibration: StoredCalibration | None) -> Question:
+    wanted = asked.wanted
     return Question(
         messages=tuple(message.plain() for message in wanted.messages),
         max_tokens=wanted.token_limit,
@@ -68,7 +72,7 @@ def question(wanted: ChatRequest, calibration: StoredCalibration | None, span: S
         seed=wanted.seed,
         stop=tuple(wanted.stop) if wanted.stop else None,
         calibration=calibration,
-        traceparent=traceparent_of(span),
+        traceparent=asked.traceparent,
     )
 
 
@@ -95,27 +99,15 @@ async def until_gone(request: Request) -> None:
         pass
 
 
-async def record(
-    request: Request,
-    context: Context,
-    key: Key,
-    wanted: ChatRequest,
-    answer: Answer,
-    calibration: StoredCalibration | None,
-    span: Span,
-) -> Outcome:
-    """Decides, and commits interaction, decision, review item, audit events and outbox rows as one."""
-    fits = calibration is not None and calibration.model == answer.model
-    ruling = decide(answer.confidence, key.policy, answer.finish_reason, calibration_fits=fits)
-    asked = Asked(wanted, key, request.scope["state"]["request_id"], trace_id_of(span), traceparent_of(span))
+async def record(context: Context, asked: Asked, answer: Answer, ruling: Ruling) -> Outcome:
+    """Commits interaction, decision, review item, audit events and outbox rows as one."""
 
-    def write(connection: Any) -> Outcome:
+    def write(connection: Connection) -> Outcome:
         outcome = outcome_of(asked, answer, ruling, now(connection))
         interactions.record(connection, outcome.interaction, outcome.decision, outcome.item)
         return outcome
 
     outcome = await context.recorder.write(write)
-    tell_answer(span, answer, ruling, outcome.item)
     context.metrics.decided(ruling)
     return outcome
 
