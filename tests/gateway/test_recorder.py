@@ -55,6 +55,7 @@ def database(home: Path) -> Iterator[Failing]:
     with failing.transaction() as connection:
         connection.execute(sa.text("CREATE TABLE notes (word TEXT UNIQUE)"))
     failing.commits = 0
+    failing.reached.clear()
     yield failing
     failing.close()
 
