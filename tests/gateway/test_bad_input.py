@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.model_client import ServedModel
 from tests.gateway.fake_serving import FakeServing
 from tests.gateway.running import Gateway, running, settings_for
 
@@ -227,6 +228,44 @@ def test_busy_model_is_told_with_retry_after(
 
 def test_models_own_refusal_names_the_parameter(gateway: Gateway) -> None:
     check_shape(gateway.ask("x [too long]"), 400, "messages", "context_length_exceeded")
+
+
+class Broken:
+    """A model client with a fault in it."""
+
+    provider = "broken"
+
+    async def model(self) -> ServedModel:
+        raise RuntimeError("canary: the inside of the program")
+
+    check = model
+
+    async def close(self) -> None: ...
+
+
+def test_fault_inside_is_a_500_that_says_nothing_of_the_inside(
+    home: Path, serving: FakeServing, valkey_url: str
+) -> None:
+    settings = settings_for(home, serving.url, valkey_url)
+    with running(settings, model_client=Broken()) as gateway:
+        answer = gateway.ask("hello [0.97]")
+        check_shape(answer, 500, None, "internal")
+        assert "canary" not in answer.text
+        with gateway.http(None) as http:
+            assert http.get("/health/live").status_code == 200
+
+
+def test_model_that_nobody_serves_is_503_and_not_ready(home: Path, valkey_url: str) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with running(settings_for(home, url, valkey_url)) as gateway:
+            answer = gateway.ask("hello [0.97]")
+            check_shape(answer, 503, None, "serving_unreachable")
+            assert answer.headers["retry-after"]
+            with gateway.http(None) as http:
+                ready = http.get("/health/ready")
+    assert (ready.status_code, ready.json()["model"]) == (503, "serving_unreachable")
 
 
 def test_query_that_does_not_fit_names_its_parameter(gateway: Gateway) -> None:
