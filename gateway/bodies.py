@@ -15,6 +15,7 @@ from gateway.context import context_of
 from gateway.errors import ApiError, bad_request
 
 MAX_DEPTH = 32  # levels of nesting; a chat request needs six
+WORDS = {"extra_forbidden": "is not a field of this API", "missing": "is required"}
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
@@ -112,7 +113,7 @@ def validated(shape: type[Shape], data: dict[str, Any]) -> Shape:
         first = error.errors(include_url=False, include_input=False)[0]
         param = field_path(first["loc"])
         code = {"missing": "missing_required_parameter", "extra_forbidden": "unknown_parameter"}.get(first["type"])
-        message = first["msg"].removeprefix("Value error, ")
+        message = WORDS.get(first["type"]) or first["msg"].removeprefix("Value error, ")
         raise bad_request(param or None, f"{param or 'The body'}: {message}.", code or "invalid_value") from None
 
 

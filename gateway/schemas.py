@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -139,7 +140,7 @@ def refuse_unless_neutral(name: str, value: Any) -> None:
     neutral = REFUSED[name]
     if any(value == accepted and isinstance(value, bool) == isinstance(accepted, bool) for accepted in neutral):
         return
-    instead = f" Leave it out or send {neutral[0]!r}." if neutral else " Leave it out."
+    instead = f" Leave it out or send {json.dumps(neutral[0])}." if neutral else " Leave it out."
     raise bad_request(name, f"'{name}' is not supported with this value.{instead}", "unsupported_parameter")
 
 
