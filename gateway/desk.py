@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from functools import partial
 
 import structlog
@@ -48,20 +49,22 @@ def summaries_of(connection: Connection, items: Sequence[ReviewItem], tenant: st
 async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None) -> ReviewItem | None:
     """Claims the first item that SQL grants this reviewer; None when there is none."""
     stale: list[str] = []
-    try:
-        async for item_id in candidates(context, reviewer.tenant, domain):
+    claimed: ReviewItem | None = None
+    async with aclosing(candidates(context, reviewer.tenant, domain)) as item_ids:
+        async for item_id in item_ids:
             try:
-                return await claim(context, reviewer, item_id)
+                claimed = await claim(context, reviewer, item_id)
+                break
             except (OwnRequest, ReferredBySelf):
                 continue  # waits for someone else
             except (NotFound, Conflict):
                 stale.append(item_id)  # someone was faster, or Valkey lags behind
-        return None
-    finally:
+    if stale:
         await forget(context, stale, reviewer.tenant)
+    return claimed
 
 
-async def candidates(context: Context, tenant: str, domain: str | None) -> AsyncIterator[str]:
+async def candidates(context: Context, tenant: str, domain: str | None) -> AsyncGenerator[str, None]:
     """Ids of waiting items: in Valkey's order, then in SQL's order those that Valkey does not know (yet)."""
     seen: set[str] = set()
     async for page in chain(hinted(context, tenant), waiting(context, tenant)):
