@@ -26,7 +26,9 @@ class Rotary:
 
     def __init__(self, config: ModelConfig) -> None:
         powers = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
-        angles = torch.arange(config.context_length).unsqueeze(1).float() / config.rope_theta**powers
+        # In transformers' order of rounding: at position 1,000 another order turns by 1e-4 rad more or less.
+        frequencies = 1.0 / config.rope_theta**powers
+        angles = torch.arange(config.context_length).unsqueeze(1).float() * frequencies
         self._cos = torch.cat((angles.cos(), angles.cos()), -1).unsqueeze(1)
         self._sin = torch.cat((-angles.sin(), angles.sin()), -1).unsqueeze(1)
 
