@@ -31,7 +31,8 @@ from launch.readiness import answers, wait_until_ready
 from launch.record import LaunchRecord
 from launch.settings import LaunchSettings
 from storage import embedded_valkey
-from storage.database import Database, DatabaseUnreachable, migrate, open_database
+from storage.database import Database, migrate, open_database
+from storage.errors import StorageError
 
 VALKEY = "valkey"
 _GRACE = 15.0  # seconds for all parts to end by themselves
@@ -76,8 +77,10 @@ class Product:
             check_all(self.settings)
             adopt_orphans()
             return self._start_parts()
-        except BaseException:
+        except BaseException as error:
             self.stop()
+            if isinstance(error, StorageError):
+                raise CannotStart(str(error)) from error
             raise
 
     def _start_parts(self) -> Access:
@@ -105,11 +108,8 @@ class Product:
         return time.monotonic()
 
     def _open_database(self) -> Database:
-        try:
-            migrate(self.wiring.database_url)
-            return open_database(self.wiring.database_url)
-        except DatabaseUnreachable as error:
-            raise CannotStart(str(error)) from error
+        migrate(self.wiring.database_url)
+        return open_database(self.wiring.database_url)
 
     def _timed(self, name: str, what: str, do: Callable[[], Result]) -> Result:
         begun = time.monotonic()
