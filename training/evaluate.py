@@ -96,7 +96,9 @@ def table(shares: dict[str, dict[str, float]]) -> Table:
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """The 5th, 50th and 95th percentile."""
+    """The 5th, 50th and 95th percentile; nothing of nothing."""
+    if not values:
+        return {}
     points = torch.tensor(values).quantile(torch.tensor([0.05, 0.5, 0.95])).tolist()
     return dict(zip(("p5", "p50", "p95"), points, strict=True))
 

@@ -82,6 +82,8 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="the folder given to pretrain")
     parser.add_argument("--out", type=Path, default=Path("serving/checkpoints/reference"))
     options = parser.parse_args()
+    if not (options.run / run_state.WEIGHTS).exists():
+        parser.error(f"{options.run} holds no training run: name the folder given to training.pretrain")
     difference = export(options.run, options.out, reference_config())
     size = (options.out / "model.safetensors").stat().st_size
     print(f"{options.out}: {size / 1e6:.2f} MB, logits within {difference:.2g} of the trained weights")

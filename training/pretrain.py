@@ -59,7 +59,10 @@ def make_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
 
 
 def rate(step: int, steps: int) -> float:
-    """The share of the full learning rate: a short warm-up, level, then straight down to zero."""
+    """The share of the full learning rate: a short warm-up, level, then straight down to zero.
+
+    Resuming a finished run with more steps lifts the rate back onto the longer schedule's slope.
+    """
     level_until = int(0.4 * steps)
     falling = (steps - step) / max(1, steps - level_until)
     return min((step + 1) / WARMUP, 1.0, falling)
@@ -146,6 +149,8 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--until", type=int, help="stop early, to be resumed")
     options = parser.parse_args()
+    if (options.out / run_state.FACTS).exists() and not options.resume:
+        parser.error(f"{options.out} already holds a run: add --resume, or choose another folder")
     torch.set_num_threads(options.threads)
     facts = RunFacts(options.seed, options.steps, options.rows, options.length)
     run = start(reference_config(), facts, options.device, options.out, options.resume)

@@ -23,8 +23,8 @@ class RunFacts:
     done: int = 0
     seconds: float = 0.0  # spent in training steps, over all resumptions
     tokens: int = 0  # learnt from, padding left out
-    loss: float = float("nan")
-    loss_at_100: float = float("nan")
+    loss: float | None = None
+    loss_at_100: float | None = None
 
 
 def save(folder: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], facts: RunFacts) -> None:

@@ -13,10 +13,10 @@ from training import run_state, tokens
 from training.architecture import LOAD_RATE, LoadBias, build, reference_config
 from training.conversations import PROMPT_WEIGHT, batch, chats
 from training.muon import orthogonal
-from training.pretrain import Run, RunFacts, predict, pretrain, rate, start, step_loss
+from training.pretrain import Run, RunFacts, main, predict, pretrain, rate, start, step_loss
 from training.questions import split_of
 
-FACTS = RunFacts(seed=7, steps=6, rows=2, length=192)
+FACTS = RunFacts(seed=7, steps=4, rows=2, length=192)
 
 
 def tiny() -> AfmoeConfig:
@@ -32,26 +32,35 @@ def begin(folder: Path, resume: bool = False) -> Run:
 
 def test_a_resumed_run_repeats_the_uninterrupted_one(tmp_path: Path) -> None:
     whole = pretrain(begin(tmp_path / "whole"), "cpu", tmp_path / "whole")
-    halves = pretrain(begin(tmp_path / "halves"), "cpu", tmp_path / "halves", until=3)
+    halves = pretrain(begin(tmp_path / "halves"), "cpu", tmp_path / "halves", until=2)
     resumed = begin(tmp_path / "halves", resume=True)
-    assert resumed.facts.done == 3
+    assert resumed.facts.done == 2
     halves += pretrain(resumed, "cpu", tmp_path / "halves")
     assert halves == pytest.approx(whole, abs=1e-6)
 
 
 def test_a_resume_without_its_moments_would_differ(tmp_path: Path) -> None:
     whole = pretrain(begin(tmp_path / "whole"), "cpu", tmp_path / "whole")
-    pretrain(begin(tmp_path / "halves"), "cpu", tmp_path / "halves", until=3)
+    pretrain(begin(tmp_path / "halves"), "cpu", tmp_path / "halves", until=2)
     resumed = begin(tmp_path / "halves", resume=True)
     for optimizer in resumed.optimizers:
         optimizer.state.clear()
-    assert pretrain(resumed, "cpu", tmp_path / "halves") != pytest.approx(whole[3:], abs=1e-6)
+    assert pretrain(resumed, "cpu", tmp_path / "halves") != pytest.approx(whole[2:], abs=1e-6)
 
 
 def test_a_run_keeps_only_safetensors_and_plain_facts(tmp_path: Path) -> None:
     pretrain(begin(tmp_path), "cpu", tmp_path, until=1)
     assert {path.name for path in tmp_path.iterdir()} == {run_state.WEIGHTS, run_state.MOMENTS, run_state.FACTS}
     assert json.loads((tmp_path / run_state.FACTS).read_text())["done"] == 1
+
+
+def test_a_run_is_not_overwritten_by_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_state.save(tmp_path, build(tiny(), seed=1), [], FACTS)
+    monkeypatch.setattr("sys.argv", ["pretrain", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    assert run_state.read_facts(tmp_path) == FACTS
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
