@@ -109,14 +109,17 @@ def fit_map(scores: Floats, right: Floats) -> PlattMap | IsotonicMap:
         weights, offset = Problem(scores[:, None], np.zeros(len(scores)), right, 1e-3, [(0.0, None)]).solve()
         end = 1.0 / (len(scores) + 2)
         return PlattMap(slope=float(weights[0]), offset=offset, low=end, high=1.0 - end)
-    order = np.argsort(scores, kind="stable")
-    bins = np.array_split(order, min(100, len(scores) // 50))
+    bins = np.array_split(np.argsort(scores, kind="stable"), min(100, len(scores) // 50))
     centres = np.array([scores[part].mean() for part in bins])
-    shares = np.array([(right[part].sum() + 0.5) / (len(part) + 1) for part in bins])
     sizes = np.array([len(part) for part in bins], dtype=np.float64)
-    rising = IsotonicRegression().fit_transform(centres, shares, sample_weight=sizes)
-    points = dict(zip(centres.tolist(), rising.tolist(), strict=True))  # equal scores collapse to their last
-    return IsotonicMap(tuple(points.items()))
+    rights = np.array([right[part].sum() for part in bins])
+    _, step = np.unique(
+        IsotonicRegression().fit_transform(centres, rights / sizes, sample_weight=sizes), return_inverse=True
+    )
+    # Each step of the staircase is smoothed by all of its rows, so that long steps may come close to 0 and 1.
+    smooth = (np.bincount(step, rights) + 0.5) / (np.bincount(step, sizes) + 1.0)
+    rising = np.maximum.accumulate(smooth[step])
+    return IsotonicMap(tuple(dict(zip(centres.tolist(), rising.tolist(), strict=True)).items()))
 
 
 def _bases(values: dict[str, Floats], foreign: NDArray[np.bool_]) -> list[Basis]:
