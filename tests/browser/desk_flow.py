@@ -41,8 +41,10 @@ def next_item_in_hand(page: Page, before: str) -> str:
 
 
 def answer_text(page: Page) -> str:
-    """The model's answer as the heat map shows it."""
-    return page.get_by_label("The model's answer").inner_text()
+    """The model's answer as the heat map shows it, once it is drawn."""
+    answer = page.get_by_label("The model's answer")
+    expect(answer).not_to_be_empty(timeout=WAIT_MS)
+    return answer.inner_text()
 
 
 def approve(page: Page) -> str:
