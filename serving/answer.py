@@ -140,7 +140,14 @@ def confidence_from_json(data: dict[str, Any]) -> Confidence:
 
 
 def token_to_json(token: TokenTrace) -> list[Any]:
-    return [token.text, token.token_id, token.logprob, [list(pair) for pair in token.top], token.entropy, token.gate_entropy]
+    return [
+        token.text,
+        token.token_id,
+        token.logprob,
+        [list(pair) for pair in token.top],
+        token.entropy,
+        token.gate_entropy,
+    ]
 
 
 def token_from_json(row: list[Any]) -> TokenTrace:
