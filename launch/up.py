@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import signal
 import sys
@@ -77,10 +78,16 @@ def run(settings: LaunchSettings, console: Console, *, check: bool) -> int:
             console.print("Ctrl-C stops everything.")
             stay(product)
     finally:
-        console.print("stopping …")
+        tell(console, "stopping …")
         product.stop()
-        console.print("stopped: no process remains.")
+        tell(console, "stopped: no process remains.")
     return 0
+
+
+def tell(console: Console, line: str) -> None:
+    """Prints, unless the terminal is gone: that must not keep anything from being stopped."""
+    with contextlib.suppress(OSError):
+        console.print(line)
 
 
 def ask_all(access: Access) -> tuple[str, list[Asked]]:

@@ -148,6 +148,21 @@ def test_kill_9_of_the_launcher_ends_every_process(environment):
     until(lambda: not [each for each in psutil.process_iter() if started_from(each, home)], 60)
 
 
+def test_a_closed_terminal_ends_the_launch_in_order(environment):
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(UP, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    home = Path(environment["COUNTERSIGN_HOME"])
+    while not (home / "access.json").exists():  # ready
+        assert os.read(ours, 65536)
+    os.close(ours)  # nobody reads any more
+    process.send_signal(signal.SIGHUP)
+    process.wait(60)
+    assert not (home / "access.json").exists()
+    assert not (home / "launch.json").exists()
+    assert [each for each in psutil.process_iter() if started_from(each, str(home))] == []
+
+
 def read_until(process, words):
     said = ""
     for line in process.stdout:
