@@ -16,6 +16,7 @@ from storage.errors import NotFound
 from storage.ids import new_event_id
 from storage.paging import decode_cursor, encode_cursor
 from storage.records import AuditEvent
+from storage.rows import fields_of
 from storage.storable import checked_text, from_json, to_json
 from storage.tables import audit_events
 
@@ -61,14 +62,18 @@ def append(
     item_id: str | None = None,
     trace_id: str | None = None,
     data: dict[str, Any] | None = None,
+    at: float | None = None,
 ) -> AuditEvent:
-    """Raises ValueError for an unknown kind, InvalidValue for data that cannot be kept."""
+    """`at`: the database's clock, where the caller has just read it.
+
+    Raises ValueError for an unknown kind, InvalidValue for data that cannot be kept.
+    """
     if kind not in EVENT_KINDS:
         raise ValueError(f"kind: {kind!r} is not one of storage.audit_log.EVENT_KINDS.")
     data = data or {}
     event = AuditEvent(
         id=new_event_id(),
-        at=now(conn),
+        at=now(conn) if at is None else at,
         tenant=checked_text("tenant", tenant),
         kind=kind,
         actor=checked_text("actor", actor),
@@ -79,14 +84,14 @@ def append(
     )
     event = dataclasses.replace(event, hash=event_hash(event))
     copies = {name: data.get(name) for name in _FILTERED}
-    row = {**dataclasses.asdict(event), **copies, "data": to_json("data", data)}
+    row = {**fields_of(event), **copies, "data": to_json("data", data)}
     conn.execute(audit_events.insert(), row)
     return event
 
 
 def event_hash(event: AuditEvent) -> str:
     """SHA-256, in hexadecimal, over the canonical JSON of every field but `hash`."""
-    fields = dataclasses.asdict(event)
+    fields = fields_of(event)
     del fields["hash"]
     return hashlib.sha256(to_json("data", fields).encode("utf-8")).hexdigest()
 

@@ -57,15 +57,13 @@ def claim_next(
     """
     for item_ids in _heads(database, queue, reviewer.tenant):
         with database.read() as conn:
-            items = reviews.get_items(conn, item_ids, reviewer.tenant)
+            items = review_reads.claimable_among(conn, item_ids, reviewer, domain)
         for item in items:
-            if item.state is not ItemState.PENDING or (domain is not None and item.domain != domain):
-                continue
             try:
                 with database.transaction() as conn:
                     return reviews.claim(conn, item.id, reviewer, lease_seconds)
             except (Conflict, NotFound):
-                continue  # someone was faster, or it is this reviewer's own request
+                continue  # someone was faster
     return None
 
 

@@ -38,15 +38,16 @@ def record(conn: Connection, interaction: Interaction, decision: Decision, item:
     _require_consistent(interaction, decision, item)
     rows = (interaction_row(interaction), decision_row(decision, interaction.tenant))
     item_values = None if item is None else item_row(item, interaction)
+    at = now(conn)
     conn.execute(interactions.insert(), rows[0])
     conn.execute(decisions.insert(), rows[1])
-    _note(conn, "interaction.recorded", interaction, {"content_hash": interaction.content_hash})
-    _note(conn, "decision", interaction, _decision_facts(interaction, decision), item)
+    _note(conn, "interaction.recorded", interaction, {"content_hash": interaction.content_hash}, at=at)
+    _note(conn, "decision", interaction, _decision_facts(interaction, decision), item, at=at)
     if item is not None and item_values is not None:
         conn.execute(review_items.insert(), item_values)
         facts = {"to": item.state.value, "version": item.version, "action": item.action.value}
-        _note(conn, "review.created", interaction, {**facts, "reason": item.reason.value}, item)
-        outbox.add(conn, outbox.REVIEW_ENQUEUE, {"item_id": item.id, "tenant": item.tenant})
+        _note(conn, "review.created", interaction, {**facts, "reason": item.reason.value}, item, at=at)
+        outbox.add(conn, outbox.REVIEW_ENQUEUE, {"item_id": item.id, "tenant": item.tenant}, at)
 
 
 def get_outcome(conn: Connection, interaction_id: str, tenant: str) -> Outcome | None:
@@ -190,6 +191,7 @@ def _note(
     facts: dict[str, Any],
     item: ReviewItem | None = None,
     actor: str | None = None,
+    at: float | None = None,
 ) -> None:
     who = {
         "key_id": interaction.key_id,
@@ -206,4 +208,5 @@ def _note(
         item_id=None if item is None else item.id,
         trace_id=interaction.trace_id,
         data={**who, **facts},
+        at=at,
     )

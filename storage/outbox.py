@@ -26,8 +26,10 @@ class Note:
     created_at: float
 
 
-def add(conn: Connection, topic: str, payload: dict[str, Any]) -> None:
-    conn.execute(outbox.insert(), {"topic": topic, "payload": to_json("payload", payload), "created_at": now(conn)})
+def add(conn: Connection, topic: str, payload: dict[str, Any], at: float | None = None) -> None:
+    """`at`: the database's clock, where the caller has just read it."""
+    created_at = now(conn) if at is None else at
+    conn.execute(outbox.insert(), {"topic": topic, "payload": to_json("payload", payload), "created_at": created_at})
 
 
 def take(conn: Connection, limit: int, topics: Sequence[str] = REVIEW_TOPICS) -> list[Note]:

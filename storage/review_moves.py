@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage import audit_log, outbox
+from storage.database import now
 from storage.errors import AlreadyClaimed, AlreadyDecided, Conflict, IllegalTransition, NotFound
 from storage.records import OPEN_STATES, ItemState, ReviewItem
 from storage.rows import item_from
@@ -58,8 +59,9 @@ def move(
         raise _lost_race(conn, item)
     moved = item_from(row)
     topic = outbox.REVIEW_ENQUEUE if to is ItemState.PENDING else outbox.REVIEW_REMOVE
-    outbox.add(conn, topic, {"item_id": item.id, "tenant": item.tenant})
-    _note(conn, item, moved, row, kind, actor, data or {})
+    at = now(conn)
+    outbox.add(conn, topic, {"item_id": item.id, "tenant": item.tenant}, at)
+    _note(conn, item, moved, row, kind, actor, data or {}, at)
     return moved
 
 
@@ -71,6 +73,7 @@ def _note(
     kind: str,
     actor: str,
     data: dict[str, Any],
+    at: float,
 ) -> None:
     facts = {
         "from": before.state.value,
@@ -89,6 +92,7 @@ def _note(
         item_id=after.id,
         trace_id=row.trace_id,
         data={**facts, **data},
+        at=at,
     )
 
 

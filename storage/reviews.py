@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,15 +10,8 @@ from sqlalchemy import Connection
 from storage import audit_log
 from storage.database import now
 from storage.errors import (
-    AlreadyClaimed,
     AlreadyDecided,
-    ContentChanged,
-    InvalidValue,
-    NotAReviewer,
     NotFound,
-    OwnRequest,
-    PastDeadline,
-    ReferredBySelf,
     StaleToken,
 )
 from storage.ids import new_id
@@ -31,10 +23,10 @@ from storage.records import (
     ItemState,
     Key,
     ReviewItem,
-    Role,
     Verdict,
     VerdictKind,
 )
+from storage.review_guards import held_item, released_hash, require_claimable, require_reason, row_for
 from storage.review_moves import TRANSITIONS as TRANSITIONS
 from storage.review_moves import move
 from storage.review_reads import counts as counts
@@ -49,9 +41,9 @@ from storage.review_reads import waiting_ids as waiting_ids
 from storage.review_sweeps import expire_due as expire_due
 from storage.review_sweeps import return_lapsed
 from storage.review_sweeps import return_lapsed_claims as return_lapsed_claims
-from storage.rows import draft_from, item_from
-from storage.storable import checked_text, content_hash, from_json
-from storage.tables import drafts, interactions, review_items, verdicts
+from storage.rows import draft_from, fields_of, item_from
+from storage.storable import checked_text
+from storage.tables import drafts, review_items, verdicts
 
 _OUTCOMES = {
     VerdictKind.APPROVE: (ItemState.APPROVED, "review.approved"),
@@ -66,11 +58,11 @@ def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float) -
 
     Raises NotFound, NotAReviewer, AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, ReferredBySelf.
     """
-    row = _row(conn, item_id, reviewer)
+    row = row_for(conn, item_id, reviewer)
     item, at = item_from(row), now(conn)
     if item.state is ItemState.CLAIMED and item.claim_expires_at is not None and item.claim_expires_at <= at:
         item = return_lapsed(conn, item, row.lapses)
-    _require_claimable(conn, item, reviewer, row.asked_by, at)
+    require_claimable(conn, item, reviewer, row.asked_by, at)
     changes = {
         "fencing_token": review_items.c.fencing_token + 1,
         "claims": review_items.c.claims + 1,
@@ -84,14 +76,14 @@ def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float) -
 
 def release_claim(conn: Connection, item_id: str, reviewer: Key, token: int) -> ReviewItem:
     """Puts the item back for anyone, its draft kept. Raises NotFound, AlreadyDecided, StaleToken."""
-    item = _held(conn, item_id, reviewer, token)
+    item = held_item(conn, item_id, reviewer, token)
     data = {"reviewer": reviewer.id}
     return move(conn, item, ItemState.PENDING, "review.claim_released", _actor(reviewer), data=data)
 
 
 def extend_claim(conn: Connection, item_id: str, reviewer: Key, token: int, lease_seconds: float) -> Claim:
     """A lease from now on under the same token. Raises NotFound, AlreadyDecided, StaleToken."""
-    item = _held(conn, item_id, reviewer, token)
+    item = held_item(conn, item_id, reviewer, token)
     expires_at = now(conn) + lease_seconds
     held = (
         review_items.c.id == item.id,
@@ -109,11 +101,11 @@ def extend_claim(conn: Connection, item_id: str, reviewer: Key, token: int, leas
 
 def save_draft(conn: Connection, item_id: str, reviewer: Key, token: int, text: str, note: str) -> Draft:
     """Keeps what the reviewer typed so far. Raises NotFound, AlreadyDecided, StaleToken, InvalidValue."""
-    item = _held(conn, item_id, reviewer, token)
+    item = held_item(conn, item_id, reviewer, token)
     draft = Draft(item.id, reviewer.id, checked_text("text", text), checked_text("note", note), now(conn))
     mine = (drafts.c.item_id == item.id, drafts.c.reviewer_id == reviewer.id)
     conn.execute(sa.delete(drafts).where(*mine))
-    conn.execute(drafts.insert(), dataclasses.asdict(draft))
+    conn.execute(drafts.insert(), fields_of(draft))
     return draft
 
 
@@ -141,8 +133,8 @@ def decide(
     A referred item comes back pending, for a different person. Raises NotFound, AlreadyDecided, StaleToken, OwnRequest,
     PastDeadline, ContentChanged; InvalidValue for a missing reason or content that does not fit the kind.
     """
-    item = _held(conn, item_id, reviewer, token)
-    _require_reason(kind, reason)
+    item = held_item(conn, item_id, reviewer, token)
+    require_reason(kind, reason)
     verdict = Verdict(
         id=new_id("ver"),
         item_id=item.id,
@@ -150,7 +142,7 @@ def decide(
         kind=kind,
         reason=checked_text("reason", reason),
         content=content,
-        content_hash=_released_hash(conn, item, kind, content),
+        content_hash=released_hash(conn, item, kind, content),
         fencing_token=token,
         created_at=now(conn),
         traceparent=traceparent,
@@ -160,7 +152,7 @@ def decide(
 
 def refused_verdict(conn: Connection, item_id: str, reviewer: Key, token: int, why: str) -> AuditEvent:
     """Records that a verdict came too late, in a transaction of its own. Raises NotFound."""
-    row = _row(conn, item_id, reviewer)
+    row = row_for(conn, item_id, reviewer)
     data = {"reviewer": reviewer.id, "fencing_token": token, "why": why, "state": row.state}
     return _append(conn, "verdict.refused", reviewer, row, data)
 
@@ -190,74 +182,12 @@ def _apply(conn: Connection, item: ReviewItem, reviewer: Key, verdict: Verdict) 
         {"referred_by": reviewer.id} if referred else {"claimed_by": reviewer.id, "decided_at": verdict.created_at}
     )
     moved = move(conn, item, state, event, _actor(reviewer), changes=changes, data=data)
-    row = {**dataclasses.asdict(verdict), "kind": verdict.kind.value, "tenant": item.tenant}
+    row = {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant}
     conn.execute(verdicts.insert(), row)
     if referred:
         return move(conn, moved, ItemState.PENDING, "review.reopened", "system", data={"reviewer": reviewer.id})
     conn.execute(sa.delete(drafts).where(drafts.c.item_id == item.id))
     return moved
-
-
-def _row(conn: Connection, item_id: str, reviewer: Key) -> sa.Row[Any]:
-    query = sa.select(review_items).where(review_items.c.id == item_id, review_items.c.tenant == reviewer.tenant)
-    row = conn.execute(query).one_or_none()
-    if row is None:
-        raise NotFound("review item", item_id)
-    if not reviewer.roles & {Role.REVIEWER, Role.ADMIN}:
-        raise NotAReviewer(reviewer.id)
-    return row
-
-
-def _require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_by: str, at: float) -> None:
-    if item.state is ItemState.CLAIMED:
-        raise AlreadyClaimed(item, item.claimed_by)
-    if item.state not in OPEN_STATES:
-        raise AlreadyDecided(item)
-    if item.expires_at <= at:
-        raise PastDeadline(item)
-    if asked_by == reviewer.id:
-        raise OwnRequest(item)
-    referrals = sa.select(verdicts.c.id).where(verdicts.c.item_id == item.id, verdicts.c.reviewer_id == reviewer.id)
-    if conn.execute(referrals).first() is not None:
-        raise ReferredBySelf(item)
-
-
-def _held(conn: Connection, item_id: str, reviewer: Key, token: int) -> ReviewItem:
-    """The item, if this reviewer holds it under this token and the lease still runs by the database's clock."""
-    row = _row(conn, item_id, reviewer)
-    item, at = item_from(row), now(conn)
-    if item.state not in OPEN_STATES:
-        raise AlreadyDecided(item)
-    if row.asked_by == reviewer.id:
-        raise OwnRequest(item)
-    if item.expires_at <= at:
-        raise PastDeadline(item)
-    mine = item.state is ItemState.CLAIMED and item.claimed_by == reviewer.id and item.fencing_token == token
-    if not mine or item.claim_expires_at is None or item.claim_expires_at <= at:
-        raise StaleToken(item, token)
-    return item
-
-
-def _require_reason(kind: VerdictKind, reason: str) -> None:
-    if kind is not VerdictKind.APPROVE and not reason.strip():
-        raise InvalidValue("reason", f"is required for the verdict {kind.value!r}; say why.")
-
-
-def _released_hash(conn: Connection, item: ReviewItem, kind: VerdictKind, content: str | None) -> str | None:
-    """The hash of the text that this verdict lets out; None where it lets nothing out."""
-    if (kind is VerdictKind.EDIT) != (content is not None):
-        raise InvalidValue("content", "belongs to the verdict 'edit', and only to it: it is the corrected text.")
-    if content is not None:
-        if not content.strip():
-            raise InvalidValue("content", "is empty: write the corrected text, or reject the answer.")
-        return content_hash(checked_text("content", content))
-    if kind is not VerdictKind.APPROVE:
-        return None
-    query = sa.select(interactions.c.answer, interactions.c.content_hash)
-    row = conn.execute(query.where(interactions.c.id == item.interaction_id)).one()
-    if content_hash(str(from_json(row.answer)["text"])) != row.content_hash:
-        raise ContentChanged(item)
-    return str(row.content_hash)
 
 
 def _append(conn: Connection, kind: str, reviewer: Key, row: sa.Row[Any], data: dict[str, Any]) -> AuditEvent:

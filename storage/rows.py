@@ -49,7 +49,7 @@ def interaction_from(row: Row[Any]) -> Interaction:
 
 def decision_row(decision: Decision, tenant: str) -> dict[str, Any]:
     return {
-        **dataclasses.asdict(decision),
+        **fields_of(decision),
         "action": decision.action.value,
         "reason": decision.reason.value,
         "tenant": tenant,
@@ -63,7 +63,7 @@ def decision_from(row: Row[Any]) -> Decision:
 
 def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:
     return {
-        **dataclasses.asdict(item),
+        **fields_of(item),
         "state": item.state.value,
         "reason": item.reason.value,
         "action": item.action.value,
@@ -116,6 +116,11 @@ def roles_text(roles: frozenset[Role]) -> str:
 
 def calibration_from(row: Row[Any]) -> StoredCalibration:
     return StoredCalibration(row.id, row.model, from_json(row.body), bool(row.active), row.created_at)
+
+
+def fields_of(record: Any) -> dict[str, Any]:
+    """A dataclass's fields, not copied: dataclasses.asdict copies deeply, which took a third of recording."""
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def _fields(record: type[Any]) -> tuple[str, ...]:

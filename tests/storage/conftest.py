@@ -11,8 +11,10 @@ import redis
 
 from storage.database import Database, migrate, open_database
 from storage.embedded_valkey import EmbeddedValkey
+from storage.records import Key, ReviewItem, Role
 from storage.review_queue import ReviewQueue
 from storage.tables import metadata
+from tests.storage.made import held, key
 from tests.storage.servers import new_database, postgres_server, valkey_server
 
 
@@ -93,3 +95,23 @@ def queue(valkey: EmbeddedValkey, redis_client: redis.Redis) -> Iterator[ReviewQ
     opened = ReviewQueue(valkey.url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def caller(database: Database) -> Key:
+    return key(database, "chat", Role.CALLER)
+
+
+@pytest.fixture
+def ada(database: Database) -> Key:
+    return key(database, "Ada")
+
+
+@pytest.fixture
+def bob(database: Database) -> Key:
+    return key(database, "Bob")
+
+
+@pytest.fixture
+def waiting(database: Database, caller: Key) -> ReviewItem:
+    return held(database, caller)

@@ -6,31 +6,11 @@ import pytest
 import redis
 
 from storage import outbox, reviews
-from storage.database import Database
 from storage.dispatch import claim_next, reconcile, relay
-from storage.records import ItemState, Key, Role, VerdictKind
+from storage.records import ItemState, Role, VerdictKind
 from storage.review_queue import QueueUnreachable, ReviewQueue
 from tests.storage.made import LEASE, held, key, reread
-
-
-@pytest.fixture
-def caller(database: Database) -> Key:
-    return key(database, "chat", Role.CALLER)
-
-
-@pytest.fixture
-def ada(database: Database) -> Key:
-    return key(database, "Ada")
-
-
-@pytest.fixture
-def bob(database: Database) -> Key:
-    return key(database, "Bob")
-
-
-def claim(database: Database, item, reviewer: Key) -> int:
-    with database.transaction() as conn:
-        return reviews.claim(conn, item.id, reviewer, LEASE).fencing_token
+from tests.storage.reviewing import claim
 
 
 def test_a_held_answer_reaches_the_queue_and_leaves_it_when_claimed(database, queue, caller, ada) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from storage import audit_log, interactions, outbox, reviews
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound
-from storage.records import Action, ItemState, Role, VerdictKind
+from storage.records import Action, ItemState, VerdictKind
 from storage.tables import decisions, drafts, review_items, verdicts
 from storage.tables import interactions as table
 from tests.storage.made import LEASE, decision, held, interaction, item, key, record
@@ -18,11 +18,6 @@ from tests.storage.made import LEASE, decision, held, interaction, item, key, re
 def _kinds(database: Database, interaction_id: str) -> list[str]:
     with database.read() as conn:
         return sorted(e.kind for e in audit_log.query(conn, "acme", interaction_id=interaction_id))
-
-
-@pytest.fixture
-def caller(database: Database):
-    return key(database, "chat", Role.CALLER)
 
 
 def test_what_was_recorded_comes_back_unchanged(database: Database, caller) -> None:

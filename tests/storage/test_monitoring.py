@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from storage import interactions, monitoring, reviews
 from storage.database import Database, now
-from storage.records import Action, Role, VerdictKind
+from storage.records import Action, VerdictKind
 from storage.tables import review_items, verdicts
 from tests.storage.made import LEASE, decision, held, interaction, item, key
 
@@ -14,11 +14,6 @@ def _record(conn, asker, action: Action, confidence: float | None, at: float) ->
     asked = interaction(asker, confidence=confidence, at=at)
     waiting = item(asked, at, action=action) if action in (Action.HOLD, Action.FLAG) else None
     interactions.record(conn, asked, decision(asked, action), waiting)
-
-
-@pytest.fixture
-def caller(database: Database):
-    return key(database, "chat", Role.CALLER)
 
 
 def test_nothing_recorded_is_no_error(database: Database) -> None:

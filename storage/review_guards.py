@@ -1,0 +1,93 @@
+"""Knows what must hold before a reviewer may claim, use a claim, or let an answer out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage.database import now
+from storage.errors import (
+    AlreadyClaimed,
+    AlreadyDecided,
+    ContentChanged,
+    InvalidValue,
+    NotAReviewer,
+    NotFound,
+    OwnRequest,
+    PastDeadline,
+    ReferredBySelf,
+    StaleToken,
+)
+from storage.records import OPEN_STATES, ItemState, Key, ReviewItem, Role, VerdictKind
+from storage.rows import item_from
+from storage.storable import checked_text, content_hash, from_json
+from storage.tables import interactions, review_items, verdicts
+
+
+def row_for(conn: Connection, item_id: str, reviewer: Key) -> sa.Row[Any]:
+    """The item's row. Raises NotFound, also for another tenant's item; NotAReviewer."""
+    query = sa.select(review_items).where(review_items.c.id == item_id, review_items.c.tenant == reviewer.tenant)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        raise NotFound("review item", item_id)
+    if not reviewer.roles & {Role.REVIEWER, Role.ADMIN}:
+        raise NotAReviewer(reviewer.id)
+    return row
+
+
+def require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_by: str, at: float) -> None:
+    """Raises AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, ReferredBySelf."""
+    if item.state is ItemState.CLAIMED:
+        raise AlreadyClaimed(item, item.claimed_by)
+    if item.state not in OPEN_STATES:
+        raise AlreadyDecided(item)
+    if item.expires_at <= at:
+        raise PastDeadline(item)
+    if asked_by == reviewer.id:
+        raise OwnRequest(item)
+    referrals = sa.select(verdicts.c.id).where(verdicts.c.item_id == item.id, verdicts.c.reviewer_id == reviewer.id)
+    if conn.execute(referrals).first() is not None:
+        raise ReferredBySelf(item)
+
+
+def held_item(conn: Connection, item_id: str, reviewer: Key, token: int) -> ReviewItem:
+    """The item, if this reviewer holds it under this token and the lease still runs by the database's clock.
+
+    Raises NotFound, NotAReviewer, AlreadyDecided, OwnRequest, PastDeadline, StaleToken.
+    """
+    row = row_for(conn, item_id, reviewer)
+    item, at = item_from(row), now(conn)
+    if item.state not in OPEN_STATES:
+        raise AlreadyDecided(item)
+    if row.asked_by == reviewer.id:
+        raise OwnRequest(item)
+    if item.expires_at <= at:
+        raise PastDeadline(item)
+    mine = item.state is ItemState.CLAIMED and item.claimed_by == reviewer.id and item.fencing_token == token
+    if not mine or item.claim_expires_at is None or item.claim_expires_at <= at:
+        raise StaleToken(item, token)
+    return item
+
+
+def require_reason(kind: VerdictKind, reason: str) -> None:
+    if kind is not VerdictKind.APPROVE and not reason.strip():
+        raise InvalidValue("reason", f"is required for the verdict {kind.value!r}; say why.")
+
+
+def released_hash(conn: Connection, item: ReviewItem, kind: VerdictKind, content: str | None) -> str | None:
+    """The hash of the text that this verdict lets out; None where it lets nothing out."""
+    if (kind is VerdictKind.EDIT) != (content is not None):
+        raise InvalidValue("content", "belongs to the verdict 'edit', and only to it: it is the corrected text.")
+    if content is not None:
+        if not content.strip():
+            raise InvalidValue("content", "is empty: write the corrected text, or reject the answer.")
+        return content_hash(checked_text("content", content))
+    if kind is not VerdictKind.APPROVE:
+        return None
+    query = sa.select(interactions.c.answer, interactions.c.content_hash)
+    row = conn.execute(query.where(interactions.c.id == item.interaction_id)).one()
+    if content_hash(str(from_json(row.answer)["text"])) != row.content_hash:
+        raise ContentChanged(item)
+    return str(row.content_hash)

@@ -1,0 +1,42 @@
+"""Claims, decides, reads events and lets actions race, for the tests of reviews."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+from storage import audit_log, reviews
+from storage.database import Database
+from storage.errors import (
+    Conflict,
+)
+from storage.records import Key, ReviewItem, VerdictKind
+from tests.storage.made import LEASE
+
+
+def claim(database: Database, item: ReviewItem, reviewer: Key, seconds: float = LEASE) -> int:
+    with database.transaction() as conn:
+        return reviews.claim(conn, item.id, reviewer, seconds).fencing_token
+
+
+def decide(database, item, reviewer, token, kind=VerdictKind.APPROVE, reason="because", content=None):
+    with database.transaction() as conn:
+        return reviews.decide(conn, item.id, reviewer, token, kind, reason, content)
+
+
+def events(database: Database, item: ReviewItem) -> list[str]:
+    with database.read() as conn:
+        return [event.kind for event in reversed(audit_log.query(conn, item.tenant, item_id=item.id, limit=100))]
+
+
+def race(*actions):
+    """What each action returned or the Conflict it raised, all let go at the same moment."""
+    ready = Barrier(len(actions))
+
+    def run(action):
+        ready.wait()
+        try:
+            return action()
+        except Conflict as conflict:
+            return conflict
+
+    with ThreadPoolExecutor(len(actions)) as pool:
+        return [future.result() for future in [pool.submit(run, action) for action in actions]]

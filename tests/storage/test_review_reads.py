@@ -1,0 +1,57 @@
+"""Items are listed by urgency, counted by state, and never found by another tenant."""
+
+import pytest
+
+from storage import reviews
+from storage.database import Database
+from storage.errors import (
+    InvalidValue,
+    NotFound,
+)
+from storage.records import ItemState, ReviewItem, Role, VerdictKind
+from tests.storage.made import LEASE, held, key, reread
+from tests.storage.reviewing import claim
+
+
+def test_another_tenants_item_is_not_found(database: Database, waiting) -> None:
+    stranger = key(database, "Mallory", Role.ADMIN, tenant="rival")
+    for act in (
+        lambda conn: reviews.claim(conn, waiting.id, stranger, LEASE),
+        lambda conn: reviews.decide(conn, waiting.id, stranger, 1, VerdictKind.APPROVE, "", None),
+        lambda conn: reviews.save_draft(conn, waiting.id, stranger, 1, "", ""),
+        lambda conn: reviews.extend_claim(conn, waiting.id, stranger, 1, LEASE),
+        lambda conn: reviews.release_claim(conn, waiting.id, stranger, 1),
+        lambda conn: reviews.refused_verdict(conn, waiting.id, stranger, 1, "why"),
+        lambda conn: reviews.withdraw(conn, waiting.id, "key:x", "rival"),
+    ):
+        with pytest.raises(NotFound), database.transaction() as conn:
+            act(conn)
+    with database.read() as conn:
+        assert reviews.get_item(conn, waiting.id, "rival") is None
+        assert reviews.get_items(conn, [waiting.id], "rival") == []
+        assert reviews.list_items(conn, "rival", states=ItemState) == []
+        assert reviews.counts(conn, "rival")["pending"] == 0
+    assert reread(database, waiting) == waiting
+
+
+def test_the_list_is_in_order_of_urgency_and_pages_completely(database: Database, caller) -> None:
+    made = [held(database, caller, urgency=float(n % 4)) for n in range(9)]
+    wanted = [item.id for item in sorted(made, key=lambda item: (item.urgency, item.id))]
+    found: list[ReviewItem] = []
+    with database.read() as conn:
+        while page := reviews.list_items(conn, "acme", after=reviews.cursor_of(found[-1]) if found else None, limit=4):
+            found += page
+        assert [item.id for item in found] == wanted
+        assert [item.id for item in reviews.get_items(conn, wanted[::-1], "acme")] == wanted[::-1]
+        with pytest.raises(InvalidValue, match="after"):
+            reviews.list_items(conn, "acme", after="not-a-cursor")
+
+
+def test_counts_name_every_state(database: Database, waiting, caller, ada) -> None:
+    claim(database, held(database, caller), ada)
+    with database.read() as conn:
+        found = reviews.counts(conn, "acme")
+        assert reviews.counts(conn, None) == found
+        assert reviews.oldest_waiting(conn, "acme") == reviews.oldest_waiting(conn, None) == waiting.created_at
+    assert set(found) == {state.value for state in ItemState}
+    assert (found["pending"], found["claimed"]) == (1, 1)
