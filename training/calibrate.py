@@ -81,7 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="./run calibrate", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, default=REFERENCE)
     parser.add_argument("--own", type=int, default=8_000, help="questions of the model's own domains")
-    parser.add_argument("--foreign", type=int, default=3_000, help="questions it was never taught, counted as wrong")
+    parser.add_argument("--foreign", type=int, default=2_500, help="questions it was never taught, counted as wrong")
     parser.add_argument("--gsm8k", action="store_true", help="add foreign questions of GSM8K under COUNTERSIGN_DATA")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
