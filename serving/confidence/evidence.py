@@ -94,7 +94,7 @@ def _top_entropy(top: Sequence[tuple[str, float]]) -> float | None:
     if len(top) < 2:
         return None
     logprobs = [logprob for _, logprob in top]
-    if max(logprobs) > _ROUNDING:
+    if not math.isfinite(sum(logprobs)) or max(logprobs) > _ROUNDING:  # the sum sees a NaN, max() may not
         return None
     weights = list(map(math.exp, logprobs))
     total = sum(weights)

@@ -100,6 +100,12 @@ def test_one_broken_token_makes_its_column_missing_and_leaves_the_others() -> No
     assert measured["logprob_mean"] == pytest.approx(-0.01)
 
 
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf, 1e5])
+def test_alternatives_with_an_impossible_log_probability_give_no_entropy(broken: float) -> None:
+    for top in ((("a", broken), ("b", 1e5)), (("a", -0.1), ("b", broken))):
+        assert signals([TokenTrace("x", 1, -0.1, top)])["entropy_mean"] is None
+
+
 def test_nothing_is_measured_of_no_tokens_but_what_the_prompt_shows() -> None:
     measured = signals([], text="")
     assert {name for name, value in measured.items() if value is not None} == {
