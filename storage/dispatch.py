@@ -1,4 +1,4 @@
-"""Keeps Valkey in step with SQL, and hands a reviewer the next item in Valkey's order."""
+"""Keeps Valkey in step with SQL, whatever was lost on the way."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from operator import attrgetter
 
 from sqlalchemy import Connection
 
-from storage import outbox, review_reads, reviews
+from storage import outbox, review_reads
 from storage.database import Database
-from storage.errors import Conflict, NotFound, QueueUnreachable
 from storage.outbox import Note
-from storage.records import Claim, ItemState, Key
 from storage.review_queue import ReviewQueue
 from storage.review_reads import Waiting
 
 _PAGE = 1_000
-_HEAD = 50  # ids looked at together when searching for one that this reviewer may claim
 
 
 def relay(database: Database, queue: ReviewQueue, limit: int = 500) -> int:
@@ -46,25 +43,6 @@ def reconcile(database: Database, queue: ReviewQueue) -> int:
     """
     removed = sum(_remove_stale(database, queue, tenant) for tenant in queue.tenants())
     return removed + sum(_add_missing(queue, page) for page in _waiting_pages(database))
-
-
-def claim_next(
-    database: Database, queue: ReviewQueue, reviewer: Key, lease_seconds: float, domain: str | None = None
-) -> Claim | None:
-    """Claims the first item in Valkey's order that this reviewer may have; None when none waits.
-
-    Without Valkey the order is SQL's. Raises NotAReviewer, DatabaseUnreachable.
-    """
-    for item_ids in _heads(database, queue, reviewer.tenant):
-        with database.read() as conn:
-            items = review_reads.claimable_among(conn, item_ids, reviewer, domain)
-        for item in items:
-            try:
-                with database.transaction() as conn:
-                    return reviews.claim(conn, item.id, reviewer, lease_seconds)
-            except (Conflict, NotFound):
-                continue  # someone was faster
-    return None
 
 
 def _pass_on(conn: Connection, queue: ReviewQueue, limit: int) -> list[Note]:
@@ -107,25 +85,3 @@ def _add_missing(queue: ReviewQueue, page: list[Waiting]) -> int:
         rows = {row.item_id: row for row in members}
         added += queue.rebuild(rows[item_id] for item_id in queue.missing(tenant, list(rows)))
     return added
-
-
-def _heads(database: Database, queue: ReviewQueue, tenant: str) -> Iterator[list[str]]:
-    """Pages of ids, most urgent first; from SQL when Valkey cannot be asked."""
-    offset = 0
-    try:
-        while page := queue.most_urgent(tenant, _HEAD, offset):
-            yield page
-            offset += len(page)
-    except QueueUnreachable:
-        yield from _heads_from_sql(database, tenant)
-
-
-def _heads_from_sql(database: Database, tenant: str) -> Iterator[list[str]]:
-    after: str | None = None
-    while True:
-        with database.read() as conn:
-            page = reviews.list_items(conn, tenant, states=[ItemState.PENDING], after=after, limit=_HEAD)
-        if not page:
-            return
-        yield [item.id for item in page]
-        after = reviews.cursor_of(page[-1])

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage.database import now
 from storage.paging import decode_cursor, encode_cursor
-from storage.records import ItemState, Key, ReviewItem, Verdict
+from storage.records import ItemState, ReviewItem, Verdict
 from storage.rows import item_from, verdict_from
 from storage.tables import review_items, verdicts
 
@@ -33,24 +32,6 @@ def get_item(conn: Connection, item_id: str, tenant: str) -> ReviewItem | None:
 def get_items(conn: Connection, item_ids: Sequence[str], tenant: str) -> list[ReviewItem]:
     """In the order of `item_ids`; ids that the tenant does not have are left out."""
     found = {row.id: item_from(row) for row in conn.execute(_by_ids(item_ids)) if row.tenant == tenant}
-    return [found[item_id] for item_id in item_ids if item_id in found]
-
-
-def claimable_among(
-    conn: Connection, item_ids: Sequence[str], reviewer: Key, domain: str | None = None
-) -> list[ReviewItem]:
-    """Those of `item_ids`, in that order, that this reviewer may claim as things stand now."""
-    mine = (verdicts.c.item_id.in_(item_ids), verdicts.c.reviewer_id == reviewer.id)
-    judged, at = set(conn.execute(sa.select(verdicts.c.item_id).where(*mine)).scalars()), now(conn)
-    found = {
-        row.id: item_from(row)
-        for row in conn.execute(_by_ids(item_ids))
-        if (row.tenant, row.state) == (reviewer.tenant, ItemState.PENDING.value)
-        and row.expires_at > at
-        and row.asked_by != reviewer.id
-        and row.id not in judged
-        and domain in (None, row.domain)
-    }
     return [found[item_id] for item_id in item_ids if item_id in found]
 
 

@@ -1,4 +1,4 @@
-"""Valkey follows SQL whatever is lost on the way, and a reviewer is given the next item in Valkey's order."""
+"""Valkey follows SQL, whatever is lost on the way."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,10 +6,9 @@ import pytest
 import redis
 
 from storage import outbox, reviews
-from storage.dispatch import claim_next, reconcile, relay
-from storage.records import ItemState, Role, VerdictKind
+from storage.dispatch import reconcile, relay
 from storage.review_queue import QueueUnreachable, ReviewQueue
-from tests.storage.made import LEASE, held, key, reread
+from tests.storage.made import held
 from tests.storage.reviewing import claim
 
 
@@ -114,57 +113,3 @@ def test_reconcile_pages_through_more_than_one_page(database, queue, redis_clien
         queue.add(f"stale{number}", 0.5, "acme")
     assert reconcile(database, queue) == 17
     assert set(queue.most_urgent("acme", 99)) == items
-
-
-def test_the_next_item_comes_in_valkeys_order(database, queue, redis_client: redis.Redis, caller, ada, bob) -> None:
-    first, second = (held(database, caller, urgency=urgency) for urgency in (1.0, 2.0))
-    relay(database, queue)
-    redis_client.zadd("countersign:waiting:acme", {second.id: 0.5})
-    assert claim_next(database, queue, ada, LEASE).item.id == second.id
-    assert claim_next(database, queue, bob, LEASE).item.id == first.id
-    assert claim_next(database, queue, bob, LEASE) is None
-
-
-def test_the_next_item_is_one_that_this_reviewer_may_have(database, queue, caller, ada, bob) -> None:
-    own = held(database, ada, urgency=1.0)
-    referred = held(database, caller, urgency=2.0)
-    with database.transaction() as conn:
-        token = reviews.claim(conn, referred.id, ada, LEASE).fencing_token
-        reviews.decide(conn, referred.id, ada, token, VerdictKind.REFER, "unsure", None)
-    held(database, key(database, "rival", Role.CALLER, tenant="rival"), urgency=0.0)
-    last = held(database, caller, urgency=3.0)
-    relay(database, queue)
-    assert claim_next(database, queue, ada, LEASE).item.id == last.id
-    assert claim_next(database, queue, ada, LEASE) is None
-    assert [claim_next(database, queue, bob, LEASE).item.id for _ in range(2)] == [own.id, referred.id]
-
-
-def test_the_next_item_of_a_domain(database, queue, caller, ada) -> None:
-    waiting = held(database, caller)
-    relay(database, queue)
-    assert claim_next(database, queue, ada, LEASE, domain="law") is None
-    assert claim_next(database, queue, ada, LEASE, domain="arithmetic").item.id == waiting.id
-
-
-def test_an_id_that_no_longer_waits_is_passed_over(database, queue, caller, ada, bob) -> None:
-    taken, free = held(database, caller, urgency=1.0), held(database, caller, urgency=2.0)
-    relay(database, queue)
-    claim(database, taken, bob)  # Valkey has not heard of it
-    assert claim_next(database, queue, ada, LEASE).item.id == free.id
-    assert reread(database, taken).claimed_by == bob.id
-
-
-def test_the_desk_goes_on_in_sqls_order_without_valkey(database, caller, ada, tmp_path) -> None:
-    late, soon = held(database, caller, urgency=2.0), held(database, caller, urgency=1.0)
-    absent = ReviewQueue(f"unix://{tmp_path}/none.sock")
-    assert [claim_next(database, absent, ada, LEASE).item.id for _ in range(2)] == [soon.id, late.id]
-    assert claim_next(database, absent, ada, LEASE) is None
-
-
-def test_reviewers_at_once_get_different_items(database, queue, caller, ada, bob) -> None:
-    items = {held(database, caller, urgency=float(n)).id for n in range(12)}
-    relay(database, queue)
-    with ThreadPoolExecutor(4) as pool:
-        claims = list(pool.map(lambda who: claim_next(database, queue, who, LEASE), [ada, bob] * 6))
-    assert {claimed.item.id for claimed in claims} == items
-    assert {reread(database, claimed.item).state for claimed in claims} == {ItemState.CLAIMED}
