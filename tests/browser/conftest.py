@@ -15,7 +15,7 @@ from tests.review_ui.gateway_double import GatewayDouble, serve
 from tests.review_ui.samples import item
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # while it lives, its event loop runs: no test elsewhere may find it
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=WAIT_MS)
     with chromium() as one:
