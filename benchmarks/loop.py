@@ -77,7 +77,10 @@ def foreign_questions() -> list[str]:
         return []
     path = Path(data) / "gsm8k" / "test_even.jsonl"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: COUNTERSIGN_DATA must name the folder that holds gsm8k/.")
+        raise FileNotFoundError(
+            f"{path} does not exist: COUNTERSIGN_DATA must name the folder that holds gsm8k/ (from the GitHub "
+            "repository openai/grade-school-math, MIT), or be unset to leave the foreign questions out."
+        )
     lines = path.read_text(encoding="utf-8").splitlines()[:FOREIGN]
     return [json.loads(line)["question"] for line in lines]
 
