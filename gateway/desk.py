@@ -108,8 +108,10 @@ async def chain(*parts: AsyncIterator[list[ReviewItem]]) -> AsyncIterator[list[R
 
 
 async def claim(context: Context, reviewer: Key, item_id: str) -> ReviewItem:
-    seconds = context.settings.claim_seconds
-    claimed = await context.recorder.write(lambda connection: reviews.claim(connection, item_id, reviewer, seconds))
+    seconds, max_lapses = context.settings.claim_seconds, context.settings.max_claims
+    claimed = await context.recorder.write(
+        lambda connection: reviews.claim(connection, item_id, reviewer, seconds, max_lapses)
+    )
     return claimed.item
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from gateway.auth import reviewer
 from gateway.bodies import parse_object, read_as, read_body, validated
 from gateway.context import Context, context_of
+from gateway.desk import claim as claim_item
 from gateway.desk import claim_most_urgent, desk_of, summaries_of
 from gateway.errors import bad_request
 from gateway.openapi import ERRORS, body_of
@@ -38,7 +39,7 @@ async def claim(request: Request, id: str, key: Key = Depends(reviewer)) -> dict
     context = context_of(request)
     seconds = context.settings.claim_seconds
     try:
-        await context.recorder.write(lambda connection: reviews.claim(connection, id, key, seconds))
+        await claim_item(context, key, id)
     except AlreadyClaimed as error:
         token = error.item.fencing_token
         if error.item.claimed_by != key.id:

@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     )
     retry_after_seconds: int = Field(default=5, ge=1, description="Retry-After of a held answer and of 503.")
     claim_seconds: float = Field(default=300.0, gt=0, description="A reviewer's lease on an item, unless extended.")
-    max_claims: int = Field(default=5, ge=1, description="Claims without a verdict before an item is quarantined.")
+    max_claims: int = Field(
+        default=5, ge=1, description="How many claims of an item must run out for it to be quarantined."
+    )
     recorder_queue: int = Field(default=1024, ge=1, description="Writes that may wait for the database; beyond: 503.")
     recorder_batch: int = Field(default=128, ge=1, description="Most writes committed together.")
     reader_threads: int = Field(default=4, ge=1, le=64, description="Threads that read from the database.")

@@ -99,7 +99,7 @@ class Worker:
         self._sweep_at = monotonic() + SWEEP_SECONDS
         with self._database.transaction() as connection:
             expired = review_sweeps.expire_due(connection)
-            lapsed = review_sweeps.return_lapsed_claims(connection, max_claims=self._settings.max_claims)
+            lapsed = review_sweeps.return_lapsed_claims(connection, max_lapses=self._settings.max_claims)
         quarantined = [item for item in lapsed if item.state is ItemState.QUARANTINED]
         self._metrics.expired.inc(len(expired))
         self._metrics.quarantined.inc(len(quarantined))

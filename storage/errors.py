@@ -68,6 +68,16 @@ class AlreadyDecided(Conflict):
         super().__init__(item, f"Review item {item.id!r} is already {item.state.value}.")
 
 
+class LapsedTooOften(Conflict):
+    """Its claims ran out again and again; it is quarantined by the next sweep and is claimed no more."""
+
+    code = "lapsed_too_often"
+
+    def __init__(self, item: ReviewItem, lapses: int) -> None:
+        super().__init__(item, f"Review item {item.id!r} lapsed {lapses} times and is being quarantined: take another.")
+        self.lapses = lapses
+
+
 class StaleToken(Conflict):
     """The claim that this token belongs to was released, lapsed or superseded."""
 

@@ -147,7 +147,7 @@ class ReviewItem:
     fencing_token: int = 0  # of the latest claim; only grows
     claimed_by: str | None = None  # key id of the reviewer
     claim_expires_at: float | None = None
-    claims: int = 0  # how often it was claimed; many without a verdict mean poison
+    claims: int = 0  # how often it was claimed
     referred_by: str | None = None  # this person may not claim it again
     decided_at: float | None = None
 

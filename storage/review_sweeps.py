@@ -25,18 +25,18 @@ def expire_due(conn: Connection, limit: int = 100) -> list[ReviewItem]:
     ]
 
 
-def return_lapsed_claims(conn: Connection, limit: int = 100, max_claims: int = MAX_LAPSES) -> list[ReviewItem]:
-    """Puts items whose lease ran out back into the queue; those that lapsed `max_claims` times are quarantined."""
+def return_lapsed_claims(conn: Connection, limit: int = 100, max_lapses: int = MAX_LAPSES) -> list[ReviewItem]:
+    """Puts items whose lease ran out back into the queue; those that lapsed `max_lapses` times are quarantined."""
     state_is_claimed = review_items.c.state == ItemState.CLAIMED.value
     lapsed = _locked(conn, state_is_claimed, review_items.c.claim_expires_at <= now(conn), limit=limit)
-    return [return_lapsed(conn, item, lapses, max_claims) for item, lapses in lapsed]
+    return [return_lapsed(conn, item, lapses, max_lapses) for item, lapses in lapsed]
 
 
-def return_lapsed(conn: Connection, item: ReviewItem, lapses: int, max_claims: int = MAX_LAPSES) -> ReviewItem:
+def return_lapsed(conn: Connection, item: ReviewItem, lapses: int, max_lapses: int = MAX_LAPSES) -> ReviewItem:
     """One item whose lease ran out, for the `lapses + 1`-th time."""
     changes: dict[str, float | int] = {"lapses": lapses + 1}
     data = {"reviewer": item.claimed_by, "lapses": lapses + 1}
-    if lapses + 1 < max_claims:
+    if lapses + 1 < max_lapses:
         return move(conn, item, ItemState.PENDING, "review.claim_lapsed", _WORKER, changes=changes, data=data)
     changes["decided_at"] = now(conn)
     return move(conn, item, ItemState.QUARANTINED, "review.quarantined", _WORKER, changes=changes, data=data)

@@ -11,6 +11,7 @@ from storage import audit_log
 from storage.database import now
 from storage.errors import (
     AlreadyDecided,
+    LapsedTooOften,
     NotFound,
     StaleToken,
 )
@@ -38,8 +39,8 @@ from storage.review_reads import list_items as list_items
 from storage.review_reads import oldest_waiting as oldest_waiting
 from storage.review_reads import verdicts_of as verdicts_of
 from storage.review_reads import waiting_ids as waiting_ids
+from storage.review_sweeps import MAX_LAPSES, return_lapsed
 from storage.review_sweeps import expire_due as expire_due
-from storage.review_sweeps import return_lapsed
 from storage.review_sweeps import return_lapsed_claims as return_lapsed_claims
 from storage.rows import draft_from, fields_of, item_from
 from storage.storable import checked_text
@@ -53,15 +54,18 @@ _OUTCOMES = {
 }
 
 
-def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float) -> Claim:
+def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float, max_lapses: int = MAX_LAPSES) -> Claim:
     """A lease on the item, with a fencing token that SQL mints and that only grows.
 
-    Raises NotFound, NotAReviewer, AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, ReferredBySelf.
+    Raises NotFound, NotAReviewer, AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, ReferredBySelf;
+    LapsedTooOften when the item now lapsed `max_lapses` times: the next sweep quarantines it.
     """
     row = row_for(conn, item_id, reviewer)
     item, at = item_from(row), now(conn)
     if item.state is ItemState.CLAIMED and item.claim_expires_at is not None and item.claim_expires_at <= at:
-        item = return_lapsed(conn, item, row.lapses)
+        if row.lapses + 1 >= max_lapses:  # not quarantined here: this transaction ends in an error, which undoes it
+            raise LapsedTooOften(item, row.lapses + 1)
+        item = return_lapsed(conn, item, row.lapses, max_lapses)
     require_claimable(conn, item, reviewer, row.asked_by, at)
     changes = {
         "fencing_token": review_items.c.fencing_token + 1,

@@ -112,3 +112,16 @@ def test_abandoned_claims_return_and_a_poison_item_is_quarantined(
                     http.post(f"/v1/reviews/{item}/claim")
                 time.sleep(0.01)
         assert metric(gateway, "countersign_items_quarantined_total") == 1
+
+
+def test_a_direct_claim_counts_lapses_as_the_setting_says(home: Path, serving: FakeServing, valkey_url: str) -> None:
+    settings = settings_for(home, serving.url, valkey_url, worker="off", claim_seconds=0.001, max_claims=2)
+    with running(settings) as gateway:
+        item = gateway.ask("lapsing [0.1]").json()["review"]["id"]
+        codes: list[str | None] = [None]
+        while codes[-1] in (None, "already_claimed"):
+            with gateway.http("ada" if len(codes) % 2 else "grace") as http:
+                answer = http.post(f"/v1/reviews/{item}/claim")
+            codes.append(None if answer.status_code == 200 else answer.json()["error"]["code"])
+    assert codes[-1] == "lapsed_too_often"
+    assert codes.count(None) == 1 + settings.max_claims

@@ -6,6 +6,7 @@ from storage import interactions, reviews
 from storage.database import Database
 from storage.errors import (
     AlreadyDecided,
+    LapsedTooOften,
     PastDeadline,
 )
 from storage.records import ItemState
@@ -56,13 +57,31 @@ def test_an_item_whose_claims_lapse_again_and_again_is_quarantined(database: Dat
         claim(database, waiting, ada, seconds=60)
         pass_time(database, waiting.id, 61)
         with database.transaction() as conn:
-            states += [item.state for item in reviews.return_lapsed_claims(conn, 10, max_claims=3)]
+            states += [item.state for item in reviews.return_lapsed_claims(conn, 10, max_lapses=3)]
     assert states == [ItemState.PENDING, ItemState.PENDING, ItemState.QUARANTINED]
     with database.read() as conn:
         assert interactions.get_outcome(conn, waiting.interaction_id, "acme").released_text is None
     assert events(database, waiting)[-1] == "review.quarantined"
     with pytest.raises(AlreadyDecided):
         claim(database, waiting, ada)
+
+
+def test_a_claim_that_finds_the_last_lapse_is_refused_and_the_sweep_quarantines(
+    database: Database, waiting, ada
+) -> None:
+    def take() -> int:
+        with database.transaction() as conn:
+            return reviews.claim(conn, waiting.id, ada, 60, max_lapses=2).fencing_token
+
+    for _ in range(2):
+        take()
+        pass_time(database, waiting.id, 61)
+    with pytest.raises(LapsedTooOften, match="lapsed 2 times"):
+        take()
+    with database.transaction() as conn:
+        reviews.return_lapsed_claims(conn, 10, max_lapses=2)
+    assert events(database, waiting).count("review.quarantined") == 1
+    assert reread(database, waiting).state is ItemState.QUARANTINED
 
 
 def test_skipping_an_item_does_not_quarantine_it(database: Database, waiting, ada) -> None:

@@ -22,6 +22,7 @@ from storage.errors import (
     AlreadyClaimed,
     AlreadyDecided,
     Conflict,
+    LapsedTooOften,
     OwnRequest,
     PastDeadline,
     ReferredBySelf,
@@ -29,12 +30,11 @@ from storage.errors import (
 )
 from storage.records import OPEN_STATES, ItemState, Key, ReviewItem, Role, VerdictKind
 from storage.review_queue import ReviewQueue
-from storage.review_sweeps import MAX_LAPSES
 from storage.reviews import TRANSITIONS
 from tests.storage.made import held, key, pass_time
 
 _LEASE, _DAY = 60.0, 86_400.0  # seconds
-_MAX_LAPSES = 2  # for the sweep here
+_MAX_LAPSES = 2
 _numbers = itertools.count()
 _WITHOUT_TRANSITION = {"review.extended", "verdict.refused"}
 _FINAL = {
@@ -72,6 +72,8 @@ class Expected:
         lapses_now = self.state is ItemState.CLAIMED and self.lease <= 0
         if self.state is ItemState.CLAIMED and not lapses_now:
             return AlreadyClaimed
+        if lapses_now and self.lapses + 1 >= _MAX_LAPSES:
+            return LapsedTooOften
         if self.state not in OPEN_STATES:
             return AlreadyDecided
         if self.deadline <= 0:
@@ -114,10 +116,8 @@ class ReviewLife(RuleBasedStateMachine):
     @rule(expected=items, who=st.integers(0, 2))
     def claim(self, expected: Expected, who: int) -> None:
         reviewer, refusal = self.people[who], expected.refusal_to_claim(self.people[who])
-        if refusal is None and expected.state is ItemState.CLAIMED and expected.lapses + 1 >= MAX_LAPSES:
-            refusal = AlreadyDecided
         with self._refused(refusal), self.database.transaction() as conn:
-            claimed = reviews.claim(conn, expected.item.id, reviewer, _LEASE)
+            claimed = reviews.claim(conn, expected.item.id, reviewer, _LEASE, _MAX_LAPSES)
         if refusal is None:
             if expected.state is ItemState.CLAIMED:
                 expected.lapses += 1
@@ -188,7 +188,7 @@ class ReviewLife(RuleBasedStateMachine):
     def sweep(self) -> None:
         with self.database.transaction() as conn:
             reviews.expire_due(conn, 10_000)
-            reviews.return_lapsed_claims(conn, 10_000, max_claims=_MAX_LAPSES)
+            reviews.return_lapsed_claims(conn, 10_000, max_lapses=_MAX_LAPSES)
         for expected in self.expected:
             if expected.state in OPEN_STATES and expected.deadline <= 0:
                 expected.state = ItemState.EXPIRED
