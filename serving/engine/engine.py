@@ -79,8 +79,8 @@ class Engine:
                 raise Overloaded(len(self._flights) - held, _RETRY_SECONDS)
             self._flights[request.request_id] = flight
             self._submitted.append(flight)
+            os.eventfd_write(self._wake, 1)  # under the lock: the engine's thread closes it as it ends
         flight.future.add_done_callback(lambda future: self._give_up_cancelled(future, request.request_id))
-        os.eventfd_write(self._wake, 1)
         return flight.future
 
     def abort(self, request_id: str) -> None:

@@ -6,8 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -202,6 +203,25 @@ def test_closing_fails_what_is_in_flight_and_refuses_more(tiny_checkpoint: Path)
             future.result(WAIT)
         with pytest.raises(EngineClosed):
             engine.submit(ask("closed"))
+
+
+def test_an_engine_that_ends_while_a_generation_is_handed_in_fails_that_generation(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with local_engine(tiny_checkpoint, ranks=1, **SIZES) as engine:
+
+        class HandedInAtTheEnd(Future[Generated]):
+            def add_done_callback(self, fn: Callable[[Future[Generated]], object]) -> None:
+                engine.close()  # its thread has ended and its descriptors are closed
+                super().add_done_callback(fn)
+
+        prepare = engine._admission.prepare
+        monkeypatch.setattr(
+            engine._admission, "prepare", lambda request: replace(prepare(request), future=HandedInAtTheEnd())
+        )
+        future = engine.submit(endless("late"))
+        with pytest.raises(EngineClosed):
+            future.result(WAIT)
 
 
 def test_a_rank_that_cannot_load_its_shard_says_why(tmp_path: Path) -> None:
