@@ -144,6 +144,7 @@ def span_to_json(span: ReadableSpan) -> dict[str, object]:
     context = span.get_span_context()
     return {
         "name": span.name,
+        "service": span.resource.attributes.get("service.name"),
         "trace_id": f"{context.trace_id:032x}" if context else None,
         "span_id": f"{context.span_id:016x}" if context else None,
         "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,

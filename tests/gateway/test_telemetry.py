@@ -42,6 +42,7 @@ def test_chat_span_continues_the_callers_trace_into_serving_and_the_verdict_link
         detail = gateway.http("ada").get(f"/v1/reviews/{held.model_extra['review']['id']}").json()
     chat, verdict = spans_of(path)
     assert chat["name"] == "chat countersign-reference"
+    assert {chat["service"], verdict["service"]} == {"countersign-gateway"}
     assert (chat["trace_id"], chat["parent_id"]) == (TRACE, PARENT)
     assert passed_on == f"00-{TRACE}-{chat['span_id']}-01"
     assert detail["trace_id"] == TRACE
