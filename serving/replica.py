@@ -19,6 +19,7 @@ from serving.confidence.calibration import Calibration, calibration_from_json
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import Overloaded
 from serving.engine.generation import Generated, GenerationRequest
+from serving.experts.rank_settings import best_exchange
 from serving.gang import Gang
 from serving.model.checkpoint import open_checkpoint
 from serving.settings import ServingSettings
@@ -67,7 +68,8 @@ class Replica:
     def __init__(self, replica_id: str, settings: ServingSettings, cpu_share: float) -> None:
         self.id, self.settings = replica_id, settings
         self.checkpoint = open_checkpoint(settings.checkpoint)
-        config = EngineConfig(ranks=settings.ranks, exchange=settings.exchange, start_seconds=settings.repair_seconds)
+        exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
+        config = EngineConfig(ranks=settings.ranks, exchange=exchange, start_seconds=settings.repair_seconds)
         self.gang = Gang(self.checkpoint, config, cpu_share)
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica

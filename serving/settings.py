@@ -23,7 +23,10 @@ class ServingSettings(BaseSettings):
     checkpoint: Path = Field(default=REFERENCE_CHECKPOINT, description="Directory of the model to serve.")
     replicas: int = Field(default=1, ge=1, le=16, description="Gangs of ranks side by side.")
     ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in a gang.")
-    exchange: Literal["shm", "gloo"] = Field(default="shm", description="How ranks exchange expert rows.")
+    exchange: Literal["auto", "shm", "gloo"] = Field(
+        default="auto",
+        description="How ranks exchange expert rows: shm needs x86-64; auto takes it there and gloo elsewhere.",
+    )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest accepted request body, in bytes.")
     stall_seconds: float = Field(default=45.0, gt=0, description="Busy without a finished step: the replica is ill.")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from serving.experts.rank_settings import ExchangeKind
+from serving.experts.rank_settings import ExchangeKind, best_exchange
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     ranks: int = 2
-    exchange: ExchangeKind = "shm"
+    exchange: ExchangeKind = field(default_factory=best_exchange)
     block_size: int = 16  # tokens
     kv_tokens: int = 16_384  # cache of one rank; memory is touched only as it fills
     step_tokens: int = 256  # most tokens of one rank in a step

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 ExchangeKind = Literal["shm", "gloo"]
+
+
+def best_exchange() -> ExchangeKind:
+    """Shared memory where the processor keeps the order of stores that it relies on (x86-64), gloo elsewhere."""
+    return "shm" if platform.machine() in ("x86_64", "AMD64") else "gloo"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import platform
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from serving.experts.exchange import ExchangeTimeout
+from serving.experts.rank_settings import best_exchange
 from serving.experts.shm_layout import LINE, ShmLayout
 
 _SPINS, _YIELDS = 200, 200  # then sleep: several ranks share a core
@@ -25,7 +25,7 @@ _FIRST_SLEEP, _LONGEST_SLEEP = 20e-6, 200e-6  # seconds
 
 class ShmExchange:
     def __init__(self, path: Path, layout: ShmLayout, rank: int, seconds: float) -> None:
-        if platform.machine() not in ("x86_64", "AMD64"):
+        if best_exchange() != "shm":
             raise RuntimeError("the shm exchange relies on x86-64's store order: set COUNTERSIGN_EXCHANGE=gloo")
         self.wait_seconds = 0.0
         self._rank, self._ranks, self._seconds = rank, layout.ranks, seconds
