@@ -30,7 +30,11 @@ class ServingSettings(BaseSettings):
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest accepted request body, in bytes.")
     stall_seconds: float = Field(default=45.0, gt=0, description="Busy without a finished step: the replica is ill.")
-    repair_seconds: float = Field(default=60.0, gt=0, description="A gang not rebuilt within this time is given up.")
+    repair_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        description="Longest start of a gang's ranks, at each of three attempts, and longest wait of an ask for them.",
+    )
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP base address; unset: spans are not sent.")
     span_file: Path | None = Field(default=None, description="Append finished spans here as JSON lines (tests).")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
