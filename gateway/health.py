@@ -69,6 +69,7 @@ async def metrics(request: Request) -> Response:
         await context.recorder.read(lambda connection: measure_queue(context, connection))
     except ApiError:
         context.metrics.items.clear()  # better no figure than an old one
+        context.metrics.ended.counts = None
     return Response(context.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -76,5 +77,6 @@ def measure_queue(context: Context, connection: Any) -> None:
     counts = review_reads.counts(connection, None)
     for state in OPEN:
         context.metrics.items.labels(state).set(counts.get(state, 0))
+    context.metrics.ended.counts = counts
     oldest = review_reads.oldest_waiting(connection, None)
     context.metrics.oldest.set(max(0.0, now(connection) - oldest) if oldest is not None else 0.0)

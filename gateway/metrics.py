@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from gateway.policy import Ruling
 from serving.answer import Answer
@@ -10,7 +14,23 @@ from storage.records import Verdict
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 VERDICT_SECONDS = (10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 43_200.0, 86_400.0)
+ENDED = {
+    "quarantined": "Items withheld because they could not be reviewed.",
+    "expired": "Items withheld since nobody decided.",
+}
 TENTHS = tuple(n / 10 for n in range(1, 11))
+
+
+class EndedItems(Collector):
+    """Totals that the database knows: items end in the worker, which may be another process than this one."""
+
+    def __init__(self) -> None:
+        self.counts: Mapping[str, int] | None = None  # state → items; None: the database did not answer
+
+    def collect(self) -> Iterator[Metric]:
+        for state, meaning in ENDED.items():
+            found = None if self.counts is None else self.counts.get(state, 0)
+            yield CounterMetricFamily(f"countersign_items_{state}", meaning, found)
 
 
 class Metrics:
@@ -45,10 +65,8 @@ class Metrics:
         self.queue_fallbacks = Counter(
             "countersign_queue_fallbacks", "Claims ordered by the database since Valkey was away.", registry=own
         )
-        self.quarantined = Counter(
-            "countersign_items_quarantined", "Items withheld because they could not be reviewed.", registry=own
-        )
-        self.expired = Counter("countersign_items_expired", "Items withheld since nobody decided.", registry=own)
+        self.ended = EndedItems()
+        own.register(self.ended)
         self.worker_failures = Counter("countersign_worker_failures", "Worker rounds that failed.", registry=own)
 
     def text(self) -> bytes:

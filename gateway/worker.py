@@ -101,8 +101,6 @@ class Worker:
             expired = review_sweeps.expire_due(connection)
             lapsed = review_sweeps.return_lapsed_claims(connection, max_lapses=self._settings.max_claims)
         quarantined = [item for item in lapsed if item.state is ItemState.QUARANTINED]
-        self._metrics.expired.inc(len(expired))
-        self._metrics.quarantined.inc(len(quarantined))
         for item in quarantined:
             log.error("review item quarantined: its answer stays withheld", item=item.id, claims=item.claims)
         for item in (*expired, *quarantined):

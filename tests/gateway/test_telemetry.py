@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from storage import review_sweeps
 from tests.gateway.fake_serving import FakeServing
 from tests.gateway.running import Gateway, running, settings_for
 
@@ -84,3 +85,14 @@ def test_metrics_count_requests_decisions_and_the_queue(home: Path, serving: Fak
     posted = {"method": "POST", "route": "/v1/chat/completions"}
     assert value("countersign_requests_total", **posted, status="202") == 3
     assert value("countersign_request_seconds_count", route="/v1/chat/completions") == 4
+
+
+def test_any_gateway_counts_what_a_worker_elsewhere_ended(home: Path, serving: FakeServing, valkey_url: str) -> None:
+    with running(settings_for(home, serving.url, valkey_url, worker="off")) as gateway:
+        items = [gateway.ask(f"e{n} [0.3]", "hurried").json()["review"]["id"] for n in range(3)]
+        gateway.ask("stays [0.3]")
+        with gateway.database.transaction() as connection:  # what `countersign worker` does
+            review_sweeps.expire_due(connection)
+        found = samples(gateway)
+    assert found[("countersign_items_expired_total", frozenset())] == len(items)
+    assert found[("countersign_items_quarantined_total", frozenset())] == 0
