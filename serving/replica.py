@@ -20,7 +20,7 @@ from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import Overloaded
 from serving.engine.generation import Generated, GenerationRequest
 from serving.experts.rank_settings import best_exchange
-from serving.gang import Gang
+from serving.gang_keeper import GangKeeper
 from serving.model.checkpoint import open_checkpoint
 from serving.settings import ServingSettings
 
@@ -70,7 +70,7 @@ class Replica:
         self.checkpoint = open_checkpoint(settings.checkpoint)
         exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
         config = EngineConfig(ranks=settings.ranks, exchange=exchange, start_seconds=settings.repair_seconds)
-        self.gang = Gang(self.checkpoint, config, cpu_share)
+        self.gang = GangKeeper(self.checkpoint, config, cpu_share)
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica
         self._calibrations = KnownCalibrations()

@@ -20,7 +20,7 @@ REPAIR_ATTEMPTS = 3
 PLACEMENT_SECONDS = 30.0  # for Ray to find each rank its bundle and a process, before the rank's own start
 
 
-class Gang:
+class GangKeeper:
     """Everything here runs on one event loop; only the engine has a thread of its own."""
 
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig, cpu_share: float) -> None:
