@@ -7,6 +7,9 @@ import json
 import math
 
 from storage.errors import InvalidValue
+from storage.storable import checked_text
+
+MAX_LENGTH = 200  # characters; a real one has about 80
 
 
 def encode_cursor(number: float, row_id: str) -> str:
@@ -17,9 +20,16 @@ def encode_cursor(number: float, row_id: str) -> str:
 def decode_cursor(cursor: str) -> tuple[float, str]:
     """Raises InvalidValue naming `after`."""
     try:
-        number, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, TypeError) as error:
+        return decoded(cursor)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidValue("after", "is not a cursor from an earlier page; leave it out to begin anew.") from error
-    if not isinstance(number, (int, float)) or not math.isfinite(number) or not isinstance(row_id, str):
-        raise InvalidValue("after", "is not a cursor from an earlier page; leave it out to begin anew.")
-    return float(number), row_id
+
+
+def decoded(cursor: str) -> tuple[float, str]:
+    """Raises whatever the odd thing that somebody sent makes Python raise."""
+    if len(cursor) > MAX_LENGTH:
+        raise ValueError("longer than any cursor")
+    number, row_id = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    if not isinstance(number, (int, float)) or not isinstance(row_id, str) or not math.isfinite(number):
+        raise TypeError("not a number and an id")
+    return float(number), checked_text("after", row_id)

@@ -1,5 +1,6 @@
 """Events keep their hash, are found by every filter, and page completely while others are written."""
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -121,7 +122,14 @@ def test_pages_are_complete_and_stable_while_events_are_written(conn) -> None:
     assert found == written[::-1]
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "e30", "WzEsIDJd", "é", "WyJhIiwgImIiXQ", "W05hTiwgImIiXQ"])
+def _cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+_HOSTILE = [_cursor(f'[{"9" * 400}, "a"]'), _cursor("[" * 3000), _cursor('[1, "\\ud800"]'), _cursor('[1, "\\u0000"]')]
+
+
+@pytest.mark.parametrize("cursor", ["", "x", "e30", "WzEsIDJd", "é", "WyJhIiwgImIiXQ", "W05hTiwgImIiXQ", *_HOSTILE])
 def test_a_cursor_that_is_none_is_refused(conn, cursor: str) -> None:
     with pytest.raises(InvalidValue, match="after"):
         audit_log.query(conn, "acme", after=cursor)
