@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from gateway import audit, chat, completions, health, keys, models, monitoring, reviews, signin
+from gateway.addresses import refuse_nul
 from gateway.context import Context
 from gateway.errors import ApiError, handle
 from gateway.metrics import Metrics
@@ -69,6 +70,7 @@ def create_app(
         title="Countersign",
         description="An LLM gateway in which no answer leaves on the model's word alone.",
         lifespan=lifespan,
+        dependencies=[Depends(refuse_nul)],
         redirect_slashes=False,  # a redirect would repeat whatever Host the caller sent
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,

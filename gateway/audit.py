@@ -83,5 +83,3 @@ def refuse_odd_values(marks: dict[str, Any]) -> None:
     for name, value in marks.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise bad_request(name, f"{name}: must be a finite number.")
-        if isinstance(value, str) and "\x00" in value:
-            raise bad_request(name, f"{name}: the NUL character is not allowed.")

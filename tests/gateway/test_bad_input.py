@@ -282,6 +282,28 @@ def test_query_that_does_not_fit_names_its_parameter(gateway: Gateway) -> None:
         check_shape(http.get("/v1/reviews?after=zzz"), 400, "after")
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "param"),
+    [
+        ("GET", "/v1/chat/completions/%00", "id"),
+        ("DELETE", "/v1/chat/completions/%00", "id"),
+        ("GET", "/v1/chat/completions/%00/messages", "id"),
+        ("GET", "/v1/chat/completions?model=%00", "model"),
+        ("GET", "/v1/chat/completions?after=%00", "after"),
+        ("GET", "/v1/chat/completions?metadata[a]=%00", "metadata[a]"),
+        ("GET", "/v1/chat/completions?metadata[%00]=a", "metadata[\\0]"),
+        ("GET", "/v1/reviews/%00", "id"),
+        ("POST", "/v1/reviews/%00/claim", "id"),
+        ("GET", "/v1/audit/events/%00", "id"),
+        ("GET", "/v1/audit/events?model=%00", "model"),
+        ("DELETE", "/v1/keys/%00", "id"),
+    ],
+)
+def test_nul_in_an_address_is_400_on_every_database(gateway: Gateway, method: str, path: str, param: str) -> None:
+    with gateway.http("admin") as http:
+        check_shape(http.request(method, path), 400, param)
+
+
 def test_schemas_of_requests_and_answers_are_published(gateway: Gateway) -> None:
     with gateway.http(None) as http:
         document = http.get("/openapi.json").json()

@@ -89,6 +89,22 @@ def test_next_item_goes_to_one_desk_only(gateways: tuple[Gateway, Gateway]) -> N
     assert len(claimed) == len(set(claimed)) == 4
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions/%00",
+        "/v1/chat/completions?model=%00",
+        "/v1/chat/completions?metadata[%00]=a",
+        "/v1/reviews/%00",
+        "/v1/reviews?after=WzEsICJcdTAwMDAiXQ",
+        "/v1/audit/events?after=WzEsICJcdTAwMDAiXQ",
+    ],
+)
+def test_nul_is_400_and_never_reaches_postgresql(gateways: tuple[Gateway, Gateway], path: str) -> None:
+    with gateways[0].http("admin") as http:
+        assert http.get(path).status_code == 400
+
+
 def test_key_revoked_here_is_refused_there(gateways: tuple[Gateway, Gateway]) -> None:
     here, there = gateways
     made = post(here, "admin", "/v1/keys", {"name": "brief", "roles": ["caller"]}).json()
