@@ -25,7 +25,7 @@ class PolicyRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field("default", min_length=1, max_length=100)
+    name: str | None = Field(None, min_length=1, max_length=100, description="None: the key's name.")
     threshold: float = Field(0.85, ge=0, le=1)
     below: Literal["hold", "flag", "release"] = "hold"
     review_seconds: float = Field(86_400.0, gt=0, le=LONGEST_SECONDS)
@@ -67,7 +67,8 @@ async def revoke(request: Request, id: str, key: Key = Depends(admin)) -> dict[s
 def make(connection: Connection, wanted: KeyRequest, by: Key) -> tuple[Key, str]:
     actor, policy_id = f"key:{by.id}", None
     if wanted.policy is not None:
-        fields = {**wanted.policy.model_dump(), "below": Action(wanted.policy.below)}
+        name, below = wanted.policy.name or wanted.name, Action(wanted.policy.below)
+        fields = {**wanted.policy.model_dump(), "name": name, "below": below}
         policy_id = keys.create_policy(connection, by.tenant, actor=actor, **fields).id
     expires_at = None if wanted.expires_in is None else time.time() + wanted.expires_in
     return keys.create(connection, by.tenant, wanted.name, wanted.roles, policy_id, expires_at, actor)

@@ -11,6 +11,7 @@ import structlog
 
 from gateway.logs import configure_logs
 from storage import keys
+from storage.records import Role
 from tests.gateway.fake_serving import SECRET_TEXT, TOKEN, FakeServing
 from tests.gateway.running import Gateway, running, settings_for
 
@@ -68,6 +69,21 @@ def test_admin_makes_and_ends_keys_with_their_own_policy(gateway: Gateway) -> No
         assert (shown["review"]["action"], shown["review"]["threshold"]) == ("flag", 0.99)
         assert http.delete(f"/v1/keys/{made['id']}").json()["revoked"]
     assert gateway.ask("so sure [0.98]", made["key"]).status_code == 401
+
+
+def test_a_lenient_policy_of_one_key_is_not_the_next_keys_default(gateway: Gateway) -> None:
+    with gateway.database.transaction() as connection:  # a tenant that has no default policy yet
+        strict = keys.create_policy(connection, "fresh", name="strict", threshold=0.99)
+        admin = keys.create(connection, "fresh", "root", [Role.ADMIN], strict.id)[1]
+    with gateway.http(admin) as http:
+        wanted = {"roles": ["caller"], "policy": {"below": "release", "threshold": 0}}
+        lenient = http.post("/v1/keys", json={"name": "lenient", **wanted}).raise_for_status().json()
+        named = {**wanted["policy"], "name": "default"}
+        http.post("/v1/keys", json={"name": "sly", **wanted, "policy": named}).raise_for_status()
+        plain = http.post("/v1/keys", json={"name": "plain", "roles": ["caller"]}).raise_for_status().json()
+    assert lenient["policy"]["name"] == "lenient"
+    assert (plain["policy"]["threshold"], plain["policy"]["below"]) == (0.85, "hold")
+    assert gateway.ask("unsure [0.035]", plain["key"]).status_code == 202
 
 
 @pytest.mark.parametrize(

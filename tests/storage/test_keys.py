@@ -1,5 +1,8 @@
 """Keys are found by a secret that is not stored, end at once, and a sign-in link is good once."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
 import sqlalchemy as sa
 
@@ -151,6 +154,28 @@ def test_keys_without_a_policy_share_the_tenants_default(conn) -> None:
     assert keys.create(conn, "rival", "Eve", [Role.CALLER])[0].policy.id != first.policy.id
 
 
+def test_no_other_policy_becomes_the_tenants_default_whatever_its_name(conn) -> None:
+    lenient = keys.create_policy(conn, "acme", name="default", threshold=0.0, below=Action.RELEASE)
+    plain = _make(conn)[0].policy
+    assert (plain.threshold, plain.below) == (0.85, Action.HOLD)
+    assert plain.id != lenient.id
+    assert _make(conn, name="Bob")[0].policy == plain
+
+
+def test_two_first_keys_at_one_instant_share_one_default_policy(database: Database) -> None:
+    ready = Barrier(2)
+
+    def make(name: str):
+        with database.transaction() as opened:
+            if database.dialect == "postgresql":  # SQLite has one writer: two could never be inside at once
+                ready.wait(30)
+            return _make(opened, name=name)[0].policy
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(make, ("Ada", "Bob"))
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
@@ -162,4 +187,4 @@ def test_keys_without_a_policy_share_the_tenants_default(conn) -> None:
 )
 def test_a_policy_that_makes_no_sense_is_refused(conn, fields, named: str) -> None:
     with pytest.raises(InvalidValue, match=rf"^{named}: "):
-        keys.create_policy(conn, "acme", **fields)
+        keys.create_policy(conn, "acme", name="odd", **fields)
