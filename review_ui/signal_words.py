@@ -46,11 +46,18 @@ def clues(review: Review) -> list[Clue]:
 
 def _clue(name: str, value: float | None, limits: tuple[float, float, float] | None) -> Clue:
     label = NAMES.get(name, name.replace("_", " ").capitalize())
-    usually = f"{limits[0]:.2f} to {limits[2]:.2f}" if limits else "not known"
+    usually = f"{_figure(limits[0])} to {_figure(limits[2])}" if limits else "not known"
     if value is None:
         return Clue(label, "missing", usually, unusual=limits is not None)
-    if limits and value < limits[0]:
-        return Clue(label, f"{value:.2f} ▼ low", usually, unusual=True)
-    if limits and value > limits[2]:
-        return Clue(label, f"{value:.2f} ▲ high", usually, unusual=True)
-    return Clue(label, f"{value:.2f}", usually, unusual=False)
+    here = _figure(value)
+    # Compared as shown: a difference that nobody can read is not worth a reviewer's time.
+    if limits and float(here) < float(_figure(limits[0])):
+        return Clue(label, f"{here} ▼ low", usually, unusual=True)
+    if limits and float(here) > float(_figure(limits[2])):
+        return Clue(label, f"{here} ▲ high", usually, unusual=True)
+    return Clue(label, here, usually, unusual=False)
+
+
+def _figure(value: float) -> str:
+    """Two digits behind the point, and no minus before a nought."""
+    return f"{round(value, 2) + 0.0:.2f}"

@@ -61,7 +61,7 @@ def bar(work: Work, review: Review, seat: Seat) -> None:
 
 def _verdicts(work: Work, item_id: str, seat: Seat, *, disabled: bool) -> None:
     with st.container(horizontal=True, gap="small", key="verdicts"):
-        st.button("Approve", icon=":material/check:", shortcut="A", key=f"approve-{item_id}", type="primary",
+        st.button("Approve", icon=":material/check:", shortcut="A", key=f"approve-{item_id}",
                   disabled=disabled, on_click=_approve, args=(work, item_id, seat))  # fmt: skip
         for kind, icon, key in (
             (VerdictKind.EDIT, "edit", "E"),

@@ -86,6 +86,13 @@ def test_signals_outside_their_usual_range_come_first_and_are_marked_in_words() 
     assert [clue.here for clue in clues(shown)] == ["-2.00 ▼ low", "3.00 ▲ high", "0.50", "missing"]
 
 
+def test_a_difference_that_cannot_be_read_is_not_called_unusual() -> None:
+    near = {"signals": {"a": -0.0001}, "signal_ranges": {"a": [-0.004, -0.003, -0.002]}}
+    shown = review(samples.item(0, NOON) | near)
+    assert [(clue.here, clue.usually, clue.unusual) for clue in clues(shown)] == [("0.00", "0.00 to 0.00", False)]
+
+
+
 def test_every_signal_that_is_computed_has_a_name_on_the_desk() -> None:
     assert set(NAMES) == set(catalogue.NAMES)
 
