@@ -1,4 +1,4 @@
-"""Takes the README's picture of the desk: `python -m tests.browser.desk_picture LINK [PATH]`, with a fresh sign-in link.
+"""Takes the README's picture of the desk: `python -m tests.browser.desk_picture LINK [PATH]`, with a fresh link.
 
 The most urgent item is rejected first when it is a foreign question, so that the picture shows arithmetic.
 """

@@ -92,7 +92,6 @@ def test_a_difference_that_cannot_be_read_is_not_called_unusual() -> None:
     assert [(clue.here, clue.usually, clue.unusual) for clue in clues(shown)] == [("0.00", "0.00 to 0.00", False)]
 
 
-
 def test_every_signal_that_is_computed_has_a_name_on_the_desk() -> None:
     assert set(NAMES) == set(catalogue.NAMES)
 
