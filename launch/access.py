@@ -13,7 +13,8 @@ from storage.database import Database
 from storage.records import Role
 
 TENANT = "default"  # whose keys the `countersign` commands make, too
-CALLER, REVIEWER = "chat", "reviewer"
+# each launch revokes the keys of the one before by these names, so they are names that no person chooses
+CALLER, REVIEWER = "run-up-chat", "run-up-reviewer"
 _LINK_SECONDS = 86_400.0
 
 
