@@ -33,7 +33,6 @@ EVENT_KINDS = (
     "interaction.recorded",
     "interaction.deleted",
     "decision",
-    "answer.retrieved",
     "review.created",
     "review.claimed",
     "review.claim_released",

@@ -43,8 +43,3 @@ def take(conn: Connection, limit: int, topics: Sequence[str] = REVIEW_TOPICS) ->
 def mark_done(conn: Connection, ids: Sequence[int]) -> None:
     if ids:
         conn.execute(outbox.delete().where(outbox.c.id.in_(ids)))
-
-
-def backlog(conn: Connection) -> int:
-    """How many notes wait to be relayed."""
-    return int(conn.execute(sa.select(sa.func.count()).select_from(outbox)).scalar_one())

@@ -43,7 +43,6 @@ class ItemState(StrEnum):
 
 
 OPEN_STATES = frozenset({ItemState.PENDING, ItemState.CLAIMED, ItemState.REFERRED})
-RELEASED_STATES = frozenset({ItemState.APPROVED, ItemState.EDITED})
 
 
 class VerdictKind(StrEnum):

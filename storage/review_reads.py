@@ -1,4 +1,4 @@
-"""Finds review items: one, a page in order of urgency, those that wait, those that a reviewer holds."""
+"""Finds review items: one, a page in order of urgency, those that wait."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage.paging import decode_cursor, encode_cursor
-from storage.records import ItemState, ReviewItem, Verdict
-from storage.rows import item_from, verdict_from
-from storage.tables import review_items, verdicts
+from storage.records import ItemState, ReviewItem
+from storage.rows import item_from
+from storage.tables import review_items
 
 
 class Waiting(NamedTuple):
@@ -55,16 +55,6 @@ def cursor_of(item: ReviewItem) -> str:
     return encode_cursor(item.urgency, item.id)
 
 
-def held_by(conn: Connection, reviewer_id: str, tenant: str) -> list[ReviewItem]:
-    """What this reviewer has claimed and not yet decided: a desk that restarts begins here."""
-    query = sa.select(review_items).where(
-        review_items.c.claimed_by == reviewer_id,
-        review_items.c.tenant == tenant,
-        review_items.c.state == ItemState.CLAIMED.value,
-    )
-    return [item_from(row) for row in conn.execute(query.order_by(review_items.c.urgency, review_items.c.id))]
-
-
 def waiting_ids(conn: Connection, limit: int, after: Waiting | None = None) -> list[Waiting]:
     """A page of all tenants' waiting items, most urgent first: what the queue is rebuilt from."""
     table = review_items.c
@@ -95,12 +85,6 @@ def oldest_waiting(conn: Connection, tenant: str | None) -> float | None:
     if tenant is not None:
         query = query.where(review_items.c.tenant == tenant)
     return conn.execute(query).scalar()
-
-
-def verdicts_of(conn: Connection, item_id: str, tenant: str) -> list[Verdict]:
-    """Every verdict on the item, oldest first: referrals, then at most one that ended it."""
-    query = sa.select(verdicts).where(verdicts.c.item_id == item_id, verdicts.c.tenant == tenant)
-    return [verdict_from(row) for row in conn.execute(query.order_by(verdicts.c.created_at, verdicts.c.fencing_token))]
 
 
 def _by_ids(item_ids: Sequence[str]) -> sa.Select[Any]:

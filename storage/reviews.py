@@ -34,10 +34,8 @@ from storage.review_reads import counts as counts
 from storage.review_reads import cursor_of as cursor_of
 from storage.review_reads import get_item as get_item
 from storage.review_reads import get_items as get_items
-from storage.review_reads import held_by as held_by
 from storage.review_reads import list_items as list_items
 from storage.review_reads import oldest_waiting as oldest_waiting
-from storage.review_reads import verdicts_of as verdicts_of
 from storage.review_reads import waiting_ids as waiting_ids
 from storage.review_sweeps import MAX_LAPSES, return_lapsed
 from storage.review_sweeps import expire_due as expire_due

@@ -19,7 +19,7 @@ from storage.records import Action, Reason, VerdictKind
 
 COLUMNS = ("Time", "Kind", "Who", "What", "Interaction", "Review", "Trace")
 KINDS = (
-    "decision", "answer.retrieved", "interaction.recorded", "interaction.deleted",
+    "decision", "interaction.recorded", "interaction.deleted",
     "review.created", "review.claimed", "review.claim_released", "review.claim_lapsed", "review.extended",
     "review.approved", "review.edited", "review.rejected", "review.referred", "review.reopened", "review.expired",
     "review.quarantined", "review.withdrawn", "verdict.refused",

@@ -13,7 +13,7 @@ from storage.database import Database, now
 from storage.ids import new_id
 from storage.records import Action, Decision, Interaction, ItemState, Key, Reason, ReviewItem, Role
 from storage.storable import content_hash
-from storage.tables import review_items
+from storage.tables import outbox, review_items
 
 LEASE = 600.0  # seconds; far longer than any test
 
@@ -99,6 +99,11 @@ def pass_time(database: Database, item_id: str, seconds: float) -> None:
     deadlines = {name: review_items.c[name] - seconds for name in ("expires_at", "claim_expires_at")}
     with database.transaction() as conn:
         conn.execute(sa.update(review_items).where(review_items.c.id == item_id).values(deadlines))
+
+
+def notes_in(conn: Connection) -> int:
+    """How many notes wait in the outbox."""
+    return int(conn.execute(sa.select(sa.func.count()).select_from(outbox)).scalar_one())
 
 
 def reread(database: Database, waiting: ReviewItem) -> ReviewItem:

@@ -3,12 +3,16 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
 from storage import audit_log, reviews
 from storage.database import Database
 from storage.errors import (
     Conflict,
 )
 from storage.records import Key, ReviewItem, VerdictKind
+from storage.tables import verdicts
 from tests.storage.made import LEASE
 
 
@@ -25,6 +29,12 @@ def decide(database, item, reviewer, token, kind=VerdictKind.APPROVE, reason="be
 def events(database: Database, item: ReviewItem) -> list[str]:
     with database.read() as conn:
         return [event.kind for event in reversed(audit_log.query(conn, item.tenant, item_id=item.id, limit=100))]
+
+
+def verdicts_on(conn: Connection, item_id: str) -> list[VerdictKind]:
+    """The kinds of every verdict on the item, oldest first."""
+    query = sa.select(verdicts.c.kind).where(verdicts.c.item_id == item_id).order_by(verdicts.c.fencing_token)
+    return [VerdictKind(kind) for kind in conn.execute(query).scalars()]
 
 
 def race(*actions):

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +134,9 @@ _HOSTILE = [_cursor(f'[{"9" * 400}, "a"]'), _cursor("[" * 3000), _cursor('[1, "\
 def test_a_cursor_that_is_none_is_refused(conn, cursor: str) -> None:
     with pytest.raises(InvalidValue, match="after"):
         audit_log.query(conn, "acme", after=cursor)
+
+
+def test_every_kind_of_event_is_written_by_the_product() -> None:
+    storage = Path(audit_log.__file__).parent
+    text = "".join(file.read_text() for file in storage.glob("*.py") if file.name != "audit_log.py")
+    assert [kind for kind in audit_log.EVENT_KINDS if f'"{kind}"' not in text] == []

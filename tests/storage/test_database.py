@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from storage import outbox
 from storage.database import Database, DatabaseUnreachable, has_wal_reset_bug, now, open_database
 from storage.tables import drafts
+from tests.storage.made import notes_in
 
 
 def _add_notes(url: str, count: int) -> None:
@@ -24,7 +25,7 @@ def _add_notes(url: str, count: int) -> None:
 
 def _count(database: Database) -> int:
     with database.read() as conn:
-        return outbox.backlog(conn)
+        return notes_in(conn)
 
 
 def test_a_transaction_commits_when_its_block_ends(database: Database) -> None:
@@ -62,10 +63,10 @@ def test_reading_cannot_write(database: Database) -> None:
 
 def test_a_read_sees_one_snapshot(database: Database) -> None:
     with database.read() as conn:
-        before = outbox.backlog(conn)
+        before = notes_in(conn)
         with database.transaction() as writing:
             outbox.add(writing, "test", {})
-        assert outbox.backlog(conn) == before
+        assert notes_in(conn) == before
     assert _count(database) == before + 1
 
 

@@ -8,7 +8,7 @@ import redis
 from storage import outbox, reviews
 from storage.dispatch import reconcile, relay
 from storage.review_queue import QueueUnreachable, ReviewQueue
-from tests.storage.made import held
+from tests.storage.made import held, notes_in
 from tests.storage.reviewing import claim
 
 
@@ -57,7 +57,7 @@ def test_relays_at_once_lose_nothing(database, queue, caller) -> None:
         list(pool.map(lambda _: relay(database, queue, limit=3), range(20)))
     assert set(queue.most_urgent("acme", 99)) == items
     with database.read() as conn:
-        assert outbox.backlog(conn) == 0
+        assert notes_in(conn) == 0
 
 
 def test_a_note_stays_while_valkey_is_unreachable(database, queue, caller, tmp_path) -> None:
@@ -73,7 +73,7 @@ def test_relay_leaves_other_topics_alone(database, queue) -> None:
         outbox.add(conn, "webhook", {"to": "someone"})
     assert relay(database, queue) == 0
     with database.read() as conn:
-        assert outbox.backlog(conn) == 1
+        assert notes_in(conn) == 1
 
 
 def test_an_emptied_valkey_is_rebuilt_from_sql(database, queue, redis_client: redis.Redis, caller, ada) -> None:

@@ -12,7 +12,7 @@ from storage.errors import InvalidValue, NotFound
 from storage.records import Action, ItemState, VerdictKind
 from storage.tables import decisions, drafts, review_items, verdicts
 from storage.tables import interactions as table
-from tests.storage.made import LEASE, decision, held, interaction, item, key, record
+from tests.storage.made import LEASE, decision, held, interaction, item, key, notes_in, record
 
 
 def _kinds(database: Database, interaction_id: str) -> list[str]:
@@ -47,7 +47,7 @@ def test_a_released_answer_has_no_item_and_no_note(database: Database, caller) -
     with database.transaction() as conn:
         asked, _ = record(conn, caller, Action.RELEASE, confidence=0.9)
         assert interactions.get_outcome(conn, asked.id, "acme").released_text == "42"
-        assert outbox.backlog(conn) == 0
+        assert notes_in(conn) == 0
     assert _kinds(database, asked.id) == ["decision", "interaction.recorded"]
 
 

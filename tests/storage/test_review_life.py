@@ -32,6 +32,7 @@ from storage.records import OPEN_STATES, ItemState, Key, ReviewItem, Role, Verdi
 from storage.review_queue import ReviewQueue
 from storage.reviews import TRANSITIONS
 from tests.storage.made import held, key, pass_time
+from tests.storage.reviewing import verdicts_on
 
 _LEASE, _DAY = 60.0, 86_400.0  # seconds
 _MAX_LAPSES = 2
@@ -213,7 +214,7 @@ class ReviewLife(RuleBasedStateMachine):
     def _check(self, conn, expected: Expected) -> None:
         item = reviews.get_item(conn, expected.item.id, self.tenant)
         assert (item.state, item.fencing_token) == (expected.state, expected.token)
-        final = [v for v in reviews.verdicts_of(conn, item.id, self.tenant) if v.kind is not VerdictKind.REFER]
+        final = [kind for kind in verdicts_on(conn, item.id) if kind is not VerdictKind.REFER]
         assert len(final) == expected.final_verdicts <= 1  # I3
         events = audit_log.query(conn, self.tenant, item_id=item.id, limit=1_000)[::-1]
         moves = [e for e in events if e.kind.startswith("review.") and e.kind not in _WITHOUT_TRANSITION]

@@ -21,7 +21,7 @@ from storage.storable import content_hash
 from storage.tables import interactions as interactions_table
 from storage.tables import verdicts
 from tests.storage.made import held, reread
-from tests.storage.reviewing import claim, decide, events, race
+from tests.storage.reviewing import claim, decide, events, race, verdicts_on
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_referred_item_waits_for_a_different_person(database: Database, waitin
     final, _ = decide(database, waiting, bob, claim(database, waiting, bob))
     assert final.state is ItemState.APPROVED
     with database.read() as conn:
-        assert [v.kind for v in reviews.verdicts_of(conn, item.id, "acme")] == [VerdictKind.REFER, VerdictKind.APPROVE]
+        assert verdicts_on(conn, item.id) == [VerdictKind.REFER, VerdictKind.APPROVE]
     assert events(database, waiting)[-5:-1] == [
         "review.claimed",
         "review.referred",
@@ -149,7 +149,7 @@ def test_of_concurrent_verdicts_one_wins_and_the_other_learns_it_was_decided(dat
         assert [type(loser) for loser in losers] == [AlreadyDecided]
         with database.transaction() as conn:
             reviews.refused_verdict(conn, waiting.id, ada, token, losers[0].code)
-            assert len(reviews.verdicts_of(conn, waiting.id, "acme")) == 1
+            assert len(verdicts_on(conn, waiting.id)) == 1
         ended = {"review.approved", "review.rejected", "verdict.refused"}
         assert len([kind for kind in events(database, waiting) if kind in ended]) == 2
 
