@@ -88,10 +88,12 @@ def signin_link(
 
 @calibrations.command("import")
 def import_calibration(
-    file: Path, activate: Annotated[bool, typer.Option("--activate", help="Use it from now on.")] = False
+    file: Path,
+    activate: Annotated[bool, typer.Option("--activate", help="Use it from now on.")] = False,
+    if_none: Annotated[bool, typer.Option("--activate-if-none", help="Use it if its model has none yet.")] = False,
 ) -> None:
     """Store a calibration and print its id."""
-    typer.echo(operations.import_calibration(Settings(), file, activate=activate))
+    typer.echo(operations.import_calibration(Settings(), file, activate=activate, if_none=if_none))
 
 
 def main() -> None:

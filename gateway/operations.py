@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.settings import Settings
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json, calibration_to_json
-from storage import calibrations, database, keys
+from storage import calibrations, database, keys, policies
 from storage.database import Database, open_database
 from storage.records import Action, Key, Role
 from storage.review_queue import ReviewQueue
@@ -61,7 +61,7 @@ def create_key(
     with opened(settings) as found, found.transaction() as connection:
         policy_id = None
         if threshold is not None or below is not None:
-            policy = keys.create_policy(
+            policy = policies.create_policy(
                 connection,
                 tenant,
                 name=name,
@@ -107,8 +107,8 @@ def signin_link(settings: Settings, tenant: str, name: str, seconds: float, dash
     return f"{dashboard.rstrip('/')}/signin?link={link}"
 
 
-def import_calibration(settings: Settings, file: Path, *, activate: bool) -> str:
-    """The calibration's id, which names its content."""
+def import_calibration(settings: Settings, file: Path, *, activate: bool, if_none: bool = False) -> str:
+    """The calibration's id, which names its content. `if_none`: activate it only where its model has none active."""
     try:
         body = calibration_to_json(calibration_from_json(json.loads(file.read_bytes())))
     except OSError as error:
@@ -117,6 +117,6 @@ def import_calibration(settings: Settings, file: Path, *, activate: bool) -> str
         raise Refused(f"{file} is not a calibration: {error}.") from None
     with opened(settings) as found, found.transaction() as connection:
         stored = calibrations.store(connection, body, ACTOR)
-        if activate:
+        if activate or (if_none and calibrations.active(connection, stored.model) is None):
             calibrations.activate(connection, stored.id, ACTOR)
     return stored.id

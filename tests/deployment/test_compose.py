@@ -138,9 +138,9 @@ def test_every_package_that_pyproject_names_is_copied():
         assert f"COPY {package} ./{package}" in DOCKERFILE
 
 
-def test_the_active_calibration_is_the_one_the_image_serves():
+def test_the_first_calibration_is_the_one_the_image_serves_and_replaces_none():
     (checkpoint,) = re.findall(r"COUNTERSIGN_CHECKPOINT=(\S+)", DOCKERFILE)
-    assert f"{checkpoint}/calibration.json --activate" in SERVICES["migrate"]["command"][-1]
+    assert f"{checkpoint}/calibration.json --activate-if-none" in SERVICES["migrate"]["command"][-1]
     assert (ROOT / "serving/checkpoints" / Path(checkpoint).name / "config.json").is_file()
 
 

@@ -7,12 +7,15 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from serving.confidence.calibration import calibration_to_json
+from storage import calibrations
+from storage.database import open_database
 from tests.gateway.fake_serving import MODEL, TOKEN, FakeServing
 from tests.serving.confidence.made import calibration
 
@@ -134,3 +137,27 @@ def test_calibration_is_imported_and_activated(shell: Shell, tmp_path: Path) -> 
     file.write_text("{}")
     assert "not a calibration" in shell.refusal("calibrations", "import", str(file))
     assert "cannot be read" in shell.refusal("calibrations", "import", str(tmp_path / "none.json"))
+
+
+def test_a_calibration_that_ships_does_not_replace_one_in_use(shell: Shell, tmp_path: Path) -> None:
+    shipped, newer = (
+        calibration_to_json(each) for each in (calibration(MODEL), replace(calibration(MODEL), rows=2_000))
+    )
+    for name, body in (("shipped", shipped), ("newer", newer)):
+        (tmp_path / name).write_text(json.dumps(body))
+    imported = ("calibrations", "import", str(tmp_path / "shipped"), "--activate-if-none")
+    first = shell.run(*imported).stdout.strip()
+    assert active(shell) == first
+    second = shell.run("calibrations", "import", str(tmp_path / "newer"), "--activate").stdout.strip()
+    assert shell.run(*imported).stdout.strip() == first != second
+    assert active(shell) == second
+
+
+def active(shell: Shell) -> str | None:
+    database = open_database(f"sqlite:///{shell.environment['COUNTERSIGN_HOME']}/countersign.db")
+    try:
+        with database.read() as connection:
+            found = calibrations.active(connection, MODEL)
+            return None if found is None else found.id
+    finally:
+        database.close()
