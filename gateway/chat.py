@@ -119,17 +119,19 @@ async def deliver(request: Request, context: Context, wanted: ChatRequest, outco
     on_hold_error = wanted.review.on_hold == "error"
     if wanted.stream and not (on_hold_error and is_open(outcome)):
         seconds = settings.stream_wait_seconds if preferred is None else preferred
-        return event_stream(context, wanted, outcome, seconds)
+        return event_stream(request, wanted, outcome, seconds)
     if preferred and is_open(outcome):
-        outcome = await await_verdict(context, outcome, preferred) or outcome
+        outcome = await await_verdict(request, outcome, preferred) or outcome
     if on_hold_error and is_open(outcome):
         raise pending(outcome)
-    return event_stream(context, wanted, outcome, 0) if wanted.stream else respond(context, outcome, preferred)
+    return event_stream(request, wanted, outcome, 0) if wanted.stream else respond(context, outcome, preferred)
 
 
-def event_stream(context: Context, wanted: ChatRequest, outcome: Outcome, seconds: float) -> Response:
+def event_stream(request: Request, wanted: ChatRequest, outcome: Outcome, seconds: float) -> Response:
+    context = context_of(request)
+
     async def verdict(held: Outcome, seconds: float) -> Outcome | None:
-        return await await_verdict(context, held, seconds)
+        return await await_verdict(request, held, seconds)
 
     events = stream(
         outcome,

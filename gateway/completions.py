@@ -13,7 +13,7 @@ from gateway.context import context_of
 from gateway.errors import bad_request, not_found
 from gateway.openapi import ERRORS, HELD
 from gateway.preferences import wait_seconds
-from gateway.responding import await_verdict, find, respond
+from gateway.responding import await_verdict, find, respond, watch
 from storage import interactions
 from storage.records import Key, Outcome
 
@@ -28,7 +28,7 @@ async def retrieve(request: Request, id: str, key: Key = Depends(caller)) -> Res
     outcome = await known(request, id, key)
     preferred = wait_seconds(request, context.settings.max_wait_seconds)
     if preferred:
-        waited = await await_verdict(context, outcome, preferred)
+        waited = await await_verdict(request, outcome, preferred)
         if waited is None:
             raise not_found("completion", id)
         outcome = waited
@@ -47,11 +47,14 @@ async def list_completions(
     """The tenant's completions, filtered by model and `metadata[name]=value`."""
     metadata = metadata_filter(request)
     # one more than asked for, to know whether more follow
-    found = await context_of(request).recorder.read(
+    context = context_of(request)
+    found = await context.recorder.read(
         lambda connection: interactions.list_outcomes(
             connection, key.tenant, after=after, limit=limit + 1, order=order, model=model, metadata=metadata
         )
     )
+    for outcome in found[:limit]:
+        watch(context, outcome)
     shown = [completion(outcome) for outcome in found[:limit]]
     return page(shown, has_more=len(found) > limit)
 

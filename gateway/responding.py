@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import orjson
+import structlog
+from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.auth import authenticate
 from gateway.completion_shapes import completion, location
-from gateway.context import Context
+from gateway.context import Context, context_of
 from gateway.errors import ApiError
 from gateway.preferences import applied
 from gateway.waiting import is_open, until_decided
 from storage import interactions
 from storage.records import Outcome
 
+log = structlog.get_logger("responding")
+
 
 def respond(context: Context, outcome: Outcome, waited: float | None) -> Response:
     """200 with the whole completion, or 202 while a reviewer's word is still to come."""
+    watch(context, outcome)
     headers = {"location": location(outcome.interaction.id), **applied(waited)}
     status = 200
     if is_open(outcome):
@@ -24,9 +30,19 @@ def respond(context: Context, outcome: Outcome, waited: float | None) -> Respons
     return Response(orjson.dumps(completion(outcome)), status, headers, media_type="application/json")
 
 
-async def await_verdict(context: Context, outcome: Outcome, seconds: float) -> Outcome | None:
-    """The outcome once decided, or as it stands after `seconds`; None when it was deleted meanwhile."""
-    known = outcome
+def watch(context: Context, outcome: Outcome) -> None:
+    """Raises the alarm about stored content that is not what was decided on: it is being withheld."""
+    if outcome.content_changed:
+        context.metrics.content_changed.inc()
+        log.error("stored content does not match its decision", interaction_id=outcome.interaction.id)
+
+
+async def await_verdict(request: Request, outcome: Outcome, seconds: float) -> Outcome | None:
+    """The outcome once decided, or as it stands after `seconds`; None when it was deleted meanwhile.
+
+    Raises 401 when it was decided and the caller's key has ended: a key opens nothing that came after its end.
+    """
+    context, known = context_of(request), outcome
 
     async def look() -> Outcome | None:
         try:
@@ -34,7 +50,10 @@ async def await_verdict(context: Context, outcome: Outcome, seconds: float) -> O
         except ApiError:  # a database that is away does not end the wait: the answer stays held
             return known
 
-    return await until_decided(context.bell, outcome.interaction.id, look, seconds, context.settings.poll_seconds)
+    found = await until_decided(context.bell, outcome.interaction.id, look, seconds, context.settings.poll_seconds)
+    if is_open(outcome) and found is not None and not is_open(found):
+        await authenticate(request)
+    return found
 
 
 async def find(context: Context, interaction_id: str, tenant: str) -> Outcome | None:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from gateway.completion_shapes import finish_reason_of, is_held, logprobs_of, refusal_of, review_of, usage_of
+from gateway.errors import ApiError, error_body
 from gateway.waiting import is_open
 from storage.records import Outcome
 
@@ -31,10 +32,15 @@ async def stream(
     """A released answer in chunks; a held one as role chunk, comments, and what the reviewer made of it."""
     yield chunk(outcome, {"role": "assistant", "content": "", "refusal": None}, review=True, usage=include_usage)
     if is_held(outcome):
-        async for comment, decided in held(outcome, verdict, stopping, seconds, keep_alive):
-            outcome = decided
-            if comment:
-                yield comment
+        try:
+            async for comment, decided in held(outcome, verdict, stopping, seconds, keep_alive):
+                outcome = decided
+                if comment:
+                    yield comment
+        except ApiError as error:  # the key has ended, or nobody can tell: the status line is long gone
+            yield event(error_body(error.status, error.message, error.code, error.param))
+            yield DONE
+            return
     for delta, logprobs in deltas(outcome):
         yield chunk(outcome, delta, logprobs=logprobs, usage=include_usage)
     last = {"review": review_of(outcome)}

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from gateway.app import create_app
 from gateway.settings import Settings
 from serving.confidence.calibration import calibration_to_json
-from storage import calibrations, keys
+from storage import calibrations, keys, policies
 from storage.database import Database, open_database
 from storage.database import migrate as migrate
 from storage.records import Action, Role
@@ -59,9 +59,28 @@ class Gateway:
         with self.http(who) as http:
             return dict(http.post(f"/v1/reviews/{item_id}/verdict", json=body).raise_for_status().json())
 
+    def brief_key(self) -> tuple[str, str]:
+        """Id and secret of a caller's key made for one test, to be revoked."""
+        with self.http("admin") as http:
+            made = http.post("/v1/keys", json={"name": "brief", "roles": ["caller"]}).raise_for_status().json()
+        return made["id"], made["key"]
+
+    def revoke(self, key_id: str) -> None:
+        with self.http("admin") as http:
+            http.delete(f"/v1/keys/{key_id}").raise_for_status()
+
     def events(self, who: str = "auditor", **filters: Any) -> list[dict[str, Any]]:
         with self.http(who) as http:
             return list(http.get("/v1/audit/events", params=filters).raise_for_status().json()["data"])
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> None:
+    """Returns as soon as it is so; raises when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError("it never came true")
+        time.sleep(0.01)
 
 
 def prepare(database: Database) -> dict[str, str]:
@@ -81,7 +100,7 @@ def prepare(database: Database) -> dict[str, str]:
     secrets: dict[str, str] = {}
     with database.transaction() as connection:
         for name, (tenant, roles, policy) in people.items():
-            policy_id = keys.create_policy(connection, tenant, name=name, **policy).id if policy else None
+            policy_id = policies.create_policy(connection, tenant, name=name, **policy).id if policy else None
             secrets[name] = keys.create(connection, tenant, name, roles, policy_id)[1]
         stored = calibrations.store(connection, calibration_to_json(calibration(MODEL)))
         calibrations.activate(connection, stored.id, "test")

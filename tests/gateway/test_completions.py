@@ -3,14 +3,17 @@
 import socket
 import threading
 
+import httpx2
 import openai
 import pytest
+import sqlalchemy as sa
 
 from storage import reviews
 from storage.keys import by_secret
 from storage.records import VerdictKind
+from storage.tables import interactions
 from tests.gateway.fake_serving import SECRET_TEXT, FakeServing
-from tests.gateway.running import Gateway
+from tests.gateway.running import Gateway, until
 
 ASK = {"model": "countersign-reference"}
 
@@ -47,11 +50,53 @@ def test_long_poll_sees_a_verdict_that_another_process_committed(gateway: Gatewa
     assert answered[0].choices[0].message.content == SECRET_TEXT
 
 
+def test_key_revoked_during_a_wait_gets_nothing_of_the_verdict_after_it(gateway: Gateway) -> None:
+    key_id, secret = gateway.brief_key()
+    held = gateway.ask("revoked meanwhile [0.3]", secret).json()
+    answers: list[httpx2.Response] = []
+
+    def poll() -> None:
+        with gateway.http(secret) as http:
+            answers.append(http.get(f"/v1/chat/completions/{held['id']}", headers={"prefer": "wait=25"}))
+
+    poller = threading.Thread(target=poll)
+    poller.start()
+    until(lambda: held["id"] in gateway.app.state.context.bell._waiting)  # the key was good when the wait began
+    gateway.revoke(key_id)
+    gateway.judge(held["review"]["id"])
+    poller.join(25)
+    assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (401, "invalid_api_key")
+    assert SECRET_TEXT not in answers[0].text
+
+
 def test_flagged_answer_that_is_corrected_is_retrieved_corrected(gateway: Gateway) -> None:
     shown = gateway.ask("shown [0.3]", "flagging").json()
     gateway.judge(shown["review"]["id"], "edit", "typo", "Corrected.")
     later = gateway.openai("flagging").chat.completions.retrieve(shown["id"])
     assert later.choices[0].message.content == "Corrected."
+
+
+@pytest.mark.parametrize(("question", "who"), [("sure [0.97]", "caller"), ("shown [0.3]", "flagging")])
+def test_stored_text_altered_after_its_decision_is_withheld_and_raises_the_alarm(
+    gateway: Gateway, question: str, who: str
+) -> None:
+    shown = gateway.ask(question, who).json()
+    assert shown["choices"][0]["message"]["content"] == SECRET_TEXT
+    with gateway.database.transaction() as connection:
+        stored = connection.execute(sa.select(interactions.c.answer).where(interactions.c.id == shown["id"])).scalar()
+        altered = str(stored).replace(SECRET_TEXT, "An altered text.")
+        connection.execute(sa.update(interactions).where(interactions.c.id == shown["id"]).values(answer=altered))
+    with gateway.http(who) as http:
+        later = http.get(f"/v1/chat/completions/{shown['id']}")
+        listed = http.get("/v1/chat/completions?order=desc&limit=1").text
+        alarms = http.get("/metrics").text
+    assert later.status_code == 200
+    (choice,) = later.json()["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == (None, "content_filter")
+    assert "does not match its decision" in choice["message"]["refusal"]
+    assert "altered text" not in later.text + listed
+    assert "countersign_content_changed_total 0.0" not in alarms
+    assert "countersign_content_changed_total" in alarms
 
 
 def test_list_pages_and_filters(gateway: Gateway) -> None:

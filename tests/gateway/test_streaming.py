@@ -117,6 +117,21 @@ def test_held_stream_ends_as_filtered_when_rejected(gateway: Gateway) -> None:
     assert b'"status":"rejected"' in seen.after
 
 
+def test_held_stream_of_a_key_revoked_meanwhile_ends_in_an_error_without_text(gateway: Gateway) -> None:
+    key_id, secret = gateway.brief_key()
+    body = {**ASK, "messages": user("revoked stream [0.2]"), "stream": True}
+    with gateway.http(secret) as http, http.stream("POST", "/v1/chat/completions", json=body) as response:
+        parts = response.iter_bytes()
+        first = next(parts)
+        gateway.revoke(key_id)
+        gateway.judge("rev_" + first.split(b'"id":"rev_')[1].split(b'"')[0].decode())
+        rest = b"".join(parts)
+    assert b'"code":"invalid_api_key"' in rest
+    assert SECRET_TEXT.encode() not in first + rest
+    assert b'"status":"approved"' not in rest
+    assert rest.endswith(b"data: [DONE]\n\n")
+
+
 def test_held_stream_without_a_verdict_ends_as_filtered_and_still_pending(gateway: Gateway) -> None:
     chunks = list(
         gateway.openai().chat.completions.create(
