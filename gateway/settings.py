@@ -40,7 +40,10 @@ class Settings(BaseSettings):
         default="", description="Base URL (ending in /v1) of any OpenAI-compatible server to ask instead of serving."
     )
     upstream_key: SecretStr = Field(default=SecretStr(""), description="API key for COUNTERSIGN_UPSTREAM_URL.")
-    upstream_model: str = Field(default="", description="Model name to ask for at COUNTERSIGN_UPSTREAM_URL.")
+    upstream_model: str = Field(
+        default="",
+        description="Model to ask for at COUNTERSIGN_UPSTREAM_URL; answers that name another are held as uncalibrated.",
+    )
     ask_timeout_seconds: float = Field(default=120.0, gt=0, description="Longest wait for the model's answer.")
     max_body_bytes: int = Field(
         default=1_048_576, ge=1024, description="Largest request body; a larger one is answered 413."

@@ -15,11 +15,13 @@ from serving.confidence.calibration import Calibration, InvalidCalibration, cali
 from storage.records import StoredCalibration
 
 NO_TOKEN_ID = -1  # upstreams tell texts and log-probabilities, not ids
+UNTOLD = "untold"  # a model's name that fits no calibration
+MOST_MODEL_CHARACTERS = 200
 FINISHES: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 
 
 class UpstreamClient:
-    """One model of one OpenAI-compatible server. Its calibrations are stored under the model's plain name."""
+    """One model of one OpenAI-compatible server. Its calibrations are stored under the name it answers by."""
 
     provider = "openai"
 
@@ -60,8 +62,9 @@ class UpstreamClient:
             raise unavailable("The upstream's answer could not be read.", "bad_answer") from None
         finish = FINISHES.get(str(choice.get("finish_reason")), "error")
         prompt = PromptTrace(counted.prompt_tokens, None)  # upstreams do not tell how familiar the prompt was
-        confidence = self._confidence(tokens, prompt, finish, text, question.calibration)
-        return Answer(text, finish, tokens, prompt, confidence, counted, self._model, "", {"upstream": milliseconds})
+        model = answered_by(data)
+        confidence = self._confidence(tokens, prompt, finish, text, model, question.calibration)
+        return Answer(text, finish, tokens, prompt, confidence, counted, model, "", {"upstream": milliseconds})
 
     def _confidence(
         self,
@@ -69,12 +72,13 @@ class UpstreamClient:
         prompt: PromptTrace,
         finish: FinishReason,
         text: str,
+        model: str,
         stored: StoredCalibration | None,
     ) -> Confidence:
         if "".join(token.text for token in tokens) != text:
             note = "The upstream's log-probabilities are missing or are not those of its text."
             return Confidence(value=None, calibration_id=None, calibrated=False, note=note)
-        return assess(tokens, prompt, finish, text, self._model, self._read(stored))
+        return assess(tokens, prompt, finish, text, model, self._read(stored))
 
     def _read(self, stored: StoredCalibration | None) -> Calibration | None:
         """The calibration, kept until another one is active; one that cannot be read vouches for nothing."""
@@ -86,6 +90,13 @@ class UpstreamClient:
             except InvalidCalibration:
                 return None
         return self._calibration
+
+
+def answered_by(data: dict[str, Any]) -> str:
+    """The model that says it answered, so that no calibration of another one vouches; UNTOLD when none says so."""
+    model = data.get("model")
+    told = isinstance(model, str) and 0 < len(model) <= MOST_MODEL_CHARACTERS and model.isprintable()
+    return str(model) if told else UNTOLD
 
 
 def chat_body(question: Question, model: str) -> dict[str, Any]:

@@ -68,7 +68,8 @@ class Upstream:
         if "[odd]" in question:
             choice["finish_reason"] = "tool_calls"
         usage = {"prompt_tokens": 5, "completion_tokens": len(TEXT), "total_tokens": 5 + len(TEXT)}
-        reply = {"model": MODEL, "choices": [] if "[empty]" in question else [choice], "usage": usage}
+        model = question.split("as=")[1] if "as=" in question else MODEL
+        reply = {"model": model, "choices": [] if "[empty]" in question else [choice], "usage": usage}
         return web.Response(body=json.dumps(reply), content_type="application/json")
 
 
@@ -116,6 +117,14 @@ def test_sure_tokens_release_and_unsure_ones_hold(gateway: Gateway) -> None:
 def test_answer_that_its_logprobs_do_not_vouch_for_is_held(gateway: Gateway, mark: str) -> None:
     held = ask(gateway, f"say -0.001 {mark}")
     assert held["review"]["action"] == "hold"
+    assert held["choices"][0]["message"]["content"] is None
+
+
+@pytest.mark.parametrize("told", ["another-model", "\x07"])
+def test_answer_of_another_model_is_held_under_the_name_it_gave(gateway: Gateway, told: str) -> None:
+    held = ask(gateway, f"say -0.001 as={told}")
+    assert (held["review"]["action"], held["review"]["reason"]) == ("hold", "uncalibrated")
+    assert held["system_fingerprint"] == (told if told.isprintable() else "untold")
     assert held["choices"][0]["message"]["content"] is None
 
 
