@@ -12,6 +12,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from gateway.settings import Settings as GatewaySettings
+from launch.settings import LaunchSettings
 from review_ui.settings import Settings as DashboardSettings
 from serving.settings import ServingSettings
 from tests.architecture.settings_read import variables
@@ -99,6 +100,42 @@ def test_images_are_built_here_and_run_without_root(name):
     assert users[-1] != "root"
 
 
+@pytest.mark.parametrize(("name", "user"), [("redis", "valkey"), ("postgres", "postgres")])
+def test_the_stores_run_without_root_too(name, user):
+    assert SERVICES[name]["user"] == user
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_no_container_may_do_more_than_it_must(name):
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_what_is_kept_in_memory_has_a_size(name):
+    sizes = dict(each.split(":size=") for each in SERVICES[name]["tmpfs"])
+    expected = {"/tmp": "512m" if name == "serving" else "64m"}
+    assert sizes == (expected | {"/run/postgresql": "1m"} if name == "postgres" else expected)
+    assert SERVICES[name].get("shm_size") == {"serving": "1g", "postgres": "256m"}.get(name)
+
+
+def test_only_processes_that_keep_something_have_a_volume():
+    kept = {name: service["volumes"] for name, service in SERVICES.items() if "volumes" in service}
+    assert kept == {
+        "postgres": ["postgres:/var/lib/postgresql"],
+        "redis": ["redis:/data"],
+        "serving": ["serving:/var/lib/countersign"],
+    }
+
+
+def test_serving_may_take_as_long_to_start_as_the_launch_allows():
+    allowed = LaunchSettings.model_fields["start_seconds"].default
+    assert SERVICES["serving"]["healthcheck"]["start_period"] == f"{allowed:.0f}s"
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_the_command_exists_in_the_product(name):
     target = stage(SERVICES[name]["build"]["target"])
@@ -157,7 +194,6 @@ def test_every_long_lived_service_has_a_health_check(name):
 )
 def test_health_checks_ask_what_the_launch_asks(port, path, name, tmp_path):
     from launch.parts import Wiring, parts
-    from launch.settings import LaunchSettings
 
     launched = parts(LaunchSettings(home=tmp_path), Wiring("", "", "", ""))
     assert launched[name].ready_url.endswith(path)
@@ -196,7 +232,8 @@ def test_no_secret_is_written_down():
     for name in wanted:
         assert re.search(rf"\$\{{{name}:\?", text), f"{name} must be required, without a default"
     asked = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text))
-    assert asked == wanted | {"COUNTERSIGN_GATEWAY_PORT", "COUNTERSIGN_DASHBOARD_PORT", "TORCH_INDEX_URL"}
+    ours = {"COUNTERSIGN_GATEWAY_PORT", "COUNTERSIGN_DASHBOARD_PORT", "COUNTERSIGN_ALLOWED_HOSTS"}
+    assert asked == wanted | ours | {"TORCH_INDEX_URL"}
 
 
 def test_base_images_are_pinned():
