@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from gateway.context import Context
 from gateway.errors import not_found
 from gateway.review_shapes import Desk, summary
-from storage import calibrations, interactions, keys, review_reads, reviews
+from storage import calibrations, interactions, keys, policies, review_reads, reviews
 from storage.errors import Conflict, NotFound, OwnRequest, QueueUnreachable, ReferredBySelf
 from storage.records import ItemState, Key, ReviewItem
 
@@ -36,7 +36,7 @@ def desk_of(connection: Connection, item_id: str, reader: Key) -> Desk:
         names=keys.names(connection, people, tenant),
         draft=reviews.get_draft(connection, item_id, reader.id),
         calibration=calibrations.get(connection, decision.calibration_id) if decision.calibration_id else None,
-        policy=keys.get_policy(connection, decision.policy_id, tenant, decision.policy_version),
+        policy=policies.get_policy(connection, decision.policy_id, tenant, decision.policy_version),
     )
 
 

@@ -13,7 +13,7 @@ from gateway.auth import admin
 from gateway.bodies import read_as
 from gateway.context import context_of
 from gateway.openapi import ERRORS, body_of
-from storage import keys
+from storage import keys, policies
 from storage.records import Action, Key, Role
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=ERRORS)
@@ -69,7 +69,7 @@ def make(connection: Connection, wanted: KeyRequest, by: Key) -> tuple[Key, str]
     if wanted.policy is not None:
         name, below = wanted.policy.name or wanted.name, Action(wanted.policy.below)
         fields = {**wanted.policy.model_dump(), "name": name, "below": below}
-        policy_id = keys.create_policy(connection, by.tenant, actor=actor, **fields).id
+        policy_id = policies.create_policy(connection, by.tenant, actor=actor, **fields).id
     expires_at = None if wanted.expires_in is None else time.time() + wanted.expires_in
     return keys.create(connection, by.tenant, wanted.name, wanted.roles, policy_id, expires_at, actor)
 

@@ -15,10 +15,7 @@ from storage import audit_log
 from storage.database import now
 from storage.errors import InvalidValue, LinkExpired, LinkUsed, NotFound
 from storage.ids import new_id
-from storage.policies import create_policy as create_policy
-from storage.policies import default_policy as default_policy
-from storage.policies import get_policy as get_policy
-from storage.policies import update_policy as update_policy
+from storage.policies import default_policy, get_policy
 from storage.records import Action, Key, Policy, Role
 from storage.rows import key_from, roles_text
 from storage.storable import checked_text

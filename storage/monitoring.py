@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import reviews
+from storage import review_reads
 from storage.database import now
 from storage.records import Action, ItemState, VerdictKind
 from storage.tables import decisions, review_items, verdicts
@@ -27,7 +27,7 @@ def figures(conn: Connection, tenant: str, since: float) -> dict[str, Any]:
     total = sum(actions.values())
     reviewed = actions[Action.HOLD.value] + actions[Action.FLAG.value]
     histogram, unknown = _histogram(conn, tenant, since)
-    states, oldest, at = reviews.counts(conn, tenant), reviews.oldest_waiting(conn, tenant), now(conn)
+    states, oldest, at = review_reads.counts(conn, tenant), review_reads.oldest_waiting(conn, tenant), now(conn)
     return {
         "since": since,
         "until": at,

@@ -28,18 +28,9 @@ from storage.records import (
     VerdictKind,
 )
 from storage.review_guards import held_item, released_hash, require_claimable, require_reason, row_for
-from storage.review_moves import TRANSITIONS as TRANSITIONS
 from storage.review_moves import move
-from storage.review_reads import counts as counts
-from storage.review_reads import cursor_of as cursor_of
-from storage.review_reads import get_item as get_item
-from storage.review_reads import get_items as get_items
-from storage.review_reads import list_items as list_items
-from storage.review_reads import oldest_waiting as oldest_waiting
-from storage.review_reads import waiting_ids as waiting_ids
+from storage.review_reads import get_item
 from storage.review_sweeps import MAX_LAPSES, return_lapsed
-from storage.review_sweeps import expire_due as expire_due
-from storage.review_sweeps import return_lapsed_claims as return_lapsed_claims
 from storage.rows import draft_from, fields_of, item_from
 from storage.storable import checked_text
 from storage.tables import drafts, review_items, verdicts

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from gateway.logs import configure_logs
-from storage import keys
+from storage import keys, policies
 from storage.records import Role
 from tests.gateway.fake_serving import SECRET_TEXT, TOKEN, FakeServing
 from tests.gateway.running import Gateway, running, settings_for
@@ -73,7 +73,7 @@ def test_admin_makes_and_ends_keys_with_their_own_policy(gateway: Gateway) -> No
 
 def test_a_lenient_policy_of_one_key_is_not_the_next_keys_default(gateway: Gateway) -> None:
     with gateway.database.transaction() as connection:  # a tenant that has no default policy yet
-        strict = keys.create_policy(connection, "fresh", name="strict", threshold=0.99)
+        strict = policies.create_policy(connection, "fresh", name="strict", threshold=0.99)
         admin = keys.create(connection, "fresh", "root", [Role.ADMIN], strict.id)[1]
     with gateway.http(admin) as http:
         wanted = {"roles": ["caller"], "policy": {"below": "release", "threshold": 0}}

@@ -107,7 +107,7 @@ def notes_in(conn: Connection) -> int:
 
 
 def reread(database: Database, waiting: ReviewItem) -> ReviewItem:
-    from storage.reviews import get_item
+    from storage.review_reads import get_item
 
     with database.read() as conn:
         found = get_item(conn, waiting.id, waiting.tenant)

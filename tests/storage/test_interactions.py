@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit_log, interactions, outbox, reviews
+from storage import audit_log, interactions, outbox, review_reads, reviews
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound
 from storage.records import Action, ItemState, VerdictKind
@@ -170,7 +170,7 @@ def test_deletion_removes_the_content_withdraws_the_item_and_keeps_the_events(da
     with database.transaction() as conn:
         assert interactions.get_outcome(conn, waiting.interaction_id, "acme") is None
         assert interactions.list_outcomes(conn, "acme") == []
-        assert reviews.get_item(conn, waiting.id, "acme").state is ItemState.WITHDRAWN
+        assert review_reads.get_item(conn, waiting.id, "acme").state is ItemState.WITHDRAWN
         assert interactions.delete(conn, waiting.interaction_id, "acme", "key:x") is False
         rows = [str(tuple(row)) for each in (table, drafts, verdicts) for row in conn.execute(sa.select(each))]
     assert not any("secret" in row or "6 × 7" in row for row in rows)
@@ -184,7 +184,7 @@ def test_deletion_after_a_verdict_removes_the_edited_text_too(database: Database
         token = reviews.claim(conn, waiting.id, reviewer, LEASE).fencing_token
         reviews.decide(conn, waiting.id, reviewer, token, VerdictKind.EDIT, "typo", "secret correction")
         assert interactions.delete(conn, waiting.interaction_id, "acme", "key:x") is True
-        assert reviews.get_item(conn, waiting.id, "acme").state is ItemState.EDITED
+        assert review_reads.get_item(conn, waiting.id, "acme").state is ItemState.EDITED
         kept = str([tuple(row) for row in conn.execute(sa.select(verdicts))])
         events = str(audit_log.query(conn, "acme", limit=100))
     assert "secret correction" not in kept + events

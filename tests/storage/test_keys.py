@@ -6,7 +6,7 @@ from threading import Barrier
 import pytest
 import sqlalchemy as sa
 
-from storage import audit_log, keys
+from storage import audit_log, keys, policies
 from storage.database import Database, now
 from storage.errors import InvalidValue, LinkExpired, LinkUsed, NotFound
 from storage.records import Action, Role
@@ -79,7 +79,7 @@ def test_another_tenants_key_is_not_found(conn) -> None:
     with pytest.raises(NotFound):
         keys.revoke(conn, key.id, "rival", "key:x")
     with pytest.raises(NotFound):
-        keys.get_policy(conn, key.policy.id, "rival")
+        policies.get_policy(conn, key.policy.id, "rival")
     with pytest.raises(NotFound):
         keys.create(conn, "rival", "Eve", [Role.CALLER], policy_id=key.policy.id)
 
@@ -138,12 +138,12 @@ def test_signing_out_ends_one_sign_in(conn) -> None:
 
 
 def test_a_changed_policy_is_a_new_version_that_its_keys_follow(conn) -> None:
-    policy = keys.create_policy(conn, "acme", name="strict", threshold=0.9, review_seconds=60)
+    policy = policies.create_policy(conn, "acme", name="strict", threshold=0.9, review_seconds=60)
     key, secret = _make(conn, policy_id=policy.id)
-    changed = keys.update_policy(conn, policy.id, "acme", threshold=0.95, below=Action.FLAG)
+    changed = policies.update_policy(conn, policy.id, "acme", threshold=0.95, below=Action.FLAG)
     assert (changed.version, changed.threshold, changed.below, changed.review_seconds) == (2, 0.95, Action.FLAG, 60)
     assert keys.by_secret(conn, secret).policy == changed
-    assert keys.get_policy(conn, policy.id, "acme", version=1) == policy == key.policy
+    assert policies.get_policy(conn, policy.id, "acme", version=1) == policy == key.policy
     assert _kinds(conn) == ["policy.created", "key.created", "policy.updated"]
 
 
@@ -155,7 +155,7 @@ def test_keys_without_a_policy_share_the_tenants_default(conn) -> None:
 
 
 def test_no_other_policy_becomes_the_tenants_default_whatever_its_name(conn) -> None:
-    lenient = keys.create_policy(conn, "acme", name="default", threshold=0.0, below=Action.RELEASE)
+    lenient = policies.create_policy(conn, "acme", name="default", threshold=0.0, below=Action.RELEASE)
     plain = _make(conn)[0].policy
     assert (plain.threshold, plain.below) == (0.85, Action.HOLD)
     assert plain.id != lenient.id
@@ -187,4 +187,4 @@ def test_two_first_keys_at_one_instant_share_one_default_policy(database: Databa
 )
 def test_a_policy_that_makes_no_sense_is_refused(conn, fields, named: str) -> None:
     with pytest.raises(InvalidValue, match=rf"^{named}: "):
-        keys.create_policy(conn, "acme", name="odd", **fields)
+        policies.create_policy(conn, "acme", name="odd", **fields)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage import interactions, reviews
+from storage import interactions, review_sweeps, reviews
 from storage.database import Database
 from storage.errors import (
     AlreadyDecided,
@@ -21,8 +21,8 @@ def test_an_item_past_its_deadline_expires_and_withholds(database: Database, wai
     with pytest.raises(PastDeadline):
         decide(database, waiting, ada, token)
     with database.transaction() as conn:
-        assert [item.id for item in reviews.expire_due(conn, 10)] == [waiting.id]
-        assert reviews.expire_due(conn, 10) == []
+        assert [item.id for item in review_sweeps.expire_due(conn, 10)] == [waiting.id]
+        assert review_sweeps.expire_due(conn, 10) == []
         outcome = interactions.get_outcome(conn, waiting.interaction_id, "acme")
     assert (outcome.item.state, outcome.released_text) == (ItemState.EXPIRED, None)
     with pytest.raises(AlreadyDecided):
@@ -44,7 +44,7 @@ def test_lapsed_claims_return_and_running_ones_stay(database: Database, waiting,
     for item in (waiting, running):
         pass_time(database, item.id, 61)
     with database.transaction() as conn:
-        assert [item.id for item in reviews.return_lapsed_claims(conn, 10)] == [waiting.id]
+        assert [item.id for item in review_sweeps.return_lapsed_claims(conn, 10)] == [waiting.id]
     item = reread(database, waiting)
     assert (item.state, item.claimed_by, item.claim_expires_at) == (ItemState.PENDING, None, None)
     assert reread(database, running).state is ItemState.CLAIMED
@@ -57,7 +57,7 @@ def test_an_item_whose_claims_lapse_again_and_again_is_quarantined(database: Dat
         claim(database, waiting, ada, seconds=60)
         pass_time(database, waiting.id, 61)
         with database.transaction() as conn:
-            states += [item.state for item in reviews.return_lapsed_claims(conn, 10, max_lapses=3)]
+            states += [item.state for item in review_sweeps.return_lapsed_claims(conn, 10, max_lapses=3)]
     assert states == [ItemState.PENDING, ItemState.PENDING, ItemState.QUARANTINED]
     with database.read() as conn:
         assert interactions.get_outcome(conn, waiting.interaction_id, "acme").released_text is None
@@ -79,7 +79,7 @@ def test_a_claim_that_finds_the_last_lapse_is_refused_and_the_sweep_quarantines(
     with pytest.raises(LapsedTooOften, match="lapsed 2 times"):
         take()
     with database.transaction() as conn:
-        reviews.return_lapsed_claims(conn, 10, max_lapses=2)
+        review_sweeps.return_lapsed_claims(conn, 10, max_lapses=2)
     assert events(database, waiting).count("review.quarantined") == 1
     assert reread(database, waiting).state is ItemState.QUARANTINED
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
 
-from storage import audit_log, interactions, reviews
+from storage import audit_log, interactions, review_reads, review_sweeps, reviews
 from storage.database import Database
 from storage.dispatch import reconcile, relay
 from storage.errors import (
@@ -29,8 +29,8 @@ from storage.errors import (
     StaleToken,
 )
 from storage.records import OPEN_STATES, ItemState, Key, ReviewItem, Role, VerdictKind
+from storage.review_moves import TRANSITIONS
 from storage.review_queue import ReviewQueue
-from storage.reviews import TRANSITIONS
 from tests.storage.made import held, key, pass_time
 from tests.storage.reviewing import verdicts_on
 
@@ -188,8 +188,8 @@ class ReviewLife(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         with self.database.transaction() as conn:
-            reviews.expire_due(conn, 10_000)
-            reviews.return_lapsed_claims(conn, 10_000, max_lapses=_MAX_LAPSES)
+            review_sweeps.expire_due(conn, 10_000)
+            review_sweeps.return_lapsed_claims(conn, 10_000, max_lapses=_MAX_LAPSES)
         for expected in self.expected:
             if expected.state in OPEN_STATES and expected.deadline <= 0:
                 expected.state = ItemState.EXPIRED
@@ -212,7 +212,7 @@ class ReviewLife(RuleBasedStateMachine):
                 self._check(conn, expected)
 
     def _check(self, conn, expected: Expected) -> None:
-        item = reviews.get_item(conn, expected.item.id, self.tenant)
+        item = review_reads.get_item(conn, expected.item.id, self.tenant)
         assert (item.state, item.fencing_token) == (expected.state, expected.token)
         final = [kind for kind in verdicts_on(conn, item.id) if kind is not VerdictKind.REFER]
         assert len(final) == expected.final_verdicts <= 1  # I3

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from storage.audit_log import EVENT_KINDS
 from storage.records import OPEN_STATES, ItemState
-from storage.reviews import TRANSITIONS
+from storage.review_moves import TRANSITIONS
 
 _DOCUMENT = (Path(__file__).parents[2] / "docs" / "review-lifecycle.md").read_text(encoding="utf-8")
 _DIAGRAM = _DOCUMENT.split("```mermaid", 1)[1].split("```", 1)[0]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from storage import reviews
+from storage import review_reads, reviews
 from storage.database import Database
 from storage.errors import (
     InvalidValue,
@@ -27,10 +27,10 @@ def test_another_tenants_item_is_not_found(database: Database, waiting) -> None:
         with pytest.raises(NotFound), database.transaction() as conn:
             act(conn)
     with database.read() as conn:
-        assert reviews.get_item(conn, waiting.id, "rival") is None
-        assert reviews.get_items(conn, [waiting.id], "rival") == []
-        assert reviews.list_items(conn, "rival", states=ItemState) == []
-        assert reviews.counts(conn, "rival")["pending"] == 0
+        assert review_reads.get_item(conn, waiting.id, "rival") is None
+        assert review_reads.get_items(conn, [waiting.id], "rival") == []
+        assert review_reads.list_items(conn, "rival", states=ItemState) == []
+        assert review_reads.counts(conn, "rival")["pending"] == 0
     assert reread(database, waiting) == waiting
 
 
@@ -39,19 +39,23 @@ def test_the_list_is_in_order_of_urgency_and_pages_completely(database: Database
     wanted = [item.id for item in sorted(made, key=lambda item: (item.urgency, item.id))]
     found: list[ReviewItem] = []
     with database.read() as conn:
-        while page := reviews.list_items(conn, "acme", after=reviews.cursor_of(found[-1]) if found else None, limit=4):
+        while page := review_reads.list_items(
+            conn, "acme", after=review_reads.cursor_of(found[-1]) if found else None, limit=4
+        ):
             found += page
         assert [item.id for item in found] == wanted
-        assert [item.id for item in reviews.get_items(conn, wanted[::-1], "acme")] == wanted[::-1]
+        assert [item.id for item in review_reads.get_items(conn, wanted[::-1], "acme")] == wanted[::-1]
         with pytest.raises(InvalidValue, match="after"):
-            reviews.list_items(conn, "acme", after="not-a-cursor")
+            review_reads.list_items(conn, "acme", after="not-a-cursor")
 
 
 def test_counts_name_every_state(database: Database, waiting, caller, ada) -> None:
     claim(database, held(database, caller), ada)
     with database.read() as conn:
-        found = reviews.counts(conn, "acme")
-        assert reviews.counts(conn, None) == found
-        assert reviews.oldest_waiting(conn, "acme") == reviews.oldest_waiting(conn, None) == waiting.created_at
+        found = review_reads.counts(conn, "acme")
+        assert review_reads.counts(conn, None) == found
+        assert (
+            review_reads.oldest_waiting(conn, "acme") == review_reads.oldest_waiting(conn, None) == waiting.created_at
+        )
     assert set(found) == {state.value for state in ItemState}
     assert (found["pending"], found["claimed"]) == (1, 1)
