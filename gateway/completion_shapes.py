@@ -45,6 +45,8 @@ def refusal_of(outcome: Outcome) -> str | None:
     """Why there is no text, or None when there is."""
     if outcome.released_text is not None:
         return None
+    if outcome.content_changed:
+        return "The stored content does not match its decision, so it is withheld. Tell whoever runs this service."
     state = outcome.item.state if outcome.item else None
     if is_open(outcome):
         return f"Held for human review: {outcome.decision.reason.value.replace('_', ' ')}. Retrieve it later by its id."

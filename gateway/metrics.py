@@ -62,6 +62,9 @@ class Metrics:
             "countersign_verdict_seconds", "Time from question to verdict.", buckets=VERDICT_SECONDS, registry=own
         )
         self.refused_verdicts = Counter("countersign_verdicts_refused", "Verdicts refused.", ["why"], registry=own)
+        self.content_changed = Counter(
+            "countersign_content_changed", "Answers withheld: the stored text is not what was decided on.", registry=own
+        )
         self.queue_fallbacks = Counter(
             "countersign_queue_fallbacks", "Claims ordered by the database since Valkey was away.", registry=own
         )

@@ -44,7 +44,8 @@ class Bell:
 
 def is_open(outcome: Outcome) -> bool:
     """Whether a reviewer's word on a held answer is still to come."""
-    return outcome.item is not None and outcome.item.state in OPEN_STATES and outcome.released_text is None
+    withheld = outcome.released_text is None and not outcome.content_changed
+    return outcome.item is not None and outcome.item.state in OPEN_STATES and withheld
 
 
 async def until_decided(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -226,11 +227,27 @@ class Outcome:
 
     @property
     def released_text(self) -> str | None:
-        """The text that may leave, or None while nothing may."""
-        if self.decision.action in (Action.RELEASE, Action.FLAG) and self.verdict is None:
-            return str(self.interaction.answer["text"])
-        if self.verdict is None or self.item is None:
-            return None
-        if self.item.state is ItemState.APPROVED:
-            return str(self.interaction.answer["text"])
-        return self.verdict.content if self.item.state is ItemState.EDITED else None
+        """The text that may leave, or None while nothing may, and when it is not the one that was decided on."""
+        text, decided_hash = self._let_out
+        return str(text) if text is not None and _hash(text) == decided_hash else None
+
+    @property
+    def content_changed(self) -> bool:
+        """Whether a text might leave, if the one stored were the one that the decision or verdict was made over."""
+        text, decided_hash = self._let_out
+        return decided_hash is not None and (text is None or _hash(text) != decided_hash)
+
+    @property
+    def _let_out(self) -> tuple[str | None, str | None]:
+        """The stored text that decision or verdict lets out, and the hash it was made over; None, None: nothing."""
+        own, verdict = self.interaction.answer.get("text"), self.verdict
+        if self.decision.action in (Action.RELEASE, Action.FLAG) and verdict is None:
+            return own, self.decision.content_hash
+        state = self.item.state if self.item is not None else None
+        if verdict is None or state not in (ItemState.APPROVED, ItemState.EDITED):
+            return None, None
+        return own if state is ItemState.APPROVED else verdict.content, verdict.content_hash or ""
+
+
+def _hash(text: object) -> str:
+    return hashlib.sha256(str(text).encode("utf-8", "surrogatepass")).hexdigest()

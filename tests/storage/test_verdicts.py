@@ -16,11 +16,11 @@ from storage.errors import (
     ReferredBySelf,
     StaleToken,
 )
-from storage.records import ItemState, ReviewItem, VerdictKind
+from storage.records import Action, ItemState, ReviewItem, VerdictKind
 from storage.storable import content_hash
 from storage.tables import interactions as interactions_table
 from storage.tables import verdicts
-from tests.storage.made import held, reread
+from tests.storage.made import held, record, reread
 from tests.storage.reviewing import claim, decide, events, race, verdicts_on
 
 
@@ -42,6 +42,44 @@ def test_a_verdict_ends_the_item_over_the_very_bytes_it_releases(
     with database.read() as conn:
         outcome = interactions.get_outcome(conn, waiting.interaction_id, "acme")
     assert (outcome.verdict, outcome.released_text) == (verdict, released)
+
+
+@pytest.mark.parametrize("altered", ['{"text": "something else"}', "{}", '{"text": null}', '{"text": "\\ud800"}'])
+@pytest.mark.parametrize("path", ["release", "flag", "approve"])
+def test_an_answer_altered_after_its_decision_does_not_leave(
+    database: Database, caller, waiting, ada, path, altered
+) -> None:
+    if path == "approve":
+        decide(database, waiting, ada, claim(database, waiting, ada), VerdictKind.APPROVE)
+        interaction_id = waiting.interaction_id
+    else:
+        with database.transaction() as conn:
+            interaction_id = record(conn, caller, Action(path), confidence=0.9)[0].id
+    assert (text_of(database, interaction_id), changed(database, interaction_id)) == ("42", False)
+    with database.transaction() as conn:
+        mine = interactions_table.c.id == interaction_id
+        conn.execute(sa.update(interactions_table).where(mine).values(answer=altered))
+    assert (text_of(database, interaction_id), changed(database, interaction_id)) == (None, True)
+
+
+@pytest.mark.parametrize("altered", ["forty-three", "", None])
+def test_an_edit_altered_after_its_verdict_does_not_leave(database: Database, waiting, ada, altered) -> None:
+    decide(database, waiting, ada, claim(database, waiting, ada), VerdictKind.EDIT, content="forty-two")
+    assert text_of(database, waiting.interaction_id) == "forty-two"
+    with database.transaction() as conn:
+        conn.execute(sa.update(verdicts).where(verdicts.c.item_id == waiting.id).values(content=altered))
+    assert text_of(database, waiting.interaction_id) is None
+    assert changed(database, waiting.interaction_id)
+
+
+def text_of(database: Database, interaction_id: str) -> str | None:
+    with database.read() as conn:
+        return interactions.get_outcome(conn, interaction_id, "acme").released_text
+
+
+def changed(database: Database, interaction_id: str) -> bool:
+    with database.read() as conn:
+        return interactions.get_outcome(conn, interaction_id, "acme").content_changed
 
 
 def test_every_transition_of_a_review_has_its_event(database: Database, waiting, ada) -> None:
