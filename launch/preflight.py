@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import subprocess
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from launch.errors import CannotStart
+from launch.parts import Part
 from launch.ports import require_free
 from launch.settings import LaunchSettings
 
-ARCHITECTURE = "afmoe"
 
-
-def check_all(settings: LaunchSettings) -> None:
+def check_all(settings: LaunchSettings, serving: Part) -> None:
     """Raises CannotStart with one sentence at the first thing that is missing."""
     check_ports(settings)
-    check_checkpoint(settings.checkpoint)
+    check_serving(serving, settings.start_seconds)
     check_redis(settings.redis_url)
     check_database(settings.database_url)
 
@@ -34,29 +32,21 @@ def check_ports(settings: LaunchSettings) -> None:
     )
 
 
-def check_checkpoint(directory: Path) -> None:
-    """A quick look (serving itself checks every tensor): there, and of a family that serving loads."""
-    config = directory / "config.json"
-    if not config.is_file():
-        raise CannotStart(
-            f"There is no model in {directory} (config.json is missing): "
-            "set COUNTERSIGN_CHECKPOINT to a checkpoint directory, or run ./run train."
-        )
+def check_serving(part: Part, seconds: float) -> None:
+    """Serving looks at its own settings and checkpoint, as it will when it starts, and starts nothing."""
+    command = (*part.command, "--verify-only")
     try:
-        family = json.loads(config.read_text()).get("model_type")
-    except (OSError, ValueError, AttributeError) as error:
+        looked = subprocess.run(  # noqa: S603 - a command of our own, no shell
+            command, env=dict(part.environment), stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=seconds, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
         raise CannotStart(
-            f"{config} is not readable JSON: set COUNTERSIGN_CHECKPOINT to a whole checkpoint."
+            f"The checkpoint was not checked within {seconds:.0f} s: give it longer with COUNTERSIGN_START_SECONDS."
         ) from error
-    if family != ARCHITECTURE:
-        raise CannotStart(
-            f"The checkpoint in {directory} is of type {family!r}, and serving loads {ARCHITECTURE!r}: "
-            "set COUNTERSIGN_CHECKPOINT to such a directory."
-        )
-    if not any(directory.glob("*.safetensors")):
-        raise CannotStart(
-            f"The checkpoint in {directory} has no *.safetensors file: set COUNTERSIGN_CHECKPOINT to a whole one."
-        )
+    if looked.returncode != 0:
+        said = looked.stderr.strip().splitlines() or [f"Checking the checkpoint ended with status {looked.returncode}."]
+        raise CannotStart(said[-1])
 
 
 def check_redis(url: str) -> None:

@@ -74,7 +74,7 @@ class Product:
         self.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._record.claim(self.wiring.mark)
         try:
-            check_all(self.settings)
+            check_all(self.settings, self.part(SERVING))
             adopt_orphans()
             return self._start_parts()
         except BaseException as error:

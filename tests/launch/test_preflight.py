@@ -1,12 +1,16 @@
 """What is missing is said in one sentence, before anything starts."""
 
-import json
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from launch.errors import CannotStart
+from launch.parts import SERVING, Part, Wiring, parts
 from launch.ports import free_ports
-from launch.preflight import check_checkpoint, check_database, check_redis
+from launch.preflight import check_database, check_redis, check_serving
+from launch.settings import ROOT, LaunchSettings
 
 
 def one_sentence(error: pytest.ExceptionInfo[CannotStart]) -> str:
@@ -16,32 +20,59 @@ def one_sentence(error: pytest.ExceptionInfo[CannotStart]) -> str:
     return text
 
 
+def serving(tmp_path, checkpoint, **more):
+    """How a launch of this checkpoint would start serving."""
+    wiring = Wiring("mark", "sqlite:///unused", "unix:///unused", "token")
+    settings = LaunchSettings(home=tmp_path / "home", checkpoint=checkpoint, **more)
+    return parts(settings, wiring)[SERVING]
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """The reference checkpoint, to be spoilt."""
+    return Path(shutil.copytree(ROOT / "serving" / "checkpoints" / "reference", tmp_path / "model"))
+
+
 def test_a_missing_checkpoint_is_named(tmp_path):
     with pytest.raises(CannotStart) as error:
-        check_checkpoint(tmp_path / "nowhere")
+        check_serving(serving(tmp_path, tmp_path / "nowhere"), 60)
     assert "COUNTERSIGN_CHECKPOINT" in one_sentence(error)
     assert str(tmp_path / "nowhere") in str(error.value)
 
 
 @pytest.mark.parametrize("config", ['{"model_type": "llama"}', "[]", "not json", "{}"])
-def test_a_foreign_checkpoint_is_refused(tmp_path, config):
-    (tmp_path / "config.json").write_text(config)
-    (tmp_path / "model.safetensors").touch()
+def test_a_foreign_checkpoint_is_refused(tmp_path, copied, config):
+    (copied / "config.json").write_text(config)
     with pytest.raises(CannotStart) as error:
-        check_checkpoint(tmp_path)
-    assert "COUNTERSIGN_CHECKPOINT" in one_sentence(error)
+        check_serving(serving(tmp_path, copied), 60)
+    assert str(copied) in one_sentence(error)
 
 
-def test_a_checkpoint_without_weights_is_refused(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "afmoe"}))
-    with pytest.raises(CannotStart, match="safetensors"):
-        check_checkpoint(tmp_path)
+@pytest.mark.parametrize("missing", ["*.safetensors", "tokenizer*"])
+def test_a_checkpoint_that_is_not_whole_is_refused(tmp_path, copied, missing):
+    for file in copied.glob(missing):
+        file.unlink()
+    with pytest.raises(CannotStart) as error:
+        check_serving(serving(tmp_path, copied), 60)
+    assert str(copied) in one_sentence(error)
 
 
-def test_a_checkpoint_of_the_family_passes(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "afmoe"}))
-    (tmp_path / "model.safetensors").touch()
-    check_checkpoint(tmp_path)
+def test_settings_that_only_serving_reads_are_checked_too(tmp_path, copied, monkeypatch):
+    monkeypatch.setenv("COUNTERSIGN_EXCHANGE", "pigeons")
+    with pytest.raises(CannotStart, match="COUNTERSIGN_EXCHANGE"):
+        check_serving(serving(tmp_path, copied), 60)
+
+
+def test_a_check_that_does_not_end_is_given_up(tmp_path):
+    endless = Part("serving", (sys.executable, "-c", "import time; time.sleep(60)"), {}, "")
+    with pytest.raises(CannotStart) as error:
+        check_serving(endless, 0.1)
+    assert "COUNTERSIGN_START_SECONDS" in one_sentence(error)
+
+
+def test_a_whole_checkpoint_passes_and_leaves_nothing(tmp_path, copied):
+    check_serving(serving(tmp_path, copied), 60)
+    assert not (tmp_path / "home").exists()
 
 
 def test_an_unreachable_redis_is_named_without_its_password():

@@ -72,6 +72,7 @@ def test_a_busy_port_is_named_and_nothing_starts(environment):
         ("REDIS_URL", f"redis://{LOOPBACK}:1/0"),
         ("DATABASE_URL", f"postgresql://{LOOPBACK}:1/countersign"),
         ("COUNTERSIGN_PORT", "not-a-number"),
+        ("COUNTERSIGN_EXCHANGE", "pigeons"),  # only serving reads it
     ],
 )
 def test_what_cannot_be_used_is_named_and_nothing_starts(environment, variable, value):
@@ -80,10 +81,10 @@ def test_what_cannot_be_used_is_named_and_nothing_starts(environment, variable, 
 
 
 def test_a_part_that_dies_while_starting_says_why_and_the_rest_is_stopped(environment):
-    result = up(environment, COUNTERSIGN_EXCHANGE="pigeons")  # only serving reads it
+    result = up(environment, COUNTERSIGN_CLAIM_SECONDS="-1")  # only the gateway reads it
     assert result.returncode == 1
-    assert "COUNTERSIGN_EXCHANGE" in result.stdout
-    assert "serving ended with status 1 while it was starting" in result.stdout
+    assert "COUNTERSIGN_CLAIM_SECONDS" in result.stdout
+    assert "gateway ended with status 1 while it was starting" in result.stdout
     home = environment["COUNTERSIGN_HOME"]
     assert [each.pid for each in psutil.process_iter() if started_from(each, home)] == []
 
