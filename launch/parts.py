@@ -64,6 +64,7 @@ def parts(settings: LaunchSettings, wiring: Wiring) -> dict[str, Part]:
         "REDIS_URL": wiring.redis_url,
         "COUNTERSIGN_SERVING_URL": serving_url(settings),
         "COUNTERSIGN_SERVING_TOKEN": wiring.serving_token,
+        "COUNTERSIGN_WORKER": "embedded",  # nothing here starts another
     }
     dashboard = {"COUNTERSIGN_GATEWAY_URL": gateway_url(settings)}
 

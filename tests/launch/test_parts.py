@@ -15,6 +15,7 @@ def told(monkeypatch):
     for name in ("DATABASE_URL", "REDIS_URL", "COUNTERSIGN_SERVING_TOKEN", "COUNTERSIGN_SERVING_PORT"):
         monkeypatch.setenv(name, "from-outside")
     monkeypatch.setenv("COUNTERSIGN_CLAIM_SECONDS", "60")
+    monkeypatch.setenv("COUNTERSIGN_WORKER", "off")
     settings = LaunchSettings(home=Path("/somewhere"), port=1, serving_port=2, dashboard_port=3)
     return {name: part.environment for name, part in parts(settings, WIRING).items()}
 
@@ -44,6 +45,10 @@ def test_the_gateway_knows_truth_queue_and_serving(told):
     assert told[GATEWAY]["REDIS_URL"] == WIRING.redis_url
     assert told[GATEWAY]["COUNTERSIGN_SERVING_URL"] == "http://127.0.0.1:2"
     assert told[GATEWAY]["COUNTERSIGN_SERVING_TOKEN"] == "the-token"
+
+
+def test_the_worker_runs_in_the_gateway_whatever_the_environment_says(told):
+    assert told[GATEWAY]["COUNTERSIGN_WORKER"] == "embedded"
 
 
 def test_settings_of_single_parts_pass_through(told):
