@@ -7,6 +7,7 @@ import httpx2
 import openai
 import pytest
 import sqlalchemy as sa
+from prometheus_client.parser import text_string_to_metric_families
 
 from storage import reviews
 from storage.keys import by_secret
@@ -155,6 +156,7 @@ def test_caller_who_goes_away_cancels_the_generation_and_leaves_no_record(
 ) -> None:
     serving.cancelled.clear()
     serving.asked.clear()
+    events, gone = len(gateway.events(kinds="decision", limit=1000)), left(gateway)
     host, port = gateway.url.removeprefix("http://").split(":")
     body = b'{"model": "countersign-reference", "messages": [{"role": "user", "content": "bye [slow] [0.97]"}]}'
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gateway.secrets['caller']}\r\n"
@@ -163,6 +165,14 @@ def test_caller_who_goes_away_cancels_the_generation_and_leaves_no_record(
     assert serving.asked.wait(20)
     raw.close()
     assert serving.cancelled.wait(20)
-    with gateway.http() as http:
-        listed = http.get("/v1/chat/completions?limit=100&order=desc").text
-    assert "bye" not in listed
+    until(lambda: left(gateway) > gone)  # the request has ended, and with it whatever it would have recorded
+    assert len(gateway.events(kinds="decision", limit=1000)) == events
+
+
+def left(gateway: Gateway) -> float:
+    """How many requests ended because their callers went away."""
+    labels = {"method": "POST", "route": "/v1/chat/completions", "status": "499"}
+    with gateway.http(None) as http:
+        text = http.get("/metrics").text
+    samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+    return sum(each.value for each in samples if each.name == "countersign_requests_total" and each.labels == labels)
