@@ -18,8 +18,8 @@ from gateway.model_client import Question, ServedModel
 from gateway.openapi import CHAT
 from gateway.outcomes import Asked, outcome_of
 from gateway.policy import Ruling, decide
-from gateway.preferences import wait_seconds
-from gateway.responding import await_verdict, respond
+from gateway.preferences import applied, wait_seconds
+from gateway.responding import await_verdict, respond, watch
 from gateway.schemas import ChatRequest, chat_request
 from gateway.streaming import stream
 from gateway.telemetry import tell_answer, trace_id_of, traceparent_of
@@ -119,19 +119,27 @@ async def deliver(request: Request, context: Context, wanted: ChatRequest, outco
     on_hold_error = wanted.review.on_hold == "error"
     if wanted.stream and not (on_hold_error and is_open(outcome)):
         seconds = settings.stream_wait_seconds if preferred is None else preferred
-        return event_stream(request, wanted, outcome, seconds)
+        return event_stream(request, wanted, outcome, seconds, preferred)
     if preferred and is_open(outcome):
         outcome = await await_verdict(request, outcome, preferred) or outcome
     if on_hold_error and is_open(outcome):
         raise pending(outcome)
-    return event_stream(request, wanted, outcome, 0) if wanted.stream else respond(context, outcome, preferred)
+    if wanted.stream:
+        return event_stream(request, wanted, outcome, 0, preferred)
+    return respond(context, outcome, preferred)
 
 
-def event_stream(request: Request, wanted: ChatRequest, outcome: Outcome, seconds: float) -> Response:
+def event_stream(
+    request: Request, wanted: ChatRequest, outcome: Outcome, seconds: float, preferred: float | None
+) -> Response:
+    """The outcome as events; a held one waits `seconds` for its verdict, of which the caller asked for `preferred`."""
     context = context_of(request)
 
     async def verdict(held: Outcome, seconds: float) -> Outcome | None:
-        return await await_verdict(request, held, seconds)
+        decided = await await_verdict(request, held, seconds)
+        if decided is not None:
+            watch(context, decided)
+        return decided
 
     events = stream(
         outcome,
@@ -142,7 +150,7 @@ def event_stream(request: Request, wanted: ChatRequest, outcome: Outcome, second
         keep_alive=context.settings.keep_alive_seconds,
     )
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no", "location": location(outcome.interaction.id)}
-    return StreamingResponse(events, 200, headers, media_type="text/event-stream")
+    return StreamingResponse(events, 200, {**headers, **applied(preferred)}, media_type="text/event-stream")
 
 
 def pending(outcome: Outcome) -> ApiError:

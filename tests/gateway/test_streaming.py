@@ -143,6 +143,14 @@ def test_held_stream_without_a_verdict_ends_as_filtered_and_still_pending(gatewa
     assert chunks[-1].choices[0].delta.model_extra["review"]["status"] == "pending"
 
 
+@pytest.mark.parametrize(("asked", "told"), [("wait=0", "wait=0"), ("wait=9999", "wait=300"), ("", None)])
+def test_held_stream_tells_the_wait_that_it_keeps(gateway: Gateway, asked: str, told: str | None) -> None:
+    body = {**ASK, "messages": user("preferred stream [0.2]"), "stream": True}
+    headers = {"prefer": asked} if asked else {}
+    with gateway.http() as http, http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as response:
+        assert response.headers.get("preference-applied") == told
+
+
 def test_held_stream_with_on_hold_error_is_a_409_before_any_event(gateway: Gateway) -> None:
     with pytest.raises(openai.ConflictError) as caught:
         gateway.openai().chat.completions.create(
