@@ -29,11 +29,12 @@ from serving.settings import ServingSettings
 
 DRAIN_SECONDS = 7.0  # of the ten that a caller of SIGTERM grants
 BEGAN = time.monotonic()
+LINES = os.fdopen(os.dup(1), "w")  # stays the caller's while Ray's chatter is led elsewhere
 
 
 def say(step: str, **facts: Any) -> None:
     """One line of JSON on stdout: {"step": …, "seconds": since the process began, …}."""
-    print(json.dumps({"step": step, "seconds": round(time.monotonic() - BEGAN, 1), **facts}), flush=True)
+    print(json.dumps({"step": step, "seconds": round(time.monotonic() - BEGAN, 1), **facts}), file=LINES, flush=True)
 
 
 def export(settings: ServingSettings, paths: RayPaths) -> None:
@@ -96,16 +97,19 @@ def serve_until_told(settings: ServingSettings, paths: RayPaths) -> None:
 
 @contextmanager
 def chatter_into(path: Path) -> Iterator[None]:
-    """Ray and Serve write to stderr as they please; ours is for the one sentence of a failed start."""
+    """Ray and Serve write as they please; stdout is for the lines of `say`, stderr for one sentence of a failure."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    own = os.dup(2)
+    own = {number: os.dup(number) for number in (1, 2)}
     with open(path, "ab") as file:
-        os.dup2(file.fileno(), 2)
+        for number in own:
+            os.dup2(file.fileno(), number)
     try:
         yield
     finally:
-        os.dup2(own, 2)
-        os.close(own)
+        sys.stdout.flush()
+        for number, kept in own.items():
+            os.dup2(kept, number)
+            os.close(kept)
 
 
 def end_on_signals() -> None:
