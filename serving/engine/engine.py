@@ -18,7 +18,7 @@ from serving.engine.flight import Flight
 from serving.engine.gang import Gang
 from serving.engine.generation import EngineStats, Generated, GenerationRequest
 from serving.engine.plan import RankAnswer, RankPlan
-from serving.engine.prompt import PromptWriter
+from serving.engine.prompt import open_prompt_writer
 from serving.engine.scheduler import Scheduler, Turn
 from serving.engine.vocabulary import load_vocabulary
 from serving.model.checkpoint import Checkpoint
@@ -45,8 +45,9 @@ class Engine:
         self._scheduler = Scheduler(
             config.ranks, config.kv_blocks, config.block_size, config.step_tokens, config.most_running
         )
+        writer = open_prompt_writer(self._vocabulary, checkpoint.directory)
         longest = min(checkpoint.config.context_length, self._scheduler.longest_sequence)
-        self._admission = Admission(PromptWriter(self._vocabulary), checkpoint.defaults, longest)
+        self._admission = Admission(writer, checkpoint.defaults, longest)
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}  # all in flight; guarded by the lock
         self._submitted: list[Flight] = []  # not yet known to the scheduler; guarded by the lock

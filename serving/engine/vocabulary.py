@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,23 +15,32 @@ _BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
-        # Special tokens written in a text are text: nobody can open a turn by typing its role token.
-        tokenizer.encode_special_tokens = True
-        self._tokenizer = tokenizer
-        self._added = {token.content: number for number, token in tokenizer.get_added_tokens_decoder().items()}
+        added = tokenizer.get_added_tokens_decoder()
+        self._added = {token.content: number for number, token in added.items()}
         self._names = {number: token for token, number in self._added.items()}
-        self.special_ids = frozenset(self._added.values())
+        self._reserved = frozenset(number for number, token in added.items() if token.content.strip())
+        self.special_ids = frozenset(number for number, token in added.items() if token.special)
+        self._framing, self._contents = tokenizer, _without_reserved(tokenizer)
         self._bytes = {
-            number: b"" if number in self.special_ids else _token_bytes(token)
-            for token, number in tokenizer.get_vocab(with_added_tokens=True).items()
+            number: _token_bytes(token) for token, number in tokenizer.get_vocab(with_added_tokens=False).items()
         }
+        self._bytes |= {number: b"" if token.special else token.content.encode() for number, token in added.items()}
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text alone; never one of `special_ids`. Raises ValueError when the tokenizer breaks that."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        if not self.special_ids.isdisjoint(ids):
+        """Ids of a text alone; never one of a reserved token. Raises ValueError when the tokenizer breaks that."""
+        ids: list[int] = self._contents.encode(text, add_special_tokens=False).ids
+        if not self._reserved.isdisjoint(ids):
             raise ValueError("the tokenizer turned text into a role token")
         return ids
+
+    def encode_framing(self, text: str) -> list[int]:
+        """Ids of what a chat template writes: the tokens it names are those tokens. Never for a caller's text."""
+        ids: list[int] = self._framing.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def has(self, token: str) -> bool:
+        """Whether it is a token that no text can spell."""
+        return self._added.get(token) in self._reserved
 
     def special(self, token: str) -> int:
         """Raises CheckpointError when the tokenizer lacks it."""
@@ -55,6 +65,20 @@ def load_vocabulary(directory: Path) -> Vocabulary:
         raise
     except Exception as error:  # the library raises bare Exception
         raise CheckpointError(f"{directory}/tokenizer.json cannot be read: export the checkpoint again.") from error
+
+
+def _without_reserved(tokenizer: Tokenizer) -> Tokenizer:
+    """A tokenizer to which every added token written in a text is text: nobody can open a turn by typing its token.
+
+    Added tokens that are not marked special (some mark turns all the same) would be parsed otherwise; only runs of
+    white space stay tokens.
+    """
+    data = json.loads(tokenizer.to_str())
+    for token in data["added_tokens"]:
+        token["special"] = bool(token["content"].strip())
+    copy: Tokenizer = Tokenizer.from_str(json.dumps(data))
+    copy.encode_special_tokens = True
+    return copy
 
 
 def _letter_bytes() -> dict[str, int]:

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from serving.engine.generation import Message
 from serving.engine.plan import NO_TARGET
-from serving.engine.prompt import PromptWriter, trace_prompt
+from serving.engine.prompt import PromptWriter, RoleTokens, trace_prompt
 from serving.engine.vocabulary import Vocabulary, load_vocabulary
 from serving.model.config import CheckpointError
 from training.tokens import ASSISTANT, BOS, EOS, SYSTEM, USER, Turn, build_tokenizer, prompt
 
-WRITER = PromptWriter(Vocabulary(build_tokenizer()))
+VOCABULARY = Vocabulary(build_tokenizer())
+WRITER = PromptWriter(VOCABULARY, RoleTokens(VOCABULARY))
 
 
 def test_roles_contents_and_closings_are_in_their_places() -> None:
