@@ -41,10 +41,12 @@ async def claim(request: Request, id: str, key: Key = Depends(reviewer)) -> dict
     try:
         await claim_item(context, key, id)
     except AlreadyClaimed as error:
-        token = error.item.fencing_token
+        fencing_token = error.item.fencing_token
         if error.item.claimed_by != key.id:
             raise
-        await context.recorder.write(lambda connection: reviews.extend_claim(connection, id, key, token, seconds))
+        await context.recorder.write(
+            lambda connection: reviews.extend_claim(connection, id, key, fencing_token, seconds)
+        )
     return await shown(context, id, key)
 
 
@@ -123,20 +125,20 @@ async def decide(request: Request, id: str, key: Key = Depends(reviewer)) -> dic
 
 
 async def give_verdict(request: Request, context: Context, desk: Desk, key: Key, wanted: VerdictRequest) -> None:
-    item, token = desk.item, wanted.fencing_token
+    item, fencing_token = desk.item, wanted.fencing_token
     with context.telemetry.verdict(item, desk.outcome.interaction.traceparent, request.headers) as span:
         mine = traceparent_of(span)
         try:
             _, verdict = await context.recorder.write(
                 lambda connection: reviews.decide(
-                    connection, item.id, key, token, wanted.verdict, wanted.reason, wanted.content, mine
+                    connection, item.id, key, fencing_token, wanted.verdict, wanted.reason, wanted.content, mine
                 )
             )
         except Conflict as refusal:
             why = refusal.code
             context.metrics.refused_verdicts.labels(why).inc()
             await context.recorder.write(
-                lambda connection: reviews.refused_verdict(connection, item.id, key, token, why)
+                lambda connection: reviews.refused_verdict(connection, item.id, key, fencing_token, why)
             )
             raise
         tell_verdict(span, verdict)

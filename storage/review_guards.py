@@ -52,7 +52,7 @@ def require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_b
         raise ReferredBySelf(item)
 
 
-def held_item(conn: Connection, item_id: str, reviewer: Key, token: int) -> ReviewItem:
+def held_item(conn: Connection, item_id: str, reviewer: Key, fencing_token: int) -> ReviewItem:
     """The item, if this reviewer holds it under this token and the lease still runs by the database's clock.
 
     Raises NotFound, NotAReviewer, AlreadyDecided, OwnRequest, PastDeadline, StaleToken.
@@ -65,9 +65,9 @@ def held_item(conn: Connection, item_id: str, reviewer: Key, token: int) -> Revi
         raise OwnRequest(item)
     if item.expires_at <= at:
         raise PastDeadline(item)
-    mine = item.state is ItemState.CLAIMED and item.claimed_by == reviewer.id and item.fencing_token == token
+    mine = item.state is ItemState.CLAIMED and item.claimed_by == reviewer.id and item.fencing_token == fencing_token
     if not mine or item.claim_expires_at is None or item.claim_expires_at <= at:
-        raise StaleToken(item, token)
+        raise StaleToken(item, fencing_token)
     return item
 
 

@@ -67,34 +67,34 @@ def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float, m
     return Claim(claimed, reviewer.id, claimed.fencing_token, at + lease_seconds)
 
 
-def release_claim(conn: Connection, item_id: str, reviewer: Key, token: int) -> ReviewItem:
+def release_claim(conn: Connection, item_id: str, reviewer: Key, fencing_token: int) -> ReviewItem:
     """Puts the item back for anyone, its draft kept. Raises NotFound, AlreadyDecided, StaleToken."""
-    item = held_item(conn, item_id, reviewer, token)
+    item = held_item(conn, item_id, reviewer, fencing_token)
     data = {"reviewer": reviewer.id}
     return move(conn, item, ItemState.PENDING, "review.claim_released", _actor(reviewer), data=data)
 
 
-def extend_claim(conn: Connection, item_id: str, reviewer: Key, token: int, lease_seconds: float) -> Claim:
+def extend_claim(conn: Connection, item_id: str, reviewer: Key, fencing_token: int, lease_seconds: float) -> Claim:
     """A lease from now on under the same token. Raises NotFound, AlreadyDecided, StaleToken."""
-    item = held_item(conn, item_id, reviewer, token)
+    item = held_item(conn, item_id, reviewer, fencing_token)
     expires_at = now(conn) + lease_seconds
     held = (
         review_items.c.id == item.id,
         review_items.c.version == item.version,
-        review_items.c.fencing_token == token,
+        review_items.c.fencing_token == fencing_token,
     )
     update = sa.update(review_items).where(*held).values(claim_expires_at=expires_at).returning(review_items)
     row = conn.execute(update).one_or_none()
     if row is None:
-        raise StaleToken(item, token)
-    data = {"reviewer": reviewer.id, "fencing_token": token, "version": item.version}
+        raise StaleToken(item, fencing_token)
+    data = {"reviewer": reviewer.id, "fencing_token": fencing_token, "version": item.version}
     _append(conn, "review.extended", reviewer, row, data)
-    return Claim(item_from(row), reviewer.id, token, expires_at)
+    return Claim(item_from(row), reviewer.id, fencing_token, expires_at)
 
 
-def save_draft(conn: Connection, item_id: str, reviewer: Key, token: int, text: str, note: str) -> Draft:
+def save_draft(conn: Connection, item_id: str, reviewer: Key, fencing_token: int, text: str, note: str) -> Draft:
     """Keeps what the reviewer typed so far. Raises NotFound, AlreadyDecided, StaleToken, InvalidValue."""
-    item = held_item(conn, item_id, reviewer, token)
+    item = held_item(conn, item_id, reviewer, fencing_token)
     draft = Draft(item.id, reviewer.id, checked_text("text", text), checked_text("note", note), now(conn))
     mine = (drafts.c.item_id == item.id, drafts.c.reviewer_id == reviewer.id)
     conn.execute(sa.delete(drafts).where(*mine))
@@ -115,7 +115,7 @@ def decide(
     conn: Connection,
     item_id: str,
     reviewer: Key,
-    token: int,
+    fencing_token: int,
     kind: VerdictKind,
     reason: str,
     content: str | None,
@@ -126,7 +126,7 @@ def decide(
     A referred item comes back pending, for a different person. Raises NotFound, AlreadyDecided, StaleToken, OwnRequest,
     PastDeadline, ContentChanged; InvalidValue for a missing reason or content that does not fit the kind.
     """
-    item = held_item(conn, item_id, reviewer, token)
+    item = held_item(conn, item_id, reviewer, fencing_token)
     require_reason(kind, reason)
     verdict = Verdict(
         id=new_id("ver"),
@@ -136,17 +136,17 @@ def decide(
         reason=checked_text("reason", reason),
         content=content,
         content_hash=released_hash(conn, item, kind, content),
-        fencing_token=token,
+        fencing_token=fencing_token,
         created_at=now(conn),
         traceparent=traceparent,
     )
     return _apply(conn, item, reviewer, verdict), verdict
 
 
-def refused_verdict(conn: Connection, item_id: str, reviewer: Key, token: int, why: str) -> AuditEvent:
+def refused_verdict(conn: Connection, item_id: str, reviewer: Key, fencing_token: int, why: str) -> AuditEvent:
     """Records that a verdict came too late, in a transaction of its own. Raises NotFound."""
     row = row_for(conn, item_id, reviewer)
-    data = {"reviewer": reviewer.id, "fencing_token": token, "why": why, "state": row.state}
+    data = {"reviewer": reviewer.id, "fencing_token": fencing_token, "why": why, "state": row.state}
     return _append(conn, "verdict.refused", reviewer, row, data)
 
 
