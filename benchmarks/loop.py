@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # an own product is stopped on the way
     try:
         strange = foreign_questions()
-        with _product(options) as (url, key):
-            measured = measure(url, key, options.questions, options.seed, strange)
+        with _product(options) as (url, key, reviewer_key):
+            measured = measure(url, (key, reviewer_key), options.questions, options.seed, strange)
     except FileNotFoundError as error:
         print(f"loop: {error}", file=sys.stderr)
         return 2
@@ -49,15 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(url: str, key: str, count: int, seed: int, strange: Sequence[str]) -> dict[str, Any]:
-    """Ask `count` fresh questions of the half no calibration has seen, then the foreign ones, and sum up."""
+def measure(url: str, keys: tuple[str, str], count: int, seed: int, strange: Sequence[str]) -> dict[str, Any]:
+    """Ask `count` fresh questions of the half no calibration has seen, then the foreign ones, and sum up.
+
+    `keys`: one that asks and audits, one that reviews.
+    """
     rng = random.Random(seed)
     questions = [fresh(rng, for_measuring=True) for _ in range(count)]
     busy = machine()
     begun = time.monotonic()
-    outcomes = _ask(url, key, [question.text for question in questions], "own questions")
+    outcomes = _ask(url, keys, [question.text for question in questions], "own questions")
     seconds = time.monotonic() - begun
-    foreign = _ask(url, key, strange, "foreign questions") if strange else []
+    foreign = _ask(url, keys, strange, "foreign questions") if strange else []
     return {
         **figures(questions, outcomes),
         "ood_released": round(share_released(foreign), 4) if foreign else None,
@@ -85,15 +88,16 @@ def foreign_questions() -> list[str]:
     return [json.loads(line)["question"] for line in lines]
 
 
-def _ask(url: str, key: str, questions: Sequence[str], what: str) -> list[Outcome]:
+def _ask(url: str, keys: tuple[str, str], questions: Sequence[str], what: str) -> list[Outcome]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(what, total=len(questions))
-        return asyncio.run(ask_all(url, key, questions, lambda: progress.advance(task)))
+        return asyncio.run(ask_all(url, *keys, questions, lambda: progress.advance(task)))
 
 
-def _product(options: argparse.Namespace) -> AbstractContextManager[tuple[str, str]]:
-    return nullcontext((options.gateway, options.key)) if options.gateway else own_product()
+def _product(options: argparse.Namespace) -> AbstractContextManager[tuple[str, str, str]]:
+    theirs = (options.gateway, options.key, options.reviewer_key)
+    return nullcontext(theirs) if options.gateway else own_product()
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -102,12 +106,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbits(31), help="drawn anew each time unless given")
     parser.add_argument("--json", action="store_true", help="the last line on standard output is one JSON object")
     parser.add_argument("--gateway", help="address of a running gateway; otherwise the product is started")
-    parser.add_argument("--key", help="its key, with the roles caller, reviewer and auditor, of a tenant of its own")
+    parser.add_argument("--key", help="its key that asks, with the roles caller and auditor, of a tenant of its own")
+    parser.add_argument("--reviewer-key", help="another key of that tenant, with the role reviewer: reads held answers")
     options = parser.parse_args(arguments)
     if options.questions < 1:
         parser.error("--questions must be at least 1")
-    if bool(options.gateway) != bool(options.key):
-        parser.error("--gateway and --key go together")
+    if len({bool(options.gateway), bool(options.key), bool(options.reviewer_key)}) > 1:
+        parser.error("--gateway, --key and --reviewer-key go together")
+    if options.key and options.key == options.reviewer_key:
+        parser.error("--reviewer-key must be another key: held answers are withheld from the key that asked")
     return options
 
 

@@ -33,15 +33,15 @@ class Outcome:
     confidence: float | None = None
 
 
-async def ask_all(url: str, key: str, questions: Sequence[str], told: Callable[[], None]) -> list[Outcome]:
+async def ask_all(
+    url: str, key: str, reviewer_key: str, questions: Sequence[str], told: Callable[[], None]
+) -> list[Outcome]:
     """Ask every question, read the decisions from the audit API and held texts from the review API, in order.
 
-    `told` is called once for each question answered. Raises LoopFailed.
+    `key` asks and audits; `reviewer_key` is another one. `told` is called once for each question answered. Raises
+    LoopFailed.
     """
-    timeout = aiohttp.ClientTimeout(total=120)
-    async with aiohttp.ClientSession(
-        url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout, connector=aiohttp.TCPConnector(limit=AT_ONCE)
-    ) as http:
+    async with _session(url, key) as http, _session(url, reviewer_key) as desk:
         turn = asyncio.Semaphore(AT_ONCE)
 
         async def one(question: str) -> Outcome:
@@ -53,7 +53,16 @@ async def ask_all(url: str, key: str, questions: Sequence[str], told: Callable[[
         asked = await _together([one(question) for question in questions])
         decided = await decisions(http, {outcome.completion_id for outcome in asked})
         with_decisions = [_decided(outcome, decided) for outcome in asked]
-        return await _together([_read_held(http, turn, outcome) for outcome in with_decisions])
+        return await _together([_read_held(desk, turn, outcome) for outcome in with_decisions])
+
+
+def _session(url: str, key: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        url,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=aiohttp.ClientTimeout(total=120),
+        connector=aiohttp.TCPConnector(limit=AT_ONCE),
+    )
 
 
 async def decisions(http: aiohttp.ClientSession, wanted: set[str]) -> dict[str, dict[str, Any]]:
@@ -104,6 +113,8 @@ async def _read_held(http: aiohttp.ClientSession, turn: asyncio.Semaphore, outco
         raise LoopFailed(f"{outcome.completion_id} has neither a text nor a review.")
     async with turn:
         detail = await _get(http, f"/v1/reviews/{outcome.review_id}", {})
+    if detail["answer"]["text"] is None:
+        raise LoopFailed(f"{outcome.review_id} of {outcome.completion_id} shows no text to the reviewer's key.")
     return replace(outcome, text=detail["answer"]["text"])
 
 

@@ -19,8 +19,8 @@ TENANT = "benchmark"
 
 
 @contextmanager
-def own_product() -> Iterator[tuple[str, str]]:
-    """The gateway's address and a key that may ask, read reviews and audit; everything is gone afterwards.
+def own_product() -> Iterator[tuple[str, str, str]]:
+    """The gateway's address, a key that asks and audits, a key that reviews; everything is gone afterwards.
 
     Raises launch.errors.CannotStart.
     """
@@ -31,17 +31,18 @@ def own_product() -> Iterator[tuple[str, str]]:
         product = Product(LaunchSettings().model_copy(update={**ports, **embedded}), _say)
         access = product.start()
         try:
-            yield access.url, _key(product.wiring.database_url)
+            yield access.url, *_keys(product.wiring.database_url)
         finally:
             product.stop()
 
 
-def _key(database_url: str) -> str:
+def _keys(database_url: str) -> tuple[str, str]:
+    """Two: what is held is withheld from the key that asked, in the review API too."""
     database = open_database(database_url)
     try:
         with database.transaction() as connection:
-            roles = frozenset({Role.CALLER, Role.REVIEWER, Role.AUDITOR})
-            return keys.create(connection, TENANT, "loop", roles)[1]
+            asking = keys.create(connection, TENANT, "loop", {Role.CALLER, Role.AUDITOR})[1]
+            return asking, keys.create(connection, TENANT, "loop's reviewer", {Role.REVIEWER})[1]
     finally:
         database.close()
 

@@ -94,9 +94,13 @@ def last_question(outcome: Outcome) -> str:
 
 
 def detail(desk: Desk, reader: Key) -> dict[str, Any]:
-    """The whole case; the fencing token is told to the claim's holder alone."""
+    """The whole case; the fencing token is told to the claim's holder alone.
+
+    Who asked sees nothing here of an answer that is withheld from them, whatever other roles their key has.
+    """
     outcome, item = desk.outcome, desk.item
-    answer = outcome.interaction.answer
+    withheld = outcome.interaction.key_id == reader.id and outcome.released_text is None
+    answer = {"text": None, "tokens": []} if withheld else outcome.interaction.answer
     confidence = answer.get("confidence", {})
     held = item.claimed_by == reader.id and item.claim_expires_at is not None
     return {
@@ -117,7 +121,7 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
         },
         "claim": {"fencing_token": item.fencing_token, "expires_at": item.claim_expires_at} if held else None,
         "draft": draft_shape(desk.draft),
-        "verdict": verdict_shape(outcome.verdict, desk.names),
+        "verdict": None if withheld else verdict_shape(outcome.verdict, desk.names),
         "trace_id": outcome.interaction.trace_id,
     }
 

@@ -130,7 +130,7 @@ def review(data: dict[str, Any]) -> Review:
         summary=summary(data),
         interaction_id=data["interaction_id"],
         messages=tuple(data["messages"]),
-        text=answer["text"],
+        text=answer["text"] or "",  # null: withheld from who asked
         finish_reason=answer["finish_reason"],
         tokens=tuple(_token(row) for row in answer["tokens"]),
         signals=dict(data.get("signals") or {}),

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from benchmarks.loop_caller import LoopFailed, Outcome, ask_all
-from tests.benchmarks.gateway_double import KEY, GatewayDouble
+from tests.benchmarks.gateway_double import KEY, REVIEWER_KEY, GatewayDouble
 
 
 @asynccontextmanager
@@ -24,7 +24,7 @@ async def serving(double: GatewayDouble) -> AsyncIterator[str]:
 
 async def asked(double: GatewayDouble, questions: list[str], told: Callable[[], None] = lambda: None) -> list[Outcome]:
     async with serving(double) as url:
-        return await ask_all(url, KEY, questions, told)
+        return await ask_all(url, KEY, REVIEWER_KEY, questions, told)
 
 
 async def test_outcomes_come_in_the_order_of_the_questions_with_their_decisions_and_texts() -> None:
@@ -65,4 +65,10 @@ async def test_a_decision_that_the_audit_log_lacks_ends_the_loop() -> None:
 async def test_a_wrong_key_ends_the_loop() -> None:
     async with serving(GatewayDouble()) as url:
         with pytest.raises(LoopFailed, match="401: bad key"):
-            await ask_all(url, "csk_wrong", ["easy 1"], lambda: None)
+            await ask_all(url, "csk_wrong", REVIEWER_KEY, ["easy 1"], lambda: None)
+
+
+async def test_a_reviewer_key_that_asked_itself_learns_no_held_text_and_ends_the_loop() -> None:
+    async with serving(GatewayDouble()) as url:
+        with pytest.raises(LoopFailed, match=r"rev_0 .* shows no text"):
+            await ask_all(url, KEY, KEY, ["hard 1"], lambda: None)

@@ -139,6 +139,25 @@ def test_own_request_may_not_be_reviewed(gateway: Gateway) -> None:
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "own_request")
 
 
+def test_own_held_answer_is_not_read_through_the_review_api(gateway: Gateway) -> None:
+    item = held(gateway, who="admin")
+    mine = get(gateway, f"/v1/reviews/{item}", "admin")
+    assert mine.json()["answer"] == {"text": None, "finish_reason": None, "tokens": []}
+    assert (mine.json()["signals"], mine.json()["note"], mine.json()["prompt"]) == ({}, None, {})
+    assert SECRET_TEXT not in mine.text
+    assert get(gateway, f"/v1/reviews/{item}", "ada").json()["answer"]["text"] == SECRET_TEXT
+    gateway.judge(item)
+    assert get(gateway, f"/v1/reviews/{item}", "admin").json()["answer"]["text"] == SECRET_TEXT
+
+
+def test_own_rejected_answer_stays_unread_with_what_was_said_of_it(gateway: Gateway) -> None:
+    item = held(gateway, who="admin")
+    gateway.judge(item, "reject", "it says the secret")
+    mine = get(gateway, f"/v1/reviews/{item}", "admin")
+    assert (mine.json()["state"], mine.json()["verdict"]) == ("rejected", None)
+    assert SECRET_TEXT not in mine.text
+
+
 def test_queue_lists_in_order_of_urgency_page_by_page(gateway: Gateway) -> None:
     for confidence in ("0.7", "0.1", "0.4"):
         held(gateway, f"page [{confidence}]")
