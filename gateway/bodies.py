@@ -66,7 +66,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
 def parse_slowly(body: bytes, first: orjson.JSONDecodeError) -> Any:
     """Python's lenient parser accepts NaN and lone surrogates, so that `check_tree` can name their field."""
     try:
-        return json.loads(body)
+        return json.loads(body.decode("utf-8-sig"))  # bytes would be taken as UTF-16 where they look like it
     except RecursionError:
         raise too_deep("") from None
     except (ValueError, UnicodeDecodeError):

@@ -15,6 +15,7 @@ from gateway.openapi import ERRORS, HELD
 from gateway.preferences import wait_seconds
 from gateway.responding import await_verdict, find, respond, watch
 from storage import interactions
+from storage.errors import NotFound
 from storage.records import Key, Outcome
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["chat"], responses=ERRORS)
@@ -48,11 +49,14 @@ async def list_completions(
     metadata = metadata_filter(request)
     # one more than asked for, to know whether more follow
     context = context_of(request)
-    found = await context.recorder.read(
-        lambda connection: interactions.list_outcomes(
-            connection, key.tenant, after=after, limit=limit + 1, order=order, model=model, metadata=metadata
+    try:
+        found = await context.recorder.read(
+            lambda connection: interactions.list_outcomes(
+                connection, key.tenant, after=after, limit=limit + 1, order=order, model=model, metadata=metadata
+            )
         )
-    )
+    except NotFound:
+        raise bad_request("after", "after: no completion has this id.") from None
     for outcome in found[:limit]:
         watch(context, outcome)
     shown = [completion(outcome) for outcome in found[:limit]]

@@ -126,6 +126,9 @@ def test_neutral_values_are_accepted(gateway: Gateway, neutral: dict[str, Any]) 
         (b"[]", None, "invalid_json"),
         (b'"x"', None, "invalid_json"),
         (b"\xff\xfe{}", None, "invalid_json"),
+        (json.dumps(GOOD).encode("utf-16"), None, "invalid_json"),
+        (json.dumps(GOOD).encode("utf-16-le"), None, "invalid_json"),
+        (json.dumps(GOOD).encode("utf-32"), None, "invalid_json"),
         (b'{"model": "m", "temperature": NaN}', "temperature", None),
         (b'{"model": "m", "temperature": -Infinity}', "temperature", None),
         (b'{"model": "m", "temperature": 1e999}', "temperature", None),
@@ -272,6 +275,7 @@ def test_query_that_does_not_fit_names_its_parameter(gateway: Gateway) -> None:
     with gateway.http() as http:
         check_shape(http.get("/v1/chat/completions?limit=0"), 400, "limit")
         check_shape(http.get("/v1/chat/completions?order=up"), 400, "order")
+        check_shape(http.get("/v1/chat/completions?after=unknown"), 400, "after")
     with gateway.http("auditor") as http:
         check_shape(http.get("/v1/audit/events?kinds=nonsense"), 400, "kinds")
         check_shape(http.get("/v1/audit/events?after=%00"), 400, "after")
