@@ -6,8 +6,11 @@ import socket
 
 from pydantic import ValidationError
 
+from serving.engine.prompt import open_prompt_writer
+from serving.engine.vocabulary import load_vocabulary
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.config import CheckpointError
+from serving.model.tensor_files import check_tensors
 from serving.settings import ServingSettings
 
 
@@ -32,6 +35,8 @@ def verify(settings: ServingSettings) -> Checkpoint:
     """Everything that can be checked before Ray runs. Raises CannotStart."""
     try:
         checkpoint = open_checkpoint(settings.checkpoint)
+        check_tensors(checkpoint.weight_files, checkpoint.config)
+        open_prompt_writer(load_vocabulary(checkpoint.directory), checkpoint.directory)
     except CheckpointError as error:
         raise CannotStart(str(error)) from error
     experts = checkpoint.config.experts

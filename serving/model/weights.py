@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from serving.model.checkpoint import Checkpoint
-from serving.model.config import CheckpointError, ModelConfig
+from serving.model.config import ModelConfig
+from serving.model.tensor_files import TensorFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +64,12 @@ class Weights:
 
 def load_weights(checkpoint: Checkpoint, held: dict[int, tuple[int, ...]]) -> Weights:
     """`held[layer]` are the expert ids to load. Raises CheckpointError for a missing or misshapen tensor."""
-    with _TensorFiles(checkpoint.weight_files) as files:
+    with TensorFiles(checkpoint.weight_files, "pt") as files:
         return _Loader(files, checkpoint.config).load(held)
 
 
 class _Loader:
-    def __init__(self, files: _TensorFiles, config: ModelConfig) -> None:
+    def __init__(self, files: TensorFiles, config: ModelConfig) -> None:
         self._files, self._config = files, config
         self._read = self._of_experts = 0
 
@@ -153,35 +150,3 @@ class _Loader:
         tensor: Tensor = self._files.slice_of(name, shape)[row]
         self._read += tensor.numel()
         return tensor.to(torch.float32)
-
-
-class _TensorFiles:
-    """The safetensors files of a checkpoint, opened without reading any tensor."""
-
-    def __init__(self, paths: tuple[Path, ...]) -> None:
-        try:
-            self._open: list[Any] = [safe_open(path, framework="pt", device="cpu") for path in paths]
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{paths[0].parent} holds a broken safetensors file: copy it again.") from error
-        self._holder = {name: file for file in self._open for name in file.keys()}  # noqa: SIM118 - not a mapping
-
-    def __enter__(self) -> _TensorFiles:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for file in self._open:
-            file.__exit__(kind, error, trace)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._holder
-
-    def slice_of(self, name: str, shape: tuple[int, ...]) -> Any:
-        if name not in self._holder:
-            raise CheckpointError(f"The checkpoint lacks the tensor {name}: export it again.")
-        part = self._holder[name].get_slice(name)
-        if tuple(part.get_shape()) != shape:
-            found = tuple(part.get_shape())
-            raise CheckpointError(f"The tensor {name} has shape {found}, config.json says {shape}: export it again.")
-        return part
