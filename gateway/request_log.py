@@ -8,11 +8,13 @@ from time import monotonic
 
 import structlog
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import error_response
 from gateway.metrics import Metrics
 
+CALLER_GONE = 499
 SENT_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 log = structlog.get_logger("request")
 
@@ -41,6 +43,8 @@ class RequestLog:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self._app(scope, receive, send_with_id)
+            except ClientDisconnect:  # gone in the middle of the body: nobody is left to answer
+                status = status or CALLER_GONE
             except Exception as error:
                 log.error("request failed", error=type(error).__name__, exc_info=error)
                 if status == 0:

@@ -1,6 +1,7 @@
 """Bad input: the OpenAI error shape with the parameter's name, and a request id on every response."""
 
 import json
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from gateway.model_client import ServedModel
 from tests.gateway.fake_serving import FakeServing
-from tests.gateway.running import Gateway, running, settings_for
+from tests.gateway.running import Gateway, running, settings_for, until
 
 GOOD: dict[str, Any] = {"model": "countersign-reference", "messages": [{"role": "user", "content": "hi [0.97]"}]}
 
@@ -179,6 +180,24 @@ def test_body_that_never_arrives_is_408(home: Path, serving: FakeServing, valkey
             answer = b"".join(iter(lambda: raw.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 408")
     assert b'"code":"body_timeout"' in answer
+
+
+def test_caller_who_leaves_in_the_middle_of_a_body_is_counted_as_gone_and_no_fault(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ended() -> str:
+        with gateway.http(None) as http:
+            lines = http.get("/metrics").text.splitlines()
+        return "".join(line for line in lines if "requests_total" in line and re.search('status="(499|5..)"', line))
+
+    host, port = gateway.url.removeprefix("http://").split(":")
+    head = f"POST /v1/reviews/claim HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {gateway.secrets['ada']}\r\n"
+    before = ended()
+    with socket.create_connection((host, int(port))) as raw:
+        raw.sendall(head.encode() + b"Content-Length: 50\r\n\r\n{")
+    until(lambda: ended() != before)
+    assert 'route="/v1/reviews/claim",status="499"' in ended()
+    assert "Traceback" not in "".join(capsys.readouterr())
 
 
 def test_unknown_model_is_404_as_openai_says_it(gateway: Gateway) -> None:
