@@ -45,7 +45,11 @@ class ModelConfig:
 
 
 def read_model_config(directory: Path) -> ModelConfig:
-    """Raises CheckpointError for a missing directory, another architecture or a feature we do not serve."""
+    """Raises CheckpointError for a missing directory, another architecture or a feature we do not serve.
+
+    Not served: scaled rotary positions, attention biases, activations other than silu, and routing other than
+    transformers' own for this architecture (sigmoid scores, one group of experts, weights normalised).
+    """
     if not directory.is_dir():
         raise CheckpointError(f"There is no checkpoint directory {directory}: set COUNTERSIGN_CHECKPOINT to one.")
     data = read_json(directory / "config.json")
@@ -73,13 +77,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _refuse_unserved(data: dict[str, Any], directory: Path) -> None:
-    rope = (data.get("rope_parameters") or {}).get("rope_type", "default")
+    rope, scaling = data.get("rope_parameters") or {}, data.get("rope_scaling") or {}  # scaling: its older name
     refused = {
-        "rope_type": rope != "default",
+        "rope_type": rope.get("rope_type", "default") != "default",
+        "rope_scaling": scaling.get("rope_type", scaling.get("type", "default")) != "default",
         "attention_bias": bool(data.get("attention_bias")),
         "hidden_act": data.get("hidden_act", "silu") != "silu",
         "score_func": data.get("score_func", "sigmoid") != "sigmoid",
         "n_group": data.get("n_group", 1) not in (None, 1),
+        "num_expert_groups": data.get("num_expert_groups", 1) not in (None, 1),
         "route_norm": data.get("route_norm", True) is not True,
     }
     for field, foreign in refused.items():

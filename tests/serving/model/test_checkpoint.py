@@ -66,6 +66,10 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "not valid JSON": lambda directory: (directory / "config.json").write_text("{"),
     "'llama' model": lambda directory: change(directory, model_type="llama"),
     "rope_type": lambda directory: change(directory, rope_parameters={"rope_type": "yarn", "factor": 2.0}),
+    "rope_scaling": lambda directory: change(directory, rope_scaling={"type": "yarn", "factor": 2.0}),
+    "n_group": lambda directory: change(directory, n_group=2),
+    "num_expert_groups": lambda directory: change(directory, num_expert_groups=2),
+    "route_norm": lambda directory: change(directory, route_norm=False),  # transformers normalises all the same
     "attention_bias": lambda directory: change(directory, attention_bias=True),
     "vocab_size": lambda directory: change(directory, vocab_size=None),
     "layer_types": lambda directory: change(directory, layer_types=["full_attention"]),
