@@ -50,13 +50,13 @@ async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None)
     """Claims the first item that SQL grants this reviewer; None when there is none."""
     stale: list[str] = []
     claimed: ReviewItem | None = None
-    async with aclosing(candidates(context, reviewer.tenant, domain)) as item_ids:
+    async with aclosing(candidates(context, reviewer, domain)) as item_ids:
         async for item_id in item_ids:
             try:
                 claimed = await claim(context, reviewer, item_id)
                 break
             except (OwnRequest, ReferredBySelf):
-                continue  # waits for someone else
+                continue  # referred since it was read
             except (NotFound, Conflict):
                 stale.append(item_id)  # someone was faster, or Valkey lags behind
     if stale:
@@ -64,36 +64,44 @@ async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None)
     return claimed
 
 
-async def candidates(context: Context, tenant: str, domain: str | None) -> AsyncGenerator[str, None]:
-    """Ids of waiting items: in Valkey's order, then in SQL's order those that Valkey does not know (yet)."""
+async def candidates(context: Context, reviewer: Key, domain: str | None) -> AsyncGenerator[str, None]:
+    """Ids of items that wait for this reviewer: in Valkey's order, then in SQL's those that Valkey lacks (yet)."""
     seen: set[str] = set()
-    async for page in chain(hinted(context, tenant), waiting(context, tenant)):
+    async for page in chain(hinted(context, reviewer), waiting(context, reviewer)):
         for item in page:
             if item.id not in seen and domain in (None, item.domain):
                 yield item.id
             seen.add(item.id)
 
 
-async def hinted(context: Context, tenant: str) -> AsyncIterator[list[ReviewItem]]:
+async def hinted(context: Context, reviewer: Key) -> AsyncIterator[list[ReviewItem]]:
     """Valkey's most urgent; nothing when it is away, which is logged and counted."""
     offset = 0
     while True:
         try:
-            ids = await asyncio.to_thread(context.queue.most_urgent, tenant, PAGE, offset)
+            ids = await asyncio.to_thread(context.queue.most_urgent, reviewer.tenant, PAGE, offset)
         except QueueUnreachable as error:
             context.metrics.queue_fallbacks.inc()
             log.warning("valkey is away; the database orders the desk", error=str(error))
             return
         if not ids:
             return
-        yield await context.recorder.read(partial(review_reads.get_items, item_ids=ids, tenant=tenant))
+        read = partial(review_reads.get_items, item_ids=ids, tenant=reviewer.tenant, for_reviewer=reviewer.id)
+        yield await context.recorder.read(read)
         offset += len(ids)
 
 
-async def waiting(context: Context, tenant: str) -> AsyncIterator[list[ReviewItem]]:
+async def waiting(context: Context, reviewer: Key) -> AsyncIterator[list[ReviewItem]]:
     after: str | None = None
     while True:
-        read = partial(review_reads.list_items, tenant=tenant, states=(ItemState.PENDING,), after=after, limit=PAGE)
+        read = partial(
+            review_reads.list_items,
+            tenant=reviewer.tenant,
+            states=(ItemState.PENDING,),
+            after=after,
+            limit=PAGE,
+            for_reviewer=reviewer.id,
+        )
         page = await context.recorder.read(read)
         if not page:
             return

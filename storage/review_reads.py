@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from storage.paging import decode_cursor, encode_cursor
 from storage.records import ItemState, ReviewItem
 from storage.rows import item_from
-from storage.tables import review_items
+from storage.tables import review_items, verdicts
 
 
 class Waiting(NamedTuple):
@@ -29,9 +29,17 @@ def get_item(conn: Connection, item_id: str, tenant: str) -> ReviewItem | None:
     return None if row is None else item_from(row)
 
 
-def get_items(conn: Connection, item_ids: Sequence[str], tenant: str) -> list[ReviewItem]:
-    """In the order of `item_ids`; ids that the tenant does not have are left out."""
-    found = {row.id: item_from(row) for row in conn.execute(_by_ids(item_ids)) if row.tenant == tenant}
+def get_items(
+    conn: Connection, item_ids: Sequence[str], tenant: str, *, for_reviewer: str | None = None
+) -> list[ReviewItem]:
+    """In the order of `item_ids`; ids that the tenant does not have are left out.
+
+    `for_reviewer`: also those that wait, but not for this reviewer, whose request or referral they are.
+    """
+    query = _by_ids(item_ids)
+    if for_reviewer is not None:
+        query = query.where(_not_waiting_for_others(for_reviewer))
+    found = {row.id: item_from(row) for row in conn.execute(query) if row.tenant == tenant}
     return [found[item_id] for item_id in item_ids if item_id in found]
 
 
@@ -42,12 +50,18 @@ def list_items(
     states: Iterable[ItemState] = (ItemState.PENDING, ItemState.CLAIMED),
     after: str | None = None,
     limit: int = 50,
+    for_reviewer: str | None = None,
 ) -> list[ReviewItem]:
-    """Most urgent first; `after` is `cursor_of` the last item of the page before. Raises InvalidValue for a bad one."""
+    """Most urgent first; `after` is `cursor_of` the last item of the page before. Raises InvalidValue for a bad one.
+
+    `for_reviewer` leaves out those that wait, but not for this reviewer, whose request or referral they are.
+    """
     table = review_items.c
     query = sa.select(review_items).where(table.tenant == tenant, table.state.in_([state.value for state in states]))
     if after is not None:
         query = query.where(sa.tuple_(table.urgency, table.id) > decode_cursor(after))
+    if for_reviewer is not None:
+        query = query.where(_not_waiting_for_others(for_reviewer))
     return [item_from(row) for row in conn.execute(query.order_by(table.urgency, table.id).limit(limit))]
 
 
@@ -85,6 +99,14 @@ def oldest_waiting(conn: Connection, tenant: str | None) -> float | None:
     if tenant is not None:
         query = query.where(review_items.c.tenant == tenant)
     return conn.execute(query).scalar()
+
+
+def _not_waiting_for_others(reviewer_id: str) -> sa.ColumnElement[bool]:
+    judged = sa.exists().where(verdicts.c.item_id == review_items.c.id, verdicts.c.reviewer_id == reviewer_id)
+    return sa.or_(
+        review_items.c.state != ItemState.PENDING.value,
+        sa.and_(review_items.c.asked_by != reviewer_id, sa.not_(judged)),
+    )
 
 
 def _by_ids(item_ids: Sequence[str]) -> sa.Select[Any]:

@@ -3,8 +3,10 @@
 import time
 from pathlib import Path
 
+import pytest
 import redis
 
+from storage import reviews
 from storage.review_queue import ReviewQueue
 from tests.gateway.fake_serving import FakeServing
 from tests.gateway.running import Gateway, running, settings_for
@@ -112,6 +114,27 @@ def test_abandoned_claims_return_and_a_poison_item_is_quarantined(
                     http.post(f"/v1/reviews/{item}/claim")
                 time.sleep(0.01)
         assert metric(gateway, "countersign_items_quarantined_total") == 1
+
+
+@pytest.mark.parametrize("valkey", ["away", "there"])
+def test_what_waits_for_others_is_not_tried_one_by_one(
+    home: Path, serving: FakeServing, valkey_url: str, monkeypatch: pytest.MonkeyPatch, valkey: str
+) -> None:
+    url = valkey_url if valkey == "there" else f"unix://{home}/nobody.sock"
+    settings = settings_for(home, serving.url, url, worker="off")
+    with running(settings) as gateway:
+        own = [gateway.ask(f"own{n} [0.1]", "admin").json()["review"]["id"] for n in range(3)]
+        referred, free = (gateway.ask(f"{word} [0.2]").json()["review"]["id"] for word in ("referred", "free"))
+        gateway.judge(referred, "refer", "not mine", who="admin")
+        if valkey == "there":
+            for urgency, item in enumerate((*own, referred, free)):
+                ReviewQueue(valkey_url, settings.queue_prefix).add(item, float(urgency), "acme")
+        tried: list[str] = []
+        claim = reviews.claim
+        monkeypatch.setattr(reviews, "claim", lambda *given: tried.append(given[1]) or claim(*given))
+        assert next_item(gateway, "admin") == free
+        assert tried == [free]
+        assert {next_item(gateway, "ada") for _ in range(4)} == {*own, referred}
 
 
 def test_a_direct_claim_counts_lapses_as_the_setting_says(home: Path, serving: FakeServing, valkey_url: str) -> None:
