@@ -21,42 +21,47 @@ PASTED_KEY_SECONDS = 12 * 3600  # the cookie's life for a key that names no end
 NO_ANSWER = "The gateway does not answer, so nobody can sign in just now. Try again in a moment."
 
 PAGE = Path(__file__).with_name("signin.html").read_text(encoding="utf-8")
+KEY_FORM = PAGE[PAGE.index("<!-- key -->") : PAGE.index("<!-- key end -->")]
+LINK_FORM = """<form method="post" action="/signin"><input type="hidden" name="link" value="{link}">
+<button type="submit" autofocus>Sign in as a reviewer</button></form>"""
 
 
 def signin_routes(http: httpx2.Client) -> list[Route]:
     """Synchronous endpoints: Starlette runs them in threads, as the client blocks."""
     return [
-        Route("/signin", _arrive(http), methods=["GET"]),
-        Route("/signin", _paste(http), methods=["POST"]),
+        Route("/signin", _arrive, methods=["GET"]),
+        Route("/signin", _sign_in(http), methods=["POST"]),
         Route("/signout", _leave(http), methods=["GET"]),
     ]
 
 
-def _arrive(http: httpx2.Client) -> Callable[[Request], Response]:
-    def arrive(request: Request) -> Response:
-        link = request.query_params.get("link")
-        if not link:
-            return _page()
-        try:
-            signed_in = Gateway(http).redeem(link)
-        except GatewayUnreachable:
-            return _page(NO_ANSWER, 503)
-        except GatewayFault as fault:
-            return _page(f"{fault} Ask for a fresh link, or paste your key.", 403)
-        return _with_key(request, signed_in.key, signed_in.expires_at)
-
-    return arrive
+def _arrive(request: Request) -> Response:
+    """Redeems nothing: what scans mails and previews addresses opens links too, and a person presses a button."""
+    link = request.query_params.get("link", "")
+    return _page(form=LINK_FORM.format(link=html.escape(link)) if link else KEY_FORM)
 
 
-def _paste(http: httpx2.Client) -> Callable[[Request], Response]:
-    async def paste(request: Request) -> Response:
+def _sign_in(http: httpx2.Client) -> Callable[[Request], Response]:
+    async def sign_in(request: Request) -> Response:
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return _page("This form was sent from another site, so it was not used.", 403)
         form = await request.form()
-        key = str(form.get("key", "")).strip()
+        link, key = (str(form.get(name, "")).strip() for name in ("link", "key"))
+        if link:
+            return await run_in_threadpool(_redeem, http, request, link)
         return await run_in_threadpool(_check, http, request, key)
 
-    return paste  # type: ignore[return-value]
+    return sign_in  # type: ignore[return-value]
+
+
+def _redeem(http: httpx2.Client, request: Request, link: str) -> Response:
+    try:
+        signed_in = Gateway(http).redeem(link)
+    except GatewayUnreachable:
+        return _page(NO_ANSWER, 503, LINK_FORM.format(link=html.escape(link)))
+    except GatewayFault as fault:
+        return _page(f"{fault} Ask for a fresh link, or paste your key.", 403)
+    return _with_key(request, signed_in.key, signed_in.expires_at)
 
 
 def _check(http: httpx2.Client, request: Request, key: str) -> Response:
@@ -102,6 +107,8 @@ def _with_key(request: Request, key: str, expires_at: float | None) -> Response:
     return answer
 
 
-def _page(problem: str = "", status: int = 200) -> Response:
+def _page(problem: str = "", status: int = 200, form: str = KEY_FORM) -> Response:
     said = f'<p class="problem" role="alert">{html.escape(problem)}</p>' if problem else ""
-    return HTMLResponse(PAGE.replace("<!-- problem -->", said), status, headers={"cache-control": "no-store"})
+    return HTMLResponse(
+        PAGE.replace(KEY_FORM, form).replace("<!-- problem -->", said), status, headers={"cache-control": "no-store"}
+    )

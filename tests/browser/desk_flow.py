@@ -14,9 +14,15 @@ DONE = re.compile(r"^(Approved|Edited|Rejected|Referred to another person): ")
 
 
 def sign_in(page: Page, link: str) -> None:
-    """Opens a one-use sign-in link, `http://…/signin?link=…`, and waits for the desk."""
-    page.goto(link)
+    """Opens a one-use sign-in link, `http://…/signin?link=…`, signs in and waits for the desk."""
+    use_link(page, link)
     expect(page.get_by_role("link", name="Sign out")).to_be_visible(timeout=WAIT_MS)
+
+
+def use_link(page: Page, link: str) -> None:
+    """Opens the link and presses its button; what comes of it is still to be seen."""
+    page.goto(link)
+    page.get_by_role("button", name="Sign in as a reviewer").click()
 
 
 def claim_next(page: Page) -> str:

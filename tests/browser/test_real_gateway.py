@@ -57,7 +57,7 @@ def test_held_answers_are_approved_and_edited_at_the_desk_and_reach_the_caller(
     assert approved.choices[0].message.content == said
     assert edited.choices[0].message.content == "It is 42."
     page.context.clear_cookies()
-    page.goto(link)
+    desk_flow.use_link(page, link)
     expect(page.get_by_role("alert")).to_be_visible()  # a link works once
 
 

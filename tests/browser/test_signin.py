@@ -24,10 +24,25 @@ def test_a_link_signs_in_once_and_its_second_use_is_refused(house: House) -> Non
     desk_flow.sign_in(house.page, house.link)
     house.page.context.clear_cookies()
 
-    house.page.goto(house.link)
+    desk_flow.use_link(house.page, house.link)
 
     expect(house.page.get_by_role("alert")).to_contain_text("already used")
     assert house.page.context.cookies() == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_what_only_opens_a_link_does_not_use_it_up(house: House, method: str) -> None:
+    with urllib.request.urlopen(urllib.request.Request(house.link, method=method), timeout=10) as answer:
+        assert "set-cookie" not in answer.headers
+
+    desk_flow.sign_in(house.page, house.link)
+
+
+def test_a_hostile_link_is_text_in_the_page(house: House) -> None:
+    house.page.goto(f"{house.dashboard.url}/signin?link=%22%3E%3Cb%3Eforged%3C%2Fb%3E")
+
+    expect(house.page.get_by_role("button", name="Sign in as a reviewer")).to_be_focused()
+    expect(house.page.get_by_text("forged")).to_have_count(0)
 
 
 def test_the_key_is_in_a_cookie_that_scripts_and_other_sites_cannot_use(house: House) -> None:
