@@ -62,6 +62,12 @@ def get_outcomes(conn: Connection, interaction_ids: Sequence[str], tenant: str) 
     return {outcome.interaction.id: outcome for outcome in found}
 
 
+def traceparent_of(conn: Connection, interaction_id: str, tenant: str) -> str | None:
+    """Of the request that asked, also when its content was deleted."""
+    mine = (interactions.c.id == interaction_id, interactions.c.tenant == tenant)
+    return conn.execute(sa.select(interactions.c.traceparent).where(*mine)).scalar()
+
+
 def list_outcomes(
     conn: Connection,
     tenant: str,
