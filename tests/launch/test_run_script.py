@@ -19,7 +19,7 @@ def run(*arguments: str, script: Path = ROOT / "run", cwd: Path = ROOT, **enviro
 def test_help_names_every_command():
     result = run("help")
     assert result.returncode == 0
-    for command in ("up", "ask", "test", "check", "bench", "train", "calibrate"):
+    for command in ("up", "ask", "countersign", "test", "check", "bench", "train", "calibrate"):
         assert f"\n  {command}" in result.stdout
 
 
@@ -47,6 +47,29 @@ def test_an_unknown_benchmark_lists_those_there_are(name):
     assert result.returncode == 2
     assert "choose one of" in result.stderr
     assert "\n  loop" in result.stderr
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """An environment that is up to date, whose Python says what it was asked to run."""
+    programs = tmp_path / "venv" / "bin"
+    programs.mkdir(parents=True)
+    python = programs / "python"
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] && echo same || printf "%s\\n" "$COUNTERSIGN_HOME" "$@"\n')
+    python.chmod(0o755)
+    (programs / "pip").write_text(f"#!{python}\n")
+    (programs.parent / ".countersign-installed").write_text("same base\n")
+    return programs.parent
+
+
+@pytest.mark.parametrize(("told", "home"), [({}, f"{ROOT}/.countersign"), ({"COUNTERSIGN_HOME": "/mine"}, "/mine")])
+def test_the_products_commands_work_on_the_home_of_the_launch_from_anywhere(
+    installed, tmp_path, monkeypatch, told, home
+):
+    for name in ("COUNTERSIGN_HOME", "DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    result = run("countersign", "keys", "create", "a b", cwd=tmp_path, COUNTERSIGN_VENV=str(installed), **told)
+    assert result.stdout.splitlines() == [home, "-m", "gateway.command", "keys", "create", "a b"], result.stderr
 
 
 def test_a_folder_that_is_no_environment_is_not_overwritten(tmp_path):
