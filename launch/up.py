@@ -44,12 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else 120)
     _stop_on_signals()
     try:
-        if not check:
-            return run(LaunchSettings(), console, check=False)
-        home = Path(tempfile.mkdtemp(prefix="countersign-"))
-        status = run(_apart(LaunchSettings(), home), console, check=True)
-        shutil.rmtree(home, ignore_errors=True)  # kept when the check failed: its logs say why
-        return status
+        return run_check(LaunchSettings(), console) if check else run(LaunchSettings(), console, check=False)
     except Stop:
         return 1 if check else 0  # a check that was cut short has shown nothing
     except ValidationError as error:
@@ -59,6 +54,26 @@ def main(arguments: list[str] | None = None) -> int:
     except CannotStart as error:
         show_failure(console, error)
         return 1
+
+
+def run_check(settings: LaunchSettings, console: Console) -> int:
+    """The product in a temporary home. Of a check that failed the home is kept: its logs say why."""
+    home = Path(tempfile.mkdtemp(prefix="countersign-"))
+    logs = home / "logs"
+    helpful = False
+    try:
+        return run(_apart(settings, home), console, check=True)
+    except Exception as error:
+        helpful = logs.is_dir()  # otherwise nothing was started
+        if not isinstance(error, CannotStart):
+            raise
+        show_failure(console, error)
+        return 1
+    finally:
+        if helpful:
+            console.print(f"The logs are kept in {logs}.", highlight=False, soft_wrap=True, markup=False)
+        else:
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def run(settings: LaunchSettings, console: Console, *, check: bool) -> int:

@@ -90,8 +90,12 @@ def test_a_part_that_dies_while_starting_says_why_and_the_rest_is_stopped(enviro
 
 
 def started_from(process, home):
+    return of(process, "COUNTERSIGN_HOME", home)
+
+
+def of(process, variable, value):
     try:
-        return process.environ().get("COUNTERSIGN_HOME") == home
+        return process.environ().get(variable) == value
     except (psutil.Error, OSError):
         return False
 
@@ -136,6 +140,22 @@ def test_up_answers_refuses_a_second_start_and_leaves_no_process_after_ctrl_c(en
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         process.stdout.close()
+
+
+def test_check_proves_the_whole_behind_any_proxy_and_leaves_nothing(environment):
+    nowhere = "http://127.0.0.1:9"  # no proxy listens there
+    proxied = {name: value for name, value in environment.items() if name.lower() != "no_proxy"}
+    with tempfile.TemporaryDirectory(prefix="cs") as folder:
+        proxied |= {"TMPDIR": folder, "http_proxy": nowhere, "HTTP_PROXY": nowhere}
+        result = subprocess.run([*UP, "--check"], env=proxied, capture_output=True, text=True, timeout=300)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "held, claimed, approved, retrieved: chatcmpl-" in result.stdout
+        assert re.search(r"slowest one-line question: [\d.]+ s", result.stdout)
+        assert re.search(r"ready after [\d.]+ s; \d+ processes, [\d.]+ GiB RSS", result.stdout)
+        assert "no process remains" in result.stdout
+        assert list(Path(folder).glob("countersign-*")) == []
+        assert not Path(environment["COUNTERSIGN_HOME"]).exists()  # whoever uses it is not disturbed
+        assert [each.pid for each in psutil.process_iter() if of(each, "TMPDIR", folder)] == []
 
 
 def test_kill_9_of_the_launcher_ends_every_process(environment):

@@ -1,0 +1,78 @@
+"""`./run up --check` passes only when answers were both released and held, and leaves what helps and nothing else."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from launch import up
+from launch.access import Access
+from launch.conversation import Asked
+from launch.errors import CannotStart
+from launch.settings import LaunchSettings
+
+NOBODY = Access("http://127.0.0.1:9", "", "", "")  # nothing is asked there
+
+
+def asked(held):
+    text, action = (None, "hold") if held else ("Answer: 12", "release")
+    return Asked("What is 7 + 5?", "chatcmpl-1", held, text, None, action, "none", "", 0.5, None, 0.1, {})
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=40)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def launch_that(monkeypatch, ends, started):
+    """Instead of the product: a launch that ends in this way, before or after a part of it wrote a log."""
+
+    def run(settings, console, *, check):
+        assert check
+        if started:
+            (settings.home / "logs").mkdir()
+        raise ends
+
+    monkeypatch.setattr(up, "run", run)
+
+
+@pytest.mark.parametrize("held", [[True, True], [False, False]])
+def test_answers_that_all_went_one_way_prove_nothing(held, console):
+    with pytest.raises(CannotStart, match="some should be, not all"):
+        up.prove(NOBODY, [asked(each) for each in held], console)
+
+
+def test_a_failed_check_ends_with_1_and_says_where_its_logs_are(monkeypatch, console, temporary):
+    launch_that(monkeypatch, CannotStart("The check failed: no."), started=True)
+    assert up.run_check(LaunchSettings(), console) == 1
+    (home,) = temporary.iterdir()
+    assert console.file.getvalue().splitlines() == ["The check failed: no.", f"The logs are kept in {home}/logs."]
+
+
+@pytest.mark.parametrize(("ends", "started"), [(up.Stop(), True), (up.Stop(), False)])
+def test_a_check_that_is_cut_short_leaves_no_home(monkeypatch, console, temporary, ends, started):
+    launch_that(monkeypatch, ends, started)
+    with pytest.raises(up.Stop):
+        up.run_check(LaunchSettings(), console)
+    assert list(temporary.iterdir()) == []
+
+
+def test_what_nobody_foresaw_keeps_the_logs_too(monkeypatch, console, temporary):
+    launch_that(monkeypatch, ZeroDivisionError(), started=True)
+    with pytest.raises(ZeroDivisionError):
+        up.run_check(LaunchSettings(), console)
+    assert "The logs are kept in" in console.file.getvalue()
+    assert len(list(temporary.iterdir())) == 1
+
+
+def test_a_check_that_could_not_begin_leaves_no_home(monkeypatch, console, temporary):
+    launch_that(monkeypatch, CannotStart("There is no model."), started=False)
+    assert up.run_check(LaunchSettings(), console) == 1
+    assert console.file.getvalue() == "There is no model.\n"
+    assert list(temporary.iterdir()) == []
