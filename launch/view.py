@@ -76,8 +76,11 @@ def show_addresses(console: Console, access: Access, dashboard: str, model: str)
         f"  curl -s {access.chat_url}/chat/completions -H 'Authorization: Bearer {access.key}' "
         "-H 'Content-Type: application/json' "
         f'-d \'{{"model": "{model}", "messages": [{{"role": "user", "content": "{question}"}}]}}\'',
-        f'  python -c \'from openai import OpenAI; print(OpenAI(base_url="{access.chat_url}", api_key="{access.key}")'
-        f'.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "{question}"}}]))\'',
+        "  or in Python, after pip install openai:",
+        "from openai import OpenAI",  # not indented: it can be pasted
+        f'client = OpenAI(base_url="{access.chat_url}", api_key="{access.key}")',
+        f'print(client.chat.completions.create(model="{model}", '
+        f'messages=[{{"role": "user", "content": "{question}"}}]))',
         "",
         f"[bold]Review[/]     {dashboard}",
         f"  sign in once with {access.signin_link}",
