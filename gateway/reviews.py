@@ -12,13 +12,13 @@ from gateway.bodies import parse_object, read_as, read_body, validated
 from gateway.context import Context, context_of
 from gateway.desk import claim as claim_item
 from gateway.desk import claim_most_urgent, desk_of, summaries_of
-from gateway.errors import bad_request
+from gateway.errors import bad_request, not_found
 from gateway.openapi import ERRORS, body_of
-from gateway.review_shapes import ClaimNext, Desk, DraftRequest, Holding, VerdictRequest, detail
+from gateway.review_shapes import ClaimNext, DraftRequest, Holding, VerdictRequest, detail
 from gateway.telemetry import tell_verdict, traceparent_of
-from storage import review_reads, reviews
+from storage import interactions, review_reads, reviews
 from storage.errors import AlreadyClaimed, Conflict
-from storage.records import ItemState, Key
+from storage.records import ItemState, Key, ReviewItem
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"], responses=ERRORS)
 
@@ -118,15 +118,25 @@ async def decide(request: Request, id: str, key: Key = Depends(reviewer)) -> dic
     """The reviewer's word. One that comes too late is answered 409 and recorded as an audit event."""
     context = context_of(request)
     wanted = (await read_as(request, VerdictRequest)).checked()
-    desk = await context.recorder.read(lambda connection: desk_of(connection, id, key))
-    await give_verdict(request, context, desk, key, wanted)
-    context.bell.ring(desk.item.interaction_id)  # after the commit: whoever wakes reads the database
+    item, asked_in = await context.recorder.read(lambda connection: item_and_trace(connection, id, key))
+    await give_verdict(request, context, item, asked_in, key, wanted)
+    context.bell.ring(item.interaction_id)  # after the commit: whoever wakes reads the database
     return await shown(context, id, key)
 
 
-async def give_verdict(request: Request, context: Context, desk: Desk, key: Key, wanted: VerdictRequest) -> None:
-    item, fencing_token = desk.item, wanted.fencing_token
-    with context.telemetry.verdict(item, desk.outcome.interaction.traceparent, request.headers) as span:
+def item_and_trace(connection: Any, id: str, key: Key) -> tuple[ReviewItem, str | None]:
+    """The item and the traceparent of its question, which may be deleted: a verdict on it is refused and recorded."""
+    item = review_reads.get_item(connection, id, key.tenant)
+    if item is None:
+        raise not_found("review item", id)
+    return item, interactions.traceparent_of(connection, item.interaction_id, key.tenant)
+
+
+async def give_verdict(
+    request: Request, context: Context, item: ReviewItem, asked_in: str | None, key: Key, wanted: VerdictRequest
+) -> None:
+    fencing_token = wanted.fencing_token
+    with context.telemetry.verdict(item, asked_in, request.headers) as span:
         mine = traceparent_of(span)
         try:
             _, verdict = await context.recorder.write(
@@ -142,7 +152,7 @@ async def give_verdict(request: Request, context: Context, desk: Desk, key: Key,
             )
             raise
         tell_verdict(span, verdict)
-    context.metrics.judged(verdict, desk.outcome.interaction.created_at)
+    context.metrics.judged(verdict, item.created_at)
 
 
 async def shown(context: Context, id: str, key: Key) -> dict[str, Any]:

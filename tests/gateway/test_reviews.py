@@ -91,6 +91,18 @@ def test_verdict_on_an_item_that_someone_else_decided_is_409_and_an_audit_event(
     assert get(gateway, f"/v1/reviews/{item}").json()["state"] == "approved"
 
 
+def test_verdict_on_a_question_deleted_meanwhile_is_409_and_an_audit_event(gateway: Gateway) -> None:
+    asked = gateway.ask("taken back [0.3]").json()
+    item = asked["review"]["id"]
+    token = gateway.claim(item)["claim"]["fencing_token"]
+    with gateway.http("caller") as http:
+        http.delete(f"/v1/chat/completions/{asked['id']}").raise_for_status()
+    late = post(gateway, f"/v1/reviews/{item}/verdict", {"fencing_token": token, "verdict": "approve"})
+    assert (late.status_code, late.json()["error"]["code"]) == (409, "already_decided")
+    (refused,) = gateway.events(item_id=item, kinds="verdict.refused")
+    assert (refused["data"]["why"], refused["data"]["state"]) == ("already_decided", "withdrawn")
+
+
 def test_verdict_with_a_stale_token_changes_nothing_and_is_recorded(gateway: Gateway) -> None:
     item = held(gateway)
     token = gateway.claim(item)["claim"]["fencing_token"]
