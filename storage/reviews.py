@@ -163,11 +163,11 @@ def withdraw(conn: Connection, item_id: str, actor: str, tenant: str) -> ReviewI
 
 def _apply(conn: Connection, item: ReviewItem, reviewer: Key, verdict: Verdict) -> ReviewItem:
     state, event = _OUTCOMES[verdict.kind]
+    # not the reason: people quote the answer in it, and events outlive a deletion; it is kept with the verdict
     data = {
         "reviewer": reviewer.id,
         "verdict": verdict.kind.value,
         "verdict_id": verdict.id,
-        "verdict_reason": verdict.reason,
         "content_hash": verdict.content_hash,
     }
     referred = verdict.kind is VerdictKind.REFER

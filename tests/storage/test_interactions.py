@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from storage import audit_log, interactions, outbox, review_reads, reviews
+from storage.audit_log import Filters
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound
 from storage.records import Action, ItemState, VerdictKind
@@ -17,7 +18,7 @@ from tests.storage.made import LEASE, decision, held, interaction, item, key, no
 
 def _kinds(database: Database, interaction_id: str) -> list[str]:
     with database.read() as conn:
-        return sorted(e.kind for e in audit_log.query(conn, "acme", interaction_id=interaction_id))
+        return sorted(e.kind for e in audit_log.query(conn, "acme", Filters(interaction_id=interaction_id)))
 
 
 def test_what_was_recorded_comes_back_unchanged(database: Database, caller) -> None:
@@ -54,7 +55,7 @@ def test_a_released_answer_has_no_item_and_no_note(database: Database, caller) -
 def test_the_decision_event_says_what_an_auditor_asks(database: Database, caller) -> None:
     waiting = held(database, caller)
     with database.read() as conn:
-        (event,) = audit_log.query(conn, "acme", kinds=["decision"])
+        (event,) = audit_log.query(conn, "acme", Filters(kinds=["decision"]))
     assert event.interaction_id == waiting.interaction_id
     assert event.actor == f"key:{caller.id}"
     wanted = {"action", "reason", "confidence", "threshold", "calibration", "policy_id", "policy_version", "model"}
@@ -177,14 +178,15 @@ def test_deletion_removes_the_content_withdraws_the_item_and_keeps_the_events(da
     assert {"decision", "interaction.deleted", "review.withdrawn"} <= set(_kinds(database, waiting.interaction_id))
 
 
-def test_deletion_after_a_verdict_removes_the_edited_text_too(database: Database, caller) -> None:
+def test_deletion_after_a_verdict_removes_its_text_and_reason_too(database: Database, caller) -> None:
     reviewer = key(database, "Ada")
     waiting = held(database, caller)
     with database.transaction() as conn:
         token = reviews.claim(conn, waiting.id, reviewer, LEASE).fencing_token
-        reviews.decide(conn, waiting.id, reviewer, token, VerdictKind.EDIT, "typo", "secret correction")
+        reviews.decide(conn, waiting.id, reviewer, token, VerdictKind.EDIT, "secret typo", "secret correction")
         assert interactions.delete(conn, waiting.interaction_id, "acme", "key:x") is True
         assert review_reads.get_item(conn, waiting.id, "acme").state is ItemState.EDITED
         kept = str([tuple(row) for row in conn.execute(sa.select(verdicts))])
         events = str(audit_log.query(conn, "acme", limit=100))
-    assert "secret correction" not in kept + events
+    assert "review.edited" in events
+    assert "secret" not in kept + events
