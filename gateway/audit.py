@@ -45,12 +45,12 @@ class Filters(BaseModel):
 @router.get("")
 async def query(request: Request, filters: Annotated[Filters, Query()], key: Key = Depends(auditor)) -> dict[str, Any]:
     """A page of the tenant's events."""
-    marks = filters.model_dump(exclude={"kinds", "limit"}, exclude_none=True)
-    refuse_odd_values(marks)
-    kinds = kinds_of(filters.kinds)
+    marks = filters.model_dump(exclude={"kinds", "after", "limit"})
+    refuse_odd_values({**marks, "after": filters.after})
+    wanted = audit_log.Filters(kinds=kinds_of(filters.kinds), **marks)
     # one more than asked for, to know whether more follow
     found = await context_of(request).recorder.read(
-        lambda connection: audit_log.query(connection, key.tenant, kinds=kinds, limit=filters.limit + 1, **marks)
+        lambda connection: audit_log.query(connection, key.tenant, wanted, after=filters.after, limit=filters.limit + 1)
     )
     more = len(found) > filters.limit
     shown = found[: filters.limit]

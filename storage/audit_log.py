@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import operator
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,6 +50,30 @@ EVENT_KINDS = (
     "verdict.refused",
 )
 _FILTERED = ("key_id", "model", "action", "reason", "reviewer", "verdict", "confidence")  # copied out of `data`
+_EQUAL = ("key_id", "model", "action", "reason", "reviewer", "verdict", "interaction_id", "item_id", "trace_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What events must have, all of it; None: no matter."""
+
+    kinds: Sequence[str] | None = None
+    since: float | None = None  # unix seconds, inclusive
+    until: float | None = None  # exclusive
+    key_id: str | None = None
+    model: str | None = None
+    action: str | None = None
+    reason: str | None = None
+    reviewer: str | None = None
+    verdict: str | None = None
+    min_confidence: float | None = None  # inclusive
+    max_confidence: float | None = None  # inclusive
+    interaction_id: str | None = None
+    item_id: str | None = None
+    trace_id: str | None = None
+
+
+EVERYTHING = Filters()
 
 
 def append(
@@ -105,53 +130,14 @@ def get_event(conn: Connection, event_id: str, tenant: str) -> AuditEvent:
 
 
 def query(
-    conn: Connection,
-    tenant: str,
-    *,
-    kinds: Sequence[str] | None = None,
-    since: float | None = None,
-    until: float | None = None,
-    key_id: str | None = None,
-    model: str | None = None,
-    action: str | None = None,
-    reason: str | None = None,
-    reviewer: str | None = None,
-    verdict: str | None = None,
-    min_confidence: float | None = None,
-    max_confidence: float | None = None,
-    interaction_id: str | None = None,
-    item_id: str | None = None,
-    trace_id: str | None = None,
-    after: str | None = None,
-    limit: int = 50,
+    conn: Connection, tenant: str, filters: Filters = EVERYTHING, *, after: str | None = None, limit: int = 50
 ) -> list[AuditEvent]:
-    """Newest first. `since` is inclusive, `until` exclusive; `after` is `cursor_of` the last event of the page before.
+    """Newest first; `after` is `cursor_of` the last event of the page before.
 
     Raises InvalidValue for a cursor that did not come from `cursor_of`.
     """
     table = audit_events.c
-    equal = {
-        table.key_id: key_id,
-        table.model: model,
-        table.action: action,
-        table.reason: reason,
-        table.reviewer: reviewer,
-        table.verdict: verdict,
-        table.interaction_id: interaction_id,
-        table.item_id: item_id,
-        table.trace_id: trace_id,
-    }
-    select = sa.select(audit_events).where(table.tenant == tenant)
-    select = select.where(*(column == value for column, value in equal.items() if value is not None))
-    ranges = (
-        (since, operator.ge, table.at),
-        (until, operator.lt, table.at),
-        (min_confidence, operator.ge, table.confidence),
-        (max_confidence, operator.le, table.confidence),
-    )
-    select = select.where(*(bound(column, value) for value, bound, column in ranges if value is not None))
-    if kinds is not None:
-        select = select.where(table.kind.in_(kinds))
+    select = sa.select(audit_events).where(table.tenant == tenant, *_conditions(filters))
     if after is not None:
         at, event_id = decode_cursor(after)
         select = select.where(sa.tuple_(table.at, table.id) < (at, event_id))
@@ -161,6 +147,22 @@ def query(
 
 def cursor_of(event: AuditEvent) -> str:
     return encode_cursor(event.at, event.id)
+
+
+def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    table = audit_events.c
+    ranges = (
+        (filters.since, operator.ge, table.at),
+        (filters.until, operator.lt, table.at),
+        (filters.min_confidence, operator.ge, table.confidence),
+        (filters.max_confidence, operator.le, table.confidence),
+    )
+    found = [bound(column, value) for value, bound, column in ranges if value is not None]
+    equal = {name: getattr(filters, name) for name in _EQUAL}
+    found += [table[name] == value for name, value in equal.items() if value is not None]
+    if filters.kinds is not None:
+        found.append(table.kind.in_(filters.kinds))
+    return found
 
 
 def _event(row: sa.Row[Any]) -> AuditEvent:

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage import audit_log, reviews
+from storage.audit_log import Filters
 from storage.database import Database
 from storage.errors import (
     Conflict,
@@ -28,7 +29,9 @@ def decide(database, item, reviewer, token, kind=VerdictKind.APPROVE, reason="be
 
 def events(database: Database, item: ReviewItem) -> list[str]:
     with database.read() as conn:
-        return [event.kind for event in reversed(audit_log.query(conn, item.tenant, item_id=item.id, limit=100))]
+        return [
+            event.kind for event in reversed(audit_log.query(conn, item.tenant, Filters(item_id=item.id), limit=100))
+        ]
 
 
 def verdicts_on(conn: Connection, item_id: str) -> list[VerdictKind]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage import audit_log
+from storage.audit_log import Filters
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound
 
@@ -34,7 +35,7 @@ def _append(conn, kind="decision", tenant="acme", **more):
 
 
 def _ids(conn, **filters) -> list[str]:
-    return [event.id for event in audit_log.query(conn, "acme", **filters)]
+    return [event.id for event in audit_log.query(conn, "acme", Filters(**filters))]
 
 
 def test_an_event_comes_back_unchanged_with_its_hash(conn) -> None:
