@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.errors import bad_request
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json
 from storage.records import Draft, Key, Outcome, Policy, ReviewItem, StoredCalibration, Verdict, VerdictKind
+from storage.storable import is_visible
 
 MAX_TEXT = 1_000_000  # characters of an edited answer or a draft
 MAX_NOTE = 10_000
@@ -45,7 +46,7 @@ class VerdictRequest(Holding):
         """Itself; raises 400 naming the field that this kind of verdict needs or cannot have."""
         if self.verdict is not VerdictKind.APPROVE and not self.reason.strip():
             raise bad_request("reason", f"reason: say why, to {self.verdict.value} an answer.", "reason_required")
-        if self.verdict is VerdictKind.EDIT and not (self.content or "").strip():
+        if self.verdict is VerdictKind.EDIT and not is_visible(self.content or ""):
             raise bad_request("content", "content: an edit needs the corrected text.", "content_required")
         if self.verdict is not VerdictKind.EDIT and self.content is not None:
             raise bad_request("content", "content: only an edit carries a text.", "content_not_allowed")

@@ -22,7 +22,7 @@ from storage.errors import (
 )
 from storage.records import OPEN_STATES, ItemState, Key, ReviewItem, Role, VerdictKind
 from storage.rows import item_from
-from storage.storable import checked_text, content_hash, from_json
+from storage.storable import checked_text, content_hash, from_json, is_visible
 from storage.tables import interactions, review_items, verdicts
 
 
@@ -81,7 +81,7 @@ def released_hash(conn: Connection, item: ReviewItem, kind: VerdictKind, content
     if (kind is VerdictKind.EDIT) != (content is not None):
         raise InvalidValue("content", "belongs to the verdict 'edit', and only to it: it is the corrected text.")
     if content is not None:
-        if not content.strip():
+        if not is_visible(content):
             raise InvalidValue("content", "is empty: write the corrected text, or reject the answer.")
         return content_hash(checked_text("content", content))
     if kind is not VerdictKind.APPROVE:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from typing import Any
 
 from storage.errors import InvalidValue
@@ -43,6 +44,11 @@ def to_json(field: str, value: Any) -> str:
 
 def from_json(text: str) -> Any:
     return json.loads(text)
+
+
+def is_visible(text: str) -> bool:
+    """Whether a reader would see anything: one character that is no space, separator, control or format character."""
+    return any(unicodedata.category(character)[0] not in "CZ" for character in text)
 
 
 def content_hash(text: str) -> str:

@@ -121,6 +121,7 @@ def test_verdict_with_a_stale_token_changes_nothing_and_is_recorded(gateway: Gat
         ({"verdict": "refer"}, "reason"),
         ({"verdict": "edit", "reason": "a slip"}, "content"),
         ({"verdict": "edit", "reason": "a slip", "content": "  "}, "content"),
+        ({"verdict": "edit", "reason": "a slip", "content": "\u200b\u2060\u00a0"}, "content"),
         ({"verdict": "edit", "content": "Better."}, "reason"),
         ({"verdict": "approve", "content": "Better."}, "content"),
         ({"verdict": "perhaps"}, "verdict"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import InvalidValue
-from storage.storable import checked_text, content_hash, from_json, to_json
+from storage.storable import checked_text, content_hash, from_json, is_visible, to_json
 
 _texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 _values = st.recursive(
@@ -57,3 +57,9 @@ def test_bidirectional_and_combining_characters_are_kept() -> None:
 
 def test_content_hash_is_sha256_of_utf8() -> None:
     assert content_hash("é") == "4a99557e4033c3539de2eb65472017cad5f9557f7a0625a09f1c3f6e2ba69c4c"
+
+
+@pytest.mark.parametrize("text", ["", " \n\t", "\u200b\u2060", "\ufeff", "\u2028\u00a0", "\u202e\u00ad", "\x07"])
+def test_nobody_sees_a_text_of_spaces_and_marks_of_formatting(text: str) -> None:
+    assert not is_visible(text)
+    assert is_visible(f"{text}é{text}")

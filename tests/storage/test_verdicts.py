@@ -115,6 +115,7 @@ def test_an_answer_whose_bytes_changed_is_not_approved(database: Database, waiti
         (VerdictKind.REFER, "", None, "reason"),
         (VerdictKind.EDIT, "why", None, "content"),
         (VerdictKind.EDIT, "why", " ", "content"),
+        (VerdictKind.EDIT, "why", "\u200b\u2060", "content"),
         (VerdictKind.EDIT, "why", "a\x00", "content"),
         (VerdictKind.APPROVE, "", "text", "content"),
         (VerdictKind.REJECT, "\ud800", None, "reason"),
