@@ -36,9 +36,13 @@ def verify(settings: ServingSettings) -> Checkpoint:
     try:
         checkpoint = open_checkpoint(settings.checkpoint)
         check_tensors(checkpoint.weight_files, checkpoint.config)
-        open_prompt_writer(load_vocabulary(checkpoint.directory), checkpoint.directory)
+        vocabulary = load_vocabulary(checkpoint.directory)
+        open_prompt_writer(vocabulary, checkpoint.directory)
     except CheckpointError as error:
         raise CannotStart(str(error)) from error
+    known = checkpoint.config.vocab_size
+    if vocabulary.size > known:
+        raise CannotStart(f"tokenizer.json has {vocabulary.size} ids, config.json {known}: export the model again.")
     experts = checkpoint.config.experts
     if settings.ranks > experts:
         raise CannotStart(f"{settings.ranks} ranks cannot share {experts} experts: lower COUNTERSIGN_RANKS.")

@@ -26,6 +26,11 @@ class Vocabulary:
         }
         self._bytes |= {number: b"" if token.special else token.content.encode() for number, token in added.items()}
 
+    @property
+    def size(self) -> int:
+        """One more than the largest id."""
+        return max(self._bytes, default=-1) + 1
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text alone; never one of a reserved token. Raises ValueError when the tokenizer breaks that."""
         ids: list[int] = self._contents.encode(text, add_special_tokens=False).ids

@@ -17,6 +17,7 @@ from serving.checks import CannotStart, verify
 from serving.model.checkpoint import open_checkpoint
 from serving.settings import ServingSettings
 from tests.serving.tiny_checkpoint import write_tiny_checkpoint
+from training.tokens import build_tokenizer
 
 TENSORS = "model.safetensors"
 
@@ -49,6 +50,12 @@ def without_roles(directory: Path) -> None:
     path.write_text(json.dumps(data))
 
 
+def with_another_token(directory: Path) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.add_tokens(["<think>"])
+    tokenizer.save(str(directory / "tokenizer.json"))
+
+
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut in its header": (lambda directory: cut(directory, 1000), "broken safetensors"),
     "cut in its last tensor": (lambda directory: cut(directory, -1), "broken safetensors"),
@@ -59,6 +66,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "another shape": (lambda directory: misshape(directory, "model.layers.0.self_attn.q_proj.weight"), "has shape"),
     "no tokenizer": (lambda directory: (directory / "tokenizer.json").unlink(), r"no tokenizer\.json"),
     "a broken tokenizer": (lambda directory: (directory / "tokenizer.json").write_text("{}"), "cannot be read"),
+    "a tokenizer with more ids than the model": (with_another_token, "263 ids, config.json 262"),
     "no roles and no template": (without_roles, "no chat template"),
 }
 
