@@ -10,10 +10,12 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from serving.engine.errors import InvalidRequest
-from serving.engine.generation import Message
+from serving.engine.generation import GenerationRequest, Message
+from serving.engine.local import local_engine
 from serving.engine.prompt import PromptWriter, open_prompt_writer
 from serving.engine.vocabulary import Vocabulary, load_vocabulary
 from serving.model.config import CheckpointError
+from tests.serving.tiny_checkpoint import CONTEXT, reference_logits, write_tiny_checkpoint
 
 CHATML = """{%- if messages[0]['role'] != 'system' %}
     {{- '<|im_start|>system\\nBe brief.<|im_end|>\\n' }}
@@ -114,6 +116,17 @@ def test_tokens_that_are_not_special_are_text_when_the_model_writes_them(tmp_pat
     assert vocabulary.bytes_of(THINK) == b"<think>"
     assert vocabulary.bytes_of(END) == b""
     assert vocabulary.special_ids == {EOT, START, END}
+
+
+def test_an_engine_answers_in_the_template_what_transformers_would(tmp_path: Path) -> None:
+    write(write_tiny_checkpoint(tmp_path))
+    with local_engine(tmp_path, ranks=1, kv_tokens=2 * CONTEXT, step_tokens=64) as engine:
+        request = GenerationRequest("chatml", tuple(messages(CHATS[0])), max_tokens=1, temperature=0.0)
+        generated = engine.submit(request).result(60)
+    prompt = by_transformers(tmp_path, CHATS[0])
+    assert generated.usage.prompt_tokens == len(prompt)
+    best = float(reference_logits(tmp_path, prompt)[-1].double().log_softmax(0).max())
+    assert generated.tokens[0].logprob == pytest.approx(best, abs=1e-4)
 
 
 UNUSABLE = {
