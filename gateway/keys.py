@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, Request
@@ -14,6 +13,7 @@ from gateway.bodies import read_as
 from gateway.context import context_of
 from gateway.openapi import ERRORS, body_of
 from storage import keys, policies
+from storage.database import now
 from storage.records import Action, Key, Role
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=ERRORS)
@@ -26,9 +26,9 @@ class PolicyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str | None = Field(None, min_length=1, max_length=100, description="None: the key's name.")
-    threshold: float = Field(0.85, ge=0, le=1)
+    threshold: float = Field(0.85, ge=0, le=1, strict=True)  # false is no threshold: it would release everything
     below: Literal["hold", "flag", "release"] = "hold"
-    review_seconds: float = Field(86_400.0, gt=0, le=LONGEST_SECONDS)
+    review_seconds: float = Field(86_400.0, gt=0, le=LONGEST_SECONDS, strict=True)
 
 
 class KeyRequest(BaseModel):
@@ -37,7 +37,7 @@ class KeyRequest(BaseModel):
     name: str = Field(min_length=1, max_length=100)
     roles: list[Role] = Field(min_length=1, max_length=4)
     policy: PolicyRequest | None = Field(None, description="None: the tenant's default policy.")
-    expires_in: float | None = Field(None, gt=0, le=LONGEST_SECONDS, description="Seconds from now.")
+    expires_in: float | None = Field(None, gt=0, le=LONGEST_SECONDS, strict=True, description="Seconds from now.")
 
 
 @router.post("", openapi_extra=body_of(KeyRequest))
@@ -70,7 +70,7 @@ def make(connection: Connection, wanted: KeyRequest, by: Key) -> tuple[Key, str]
         name, below = wanted.policy.name or wanted.name, Action(wanted.policy.below)
         fields = {**wanted.policy.model_dump(), "name": name, "below": below}
         policy_id = policies.create_policy(connection, by.tenant, actor=actor, **fields).id
-    expires_at = None if wanted.expires_in is None else time.time() + wanted.expires_in
+    expires_at = None if wanted.expires_in is None else now(connection) + wanted.expires_in
     return keys.create(connection, by.tenant, wanted.name, wanted.roles, policy_id, expires_at, actor)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import httpx2
 import pytest
 import structlog
 
+from gateway.keys import KeyRequest, make
 from gateway.logs import configure_logs
 from storage import keys, policies
+from storage.database import now
 from storage.records import Role
 from tests.gateway.fake_serving import SECRET_TEXT, TOKEN, FakeServing
 from tests.gateway.running import Gateway, running, settings_for
@@ -86,6 +89,26 @@ def test_a_lenient_policy_of_one_key_is_not_the_next_keys_default(gateway: Gatew
     assert gateway.ask("unsure [0.035]", plain["key"]).status_code == 202
 
 
+def test_a_key_expires_by_the_databases_clock(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = KeyRequest(name="brief", roles=[Role.CALLER], expires_in=60)
+    with gateway.database.transaction() as connection:
+        admin = keys.by_secret(connection, gateway.secrets["admin"])
+        assert admin is not None
+        with monkeypatch.context() as wrong_clock:
+            wrong_clock.setattr(time, "time", lambda: 0.0)
+            made, secret = make(connection, wanted, admin)
+        assert made.expires_at is not None
+        assert made.expires_at > now(connection)
+        assert keys.by_secret(connection, secret) == made
+
+
+def test_whole_numbers_are_numbers_of_a_policy(gateway: Gateway) -> None:
+    wanted = {"name": "whole", "roles": ["caller"], "policy": {"threshold": 1, "review_seconds": 60}, "expires_in": 60}
+    with gateway.http("admin") as http:
+        made = http.post("/v1/keys", json=wanted).raise_for_status().json()
+    assert (made["policy"]["threshold"], made["policy"]["review_seconds"]) == (1.0, 60.0)
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [
@@ -94,8 +117,13 @@ def test_a_lenient_policy_of_one_key_is_not_the_next_keys_default(gateway: Gatew
         ({"name": ""}, "name"),
         ({"tenant": "other"}, "tenant"),
         ({"policy": {"threshold": 1.5}}, "policy.threshold"),
+        ({"policy": {"threshold": "0.5"}}, "policy.threshold"),
+        ({"policy": {"threshold": True}}, "policy.threshold"),
+        ({"policy": {"threshold": False}}, "policy.threshold"),
+        ({"policy": {"review_seconds": "60"}}, "policy.review_seconds"),
         ({"policy": {"below": "escalate"}}, "policy.below"),
         ({"expires_in": -1}, "expires_in"),
+        ({"expires_in": "60"}, "expires_in"),
     ],
 )
 def test_ill_formed_key_is_refused_by_field_name(gateway: Gateway, change: dict[str, object], param: str) -> None:
