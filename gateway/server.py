@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.app import create_app
+from gateway.head_deadline import head_deadline
 from gateway.logs import configure_logs
 from gateway.metrics import Metrics
 from gateway.operations import Refused, check_reachable
@@ -31,20 +32,23 @@ def serve(settings: Settings) -> None:
     listening = listen(settings.host, settings.port)
     configure_logs(settings.log_level)
     app = create_app(settings)
-    config = uvicorn.Config(
+    log.info("gateway listens", host=settings.host, port=listening.getsockname()[1])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)  # uvicorn raises them once more when all is closed
+    Server(config_of(settings, app), app).run([listening])
+
+
+def config_of(settings: Settings, app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=head_deadline(settings.head_seconds),
         ws="none",
         access_log=False,  # request_log.py writes one line a request
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    log.info("gateway listens", host=settings.host, port=listening.getsockname()[1])
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)  # uvicorn raises them once more when all is closed
-    Server(config, app).run([listening])
 
 
 class Server(uvicorn.Server):

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         default=1_048_576, ge=1024, description="Largest request body; a larger one is answered 413."
     )
+    head_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Longest time a request's head may take to arrive; then the connection ends.",
+    )
     body_seconds: float = Field(default=30.0, gt=0, description="Longest time a request body may take to arrive.")
     max_wait_seconds: float = Field(default=300.0, ge=0, description="Upper bound of `Prefer: wait=N`.")
     stream_wait_seconds: float = Field(

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.app import create_app
+from gateway.server import config_of
 from gateway.settings import Settings
 from serving.confidence.calibration import calibration_to_json
 from storage import calibrations, keys, policies
@@ -130,9 +131,8 @@ def running(settings: Settings, secrets: dict[str, str] | None = None, **parts: 
     """The application under a real uvicorn, ready; stopped when the block ends."""
     database = open_database(settings.database)
     app = create_app(settings, **parts)
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=0, log_config=None, access_log=False, timeout_graceful_shutdown=2
-    )
+    config = config_of(settings, app)
+    config.port, config.timeout_graceful_shutdown = 0, 2
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
