@@ -80,10 +80,16 @@ def signin_link(
     name: str,
     tenant: Tenant = "default",
     minutes: Annotated[float, typer.Option(min=1, help="How long the link may be used.")] = 60,
-    dashboard: Annotated[str, typer.Option(help="The dashboard's address.")] = "http://127.0.0.1:8501",
+    dashboard: Annotated[
+        str | None, typer.Option(help="The dashboard's address, where it is not this machine.")
+    ] = None,
+    dashboard_port: Annotated[
+        int, typer.Option(envvar="COUNTERSIGN_DASHBOARD_PORT", min=1, max=65535, help="Its port on this machine.")
+    ] = 8501,
 ) -> None:
     """Print a one-use sign-in link for the reviewer NAME, whose key is made when there is none."""
-    typer.echo(operations.signin_link(Settings(), tenant, name, minutes * 60, dashboard))
+    address = dashboard or f"http://127.0.0.1:{dashboard_port}"
+    typer.echo(operations.signin_link(Settings(), tenant, name, minutes * 60, address))
 
 
 @calibrations.command("import")

@@ -16,6 +16,7 @@ from storage.review_queue import ReviewQueue
 from storage.schema import check_schema
 
 ACTOR = "operator"
+AT_THE_DESK = {Role.REVIEWER, Role.AUDITOR, Role.ADMIN}
 
 
 class Refused(Exception):
@@ -103,6 +104,12 @@ def signin_link(settings: Settings, tenant: str, name: str, seconds: float, dash
         if key is None:
             roles = (Role.REVIEWER, Role.AUDITOR)
             key, _ = keys.create(connection, tenant, name, roles, actor=ACTOR)
+        elif key.roles.isdisjoint(AT_THE_DESK):
+            told = ", ".join(sorted(role.value for role in key.roles))
+            raise Refused(
+                f"The key '{name}' has only the role {told}: the dashboard needs reviewer or auditor, so take another "
+                f"name, or first run: countersign keys create '{name}' --role reviewer."
+            )
         link = keys.create_signin_link(connection, key.id, seconds, ACTOR)
     return f"{dashboard.rstrip('/')}/signin?link={link}"
 

@@ -130,6 +130,19 @@ def test_signin_link_makes_the_reviewer_once(shell: Shell) -> None:
     assert len(shell.run("keys", "list").stdout.splitlines()) == 1
 
 
+def test_signin_link_leads_to_the_port_that_the_dashboard_listens_on(shell: Shell) -> None:
+    assert shell.run("signin-link", "Ada").stdout.startswith("http://127.0.0.1:8501/signin?link=")
+    moved = shell.run("signin-link", "Ada", COUNTERSIGN_DASHBOARD_PORT="9001").stdout
+    assert moved.startswith("http://127.0.0.1:9001/signin?link=")
+
+
+def test_signin_link_of_a_key_that_the_dashboard_does_not_know_is_refused(shell: Shell) -> None:
+    shell.run("keys", "create", "bob", "--role", "caller")
+    assert "'bob' has only the role caller" in shell.refusal("signin-link", "bob")
+    shell.run("keys", "create", "bob", "--role", "reviewer")
+    assert "link=csl_" in shell.run("signin-link", "bob").stdout
+
+
 def test_calibration_is_imported_and_activated(shell: Shell, tmp_path: Path) -> None:
     file = tmp_path / "calibration.json"
     file.write_text(json.dumps(calibration_to_json(calibration(MODEL))))
