@@ -15,13 +15,19 @@ import sys
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
+# Serve tells its routes without the token; decoded, as a replica would answer the escaped address too.
+NO_ROUTES = "http-request deny deny_status 404 if { path,url_dec -m str -i /-/routes }"
 
 
 def on_loopback(configuration: str) -> str:
-    """The same configuration; only Serve's own frontend may listen elsewhere, where COUNTERSIGN_HOST says so."""
+    """The same configuration on loopback but for Serve's own frontend, which listens where COUNTERSIGN_HOST says.
+
+    The frontend tells nobody its routes.
+    """
     sections = re.split(r"(?m)^(?=\S)", configuration)
     narrowed = "".join(part if part.startswith("frontend http_frontend") else _narrow(part) for part in sections)
-    return re.sub(r"(?m)^(\s*stats socket .*)\bmode 666\b", r"\g<1>mode 600", narrowed)
+    unlisted = re.sub(r"(?m)^([ \t]*)acl routes path .*$", rf"\g<0>\n\g<1>{NO_ROUTES}", narrowed)
+    return re.sub(r"(?m)^(\s*stats socket .*)\bmode 666\b", r"\g<1>mode 600", unlisted)
 
 
 def _narrow(section: str) -> str:
