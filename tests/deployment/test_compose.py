@@ -61,7 +61,13 @@ def test_the_whole_product_is_there():
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_variable_is_one_that_its_process_reads(name):
-    assert set(environment(name)) <= set(variables(READS[name]))
+    command = {"COUNTERSIGN_DASHBOARD_PORT"} if name == "gateway" else set()  # read by `countersign signin-link`
+    assert set(environment(name)) <= set(variables(READS[name])) | command
+
+
+def test_a_signin_link_leads_to_the_published_port_of_the_dashboard():
+    told = environment("gateway")["COUNTERSIGN_DASHBOARD_PORT"]
+    assert SERVICES["dashboard"]["ports"] == [f"127.0.0.1:{told}:8501"]
 
 
 @pytest.mark.parametrize("name", ["gateway", "worker", "migrate"])
