@@ -89,7 +89,7 @@ def test_the_shipped_model_masters_the_easy_and_misses_some_of_the_hard() -> Non
     questions = held_out(seed=11, per_cell=16)
     assert {split_of(question.text) for question in questions} == {"held_out"}
     torch.manual_seed(0)
-    asked = [question for question in questions if question.difficulty in (1, 5)]
-    shares = accuracies(list(answer_all(export.load(SHIPPED), asked)))["all"]
+    shares = accuracies(list(answer_all(export.load(SHIPPED), questions)))["all"]
+    assert 0.6 <= shares["all"] <= 0.9  # honestly imperfect
     assert shares[str(DIFFICULTIES[0])] >= 0.95
     assert shares[str(DIFFICULTIES[-1])] <= 0.65
