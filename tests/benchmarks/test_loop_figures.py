@@ -69,7 +69,7 @@ def test_data_that_were_asked_for_and_are_missing_end_with_two_and_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COUNTERSIGN_DATA", str(tmp_path))
-    assert loop.main(["--gateway", "http://127.0.0.1:1", "--key", "csk_test"]) == 2
+    assert loop.main(["--gateway", "http://127.0.0.1:1", "--key", "csk_test", "--reviewer-key", "csk_other"]) == 2
     assert "COUNTERSIGN_DATA" in capsys.readouterr().err
 
 
@@ -77,7 +77,12 @@ def test_a_gateway_that_does_not_answer_ends_with_one_and_a_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("COUNTERSIGN_DATA", raising=False)
-    assert loop.main(["--gateway", "http://127.0.0.1:1", "--key", "csk_test", "--questions", "1"]) == 1
+    assert (
+        loop.main(
+            ["--gateway", "http://127.0.0.1:1", "--key", "csk_test", "--reviewer-key", "csk_other", "--questions", "1"]
+        )
+        == 1
+    )
     assert capsys.readouterr().err.strip().splitlines()[-1].startswith("loop: ")
 
 
