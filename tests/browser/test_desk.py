@@ -89,7 +89,7 @@ def test_doubtful_tokens_are_marked_by_line_style_and_told_by_keyboard(house: Ho
     desk_flow.sign_in(house.page, house.link)
     desk_flow.claim_next(house.page)
     answer = house.page.get_by_label("The model's answer")
-    assert answer.inner_text() == house.gateway.items["rev_0000"]["answer"]["text"]
+    expect(answer).to_have_text(house.gateway.items["rev_0000"]["answer"]["text"])  # once it is drawn
 
     style = house.page.locator(".token.doubtful").first.evaluate("e => getComputedStyle(e).textDecorationStyle")
     answer.focus()
