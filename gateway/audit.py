@@ -13,7 +13,7 @@ from gateway.auth import auditor
 from gateway.context import context_of
 from gateway.errors import bad_request
 from gateway.openapi import ERRORS
-from storage import audit_log
+from storage import audit_log, audit_query
 from storage.records import Key
 
 router = APIRouter(prefix="/v1/audit/events", tags=["audit"], responses=ERRORS)
@@ -47,10 +47,12 @@ async def query(request: Request, filters: Annotated[Filters, Query()], key: Key
     """A page of the tenant's events."""
     marks = filters.model_dump(exclude={"kinds", "after", "limit"})
     refuse_odd_values({**marks, "after": filters.after})
-    wanted = audit_log.Filters(kinds=kinds_of(filters.kinds), **marks)
+    wanted = audit_query.Filters(kinds=kinds_of(filters.kinds), **marks)
     # one more than asked for, to know whether more follow
     found = await context_of(request).recorder.read(
-        lambda connection: audit_log.query(connection, key.tenant, wanted, after=filters.after, limit=filters.limit + 1)
+        lambda connection: audit_query.query(
+            connection, key.tenant, wanted, after=filters.after, limit=filters.limit + 1
+        )
     )
     more = len(found) > filters.limit
     shown = found[: filters.limit]
@@ -58,14 +60,14 @@ async def query(request: Request, filters: Annotated[Filters, Query()], key: Key
         "object": "list",
         "data": [asdict(event) for event in shown],
         "has_more": more,
-        "next": audit_log.cursor_of(shown[-1]) if more else None,
+        "next": audit_query.cursor_of(shown[-1]) if more else None,
     }
 
 
 @router.get("/{id}")
 async def retrieve(request: Request, id: str, key: Key = Depends(auditor)) -> dict[str, Any]:
     return asdict(
-        await context_of(request).recorder.read(lambda connection: audit_log.get_event(connection, id, key.tenant))
+        await context_of(request).recorder.read(lambda connection: audit_query.get_event(connection, id, key.tenant))
     )
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from storage import audit_log, outbox
 from storage.database import now
 from storage.errors import InvalidValue, NotFound
-from storage.records import OPEN_STATES, Action, Decision, Interaction, ItemState, Outcome, ReviewItem, VerdictKind
+from storage.records import OPEN_STATES, Action, Decision, Interaction, ItemState, Outcome, ReviewItem
 from storage.reviews import withdraw
 from storage.rows import (
     decision_from,
@@ -136,9 +136,7 @@ def _outcomes(conn: Connection, query: sa.Select[Any]) -> list[Outcome]:
         row.interaction_id: item_from(row)
         for row in conn.execute(sa.select(review_items).where(review_items.c.interaction_id.in_(ids)))
     }
-    final = sa.select(verdicts).where(
-        verdicts.c.item_id.in_([item.id for item in items.values()]), verdicts.c.kind != VerdictKind.REFER.value
-    )
+    final = sa.select(verdicts).where(verdicts.c.item_id.in_([item.id for item in items.values()]), verdicts.c.final)
     words = {row.item_id: verdict_from(row) for row in conn.execute(final)} if items else {}
     outcomes = []
     for interaction in found:

@@ -16,13 +16,13 @@ from storage.database import now
 from storage.errors import InvalidValue, LinkExpired, LinkUsed, NotFound
 from storage.ids import new_id
 from storage.policies import default_policy, get_policy
-from storage.records import Action, Key, Policy, Role
+from storage.records import Action, Key, Policy, Role, Tier
 from storage.rows import key_from, roles_text
 from storage.storable import checked_text
 from storage.tables import keys, policies, sign_ins, signin_links
 
 SIGN_IN_SECONDS = 12 * 3600.0  # a working day
-_POLICY_COLUMNS = ("version", "threshold", "below", "review_seconds", "name")
+_POLICY_COLUMNS = ("version", "threshold", "below", "review_seconds", "name", "tier", "four_eyes")
 
 
 def create(
@@ -178,6 +178,8 @@ def _key(row: sa.Row[Any], expires_at: float | None) -> Key:
         below=Action(row.policy_below),
         review_seconds=row.policy_review_seconds,
         name=row.policy_name,
+        tier=Tier(row.policy_tier),
+        four_eyes=bool(row.policy_four_eyes),
     )
     return dataclasses.replace(key_from(row, policy), expires_at=expires_at)
 

@@ -79,7 +79,7 @@ def _verdicts(conn: Connection, tenant: str, since: float) -> dict[str, int]:
 
 def _median_to_verdict(conn: Connection, tenant: str, since: float) -> float | None:
     """From the item's creation to the verdict that ended it."""
-    final = (*_judged(tenant, since), verdicts.c.kind != VerdictKind.REFER.value)
+    final = (*_judged(tenant, since), verdicts.c.final)
     joined = verdicts.join(review_items, review_items.c.id == verdicts.c.item_id)
     total = conn.execute(sa.select(sa.func.count()).select_from(joined).where(*final)).scalar_one()
     if total == 0:

@@ -90,7 +90,7 @@ def _store(conn: Connection, policy: Policy, tenant: str, kind: str, actor: str)
     if policy.below is Action.ESCALATE:
         raise InvalidValue("below", "cannot be escalate yet: use hold, flag or release.")
     checked_text("name", policy.name)
-    row = {**dataclasses.asdict(policy), "below": policy.below.value}
+    row = {**dataclasses.asdict(policy), "below": policy.below.value, "tier": policy.tier.value}
     conn.execute(policies.insert(), {**row, "tenant": tenant, "created_at": now(conn)})
     data = {"policy_id": policy.id, "policy_version": policy.version, **row}
     audit_log.append(conn, kind, actor, tenant, data=data)

@@ -55,6 +55,14 @@ class VerdictKind(StrEnum):
     REFER = "refer"  # another person should look
 
 
+class Tier(StrEnum):
+    """How much an answer's scenario matters; a policy says it, and urgency follows it."""
+
+    BASE = "base"  # everyday questions
+    PRO = "pro"  # work that is built upon
+    ULTRA = "ultra"  # a mistake is costly
+
+
 class Role(StrEnum):
     """What a key may do."""
 
@@ -74,6 +82,8 @@ class Policy:
     below: Action = Action.HOLD  # under the threshold: hold, flag, or release
     review_seconds: float = 86_400.0  # a held answer expires after this
     name: str = "default"
+    tier: Tier = Tier.BASE
+    four_eyes: bool = False  # two people must agree on the same text before it is released
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class Key:
     created_at: float
     expires_at: float | None = None
     revoked_at: float | None = None
+    skills: frozenset[str] | None = None  # domains a reviewer may decide; None: every domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +121,9 @@ class Interaction:
     trace_id: str | None = None
     traceparent: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)
+    subject: str | None = None  # whose question it was: the id of a subject, who may be erased
+    body_hash: str | None = None  # sha256 hex of the request as sent: a client's retry is known by it
+    retry_count: int = 0  # as the client counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +164,8 @@ class ReviewItem:
     claims: int = 0  # how often it was claimed
     referred_by: str | None = None  # this person may not claim it again
     decided_at: float | None = None
+    tier: Tier = Tier.BASE
+    four_eyes: bool = False  # two people must agree on the same text
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +203,7 @@ class Verdict:
     fencing_token: int
     created_at: float
     traceparent: str | None = None
+    final: bool = True  # False: a referral, or the first of two who must agree
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +219,11 @@ class AuditEvent:
     item_id: str | None = None
     trace_id: str | None = None
     data: dict[str, Any] = field(default_factory=dict)
-    hash: str = ""  # sha256 over the canonical JSON of all other fields
+    hash: str = ""  # RFC 9162 leaf hash in hexadecimal; docs/audit-log.md says over what
+    subject: str | None = None  # whose private facts it holds
+    commitment: str | None = None  # to the sealed private facts; stays when they are erased
+    private: dict[str, Any] | None = None  # the facts themselves, for readers who may see them
+    leaf_index: int | None = None  # its place in the tree; None until it is sealed
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,7 @@ def decide(
         fencing_token=fencing_token,
         created_at=now(conn),
         traceparent=traceparent,
+        final=kind is not VerdictKind.REFER,
     )
     return _apply(conn, item, reviewer, verdict), verdict
 

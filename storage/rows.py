@@ -19,6 +19,7 @@ from storage.records import (
     ReviewItem,
     Role,
     StoredCalibration,
+    Tier,
     Verdict,
     VerdictKind,
 )
@@ -67,6 +68,7 @@ def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:
         "state": item.state.value,
         "reason": item.reason.value,
         "action": item.action.value,
+        "tier": item.tier.value,
         "domain": None if item.domain is None else checked_text("domain", item.domain),
         "asked_by": interaction.key_id,
         "trace_id": interaction.trace_id,
@@ -76,13 +78,19 @@ def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:
 
 def item_from(row: Row[Any]) -> ReviewItem:
     facts = {name: row._mapping[name] for name in _ITEM_FIELDS}
-    enums = {"state": ItemState(row.state), "reason": Reason(row.reason), "action": Action(row.action)}
+    enums = {
+        "state": ItemState(row.state),
+        "reason": Reason(row.reason),
+        "action": Action(row.action),
+        "tier": Tier(row.tier),
+        "four_eyes": bool(row.four_eyes),
+    }
     return ReviewItem(**{**facts, **enums})
 
 
 def verdict_from(row: Row[Any]) -> Verdict:
     facts = {name: row._mapping[name] for name in _VERDICT_FIELDS}
-    return Verdict(**{**facts, "kind": VerdictKind(row.kind)})
+    return Verdict(**{**facts, "kind": VerdictKind(row.kind), "final": bool(row.final)})
 
 
 def draft_from(row: Row[Any]) -> Draft:
@@ -90,7 +98,16 @@ def draft_from(row: Row[Any]) -> Draft:
 
 
 def policy_from(row: Row[Any]) -> Policy:
-    return Policy(row.id, row.version, row.threshold, Action(row.below), row.review_seconds, row.name)
+    return Policy(
+        id=row.id,
+        version=row.version,
+        threshold=row.threshold,
+        below=Action(row.below),
+        review_seconds=row.review_seconds,
+        name=row.name,
+        tier=Tier(row.tier),
+        four_eyes=bool(row.four_eyes),
+    )
 
 
 def key_from(row: Row[Any], policy: Policy) -> Key:
@@ -103,6 +120,7 @@ def key_from(row: Row[Any], policy: Policy) -> Key:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        skills=None if row.skills is None else frozenset(from_json(row.skills)),
     )
 
 

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from storage.records import Action, ItemState, VerdictKind
-
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+from storage.audit_tables import audit_events as audit_events
+from storage.metadata import metadata as metadata
+from storage.records import Action, ItemState, Tier, VerdictKind
 
 
-def _one_of(column: str, values: type[Action] | type[ItemState] | type[VerdictKind]) -> sa.CheckConstraint:
+def _one_of(column: str, values: type[Action] | type[ItemState] | type[Tier] | type[VerdictKind]) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value.value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
 
@@ -32,7 +24,10 @@ policies = sa.Table(
     sa.Column("threshold", sa.Double, nullable=False),
     sa.Column("below", sa.Text, nullable=False),
     sa.Column("review_seconds", sa.Double, nullable=False),
+    sa.Column("tier", sa.Text, nullable=False, server_default="base"),
+    sa.Column("four_eyes", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", sa.Double, nullable=False),
+    _one_of("tier", Tier),
     sa.CheckConstraint("threshold >= 0 AND threshold <= 1", name="threshold_range"),
     _one_of("below", Action),
     sa.Index(None, "tenant", "name"),
@@ -47,6 +42,7 @@ keys = sa.Table(
     sa.Column("secret_hash", sa.Text, nullable=False, unique=True),
     sa.Column("roles", sa.Text, nullable=False),  # sorted, separated by commas
     sa.Column("policy_id", sa.Text, nullable=False),  # the newest version applies
+    sa.Column("skills", sa.Text),  # domains a reviewer may decide, as a JSON list; NULL: every domain
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double),
     sa.Column("revoked_at", sa.Double),
@@ -111,8 +107,29 @@ interactions = sa.Table(
     sa.Column("trace_id", sa.Text),
     sa.Column("traceparent", sa.Text),
     sa.Column("metadata", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text),  # whose question it was: subjects.id
+    sa.Column("body_hash", sa.Text),  # of the request as sent: a client's retry is known by it
+    sa.Column("retry_count", sa.Integer, nullable=False, server_default="0"),  # as the client counted
     sa.Column("deleted_at", sa.Double),  # the content is gone; the row remains for its decision and audit events
     sa.Index(None, "tenant", "created_at", "id"),
+    sa.Index(None, "key_id", "body_hash", "created_at"),
+    sa.Index(None, "subject"),
+)
+
+# What an Idempotency-Key of one API key stands for: a request under way, then its interaction.
+idempotency = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),  # the header's value
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("body_hash", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),  # which attempt may record it
+    sa.Column("lease_expires_at", sa.Double, nullable=False),
+    sa.Column("interaction_id", sa.Text),  # once recorded
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+    sa.Index(None, "expires_at"),
 )
 
 decisions = sa.Table(
@@ -158,6 +175,8 @@ review_items = sa.Table(
     sa.Column("lapses", sa.Integer, nullable=False),  # claims that ran out without a word
     sa.Column("referred_by", sa.Text),
     sa.Column("decided_at", sa.Double),
+    sa.Column("tier", sa.Text, nullable=False, server_default="base"),
+    sa.Column("four_eyes", sa.Boolean, nullable=False, server_default=sa.false()),  # two people must agree to release
     _one_of("state", ItemState),
     sa.CheckConstraint("claimed_by IS NULL OR claimed_by <> asked_by", name="not_own_request"),
     sa.CheckConstraint("claimed_by IS NULL OR referred_by IS NULL OR claimed_by <> referred_by", name="second_person"),
@@ -192,15 +211,17 @@ verdicts = sa.Table(
     sa.Column("fencing_token", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("traceparent", sa.Text),
+    sa.Column("final", sa.Boolean, nullable=False),  # false: a referral, or the first of two who must agree
     _one_of("kind", VerdictKind),
     sa.CheckConstraint("(content_hash IS NOT NULL) = (kind IN ('approve', 'edit'))", name="releases_only_hashed"),
+    sa.CheckConstraint("NOT (final AND kind = 'refer')", name="referral_not_final"),
     sa.UniqueConstraint("item_id", "reviewer_id"),  # one word a person: who referred an item cannot come back to it
     sa.Index(
         "uq_verdicts_one_final",
         "item_id",
         unique=True,
-        sqlite_where=sa.text("kind <> 'refer'"),
-        postgresql_where=sa.text("kind <> 'refer'"),
+        sqlite_where=sa.text("final"),
+        postgresql_where=sa.text("final"),
     ),
     sa.Index(None, "tenant", "created_at"),
 )
@@ -212,36 +233,6 @@ outbox = sa.Table(
     sa.Column("topic", sa.Text, nullable=False),
     sa.Column("payload", sa.Text, nullable=False),  # JSON; ids only, no content
     sa.Column("created_at", sa.Double, nullable=False),
-)
-
-audit_events = sa.Table(
-    "audit_events",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("at", sa.Double, nullable=False),
-    sa.Column("tenant", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("interaction_id", sa.Text),
-    sa.Column("item_id", sa.Text),
-    sa.Column("trace_id", sa.Text),
-    sa.Column("data", sa.Text, nullable=False),  # canonical JSON
-    sa.Column("hash", sa.Text, nullable=False),
-    # Copies out of `data` for the filters; the hash covers `data`, not these.
-    sa.Column("key_id", sa.Text),
-    sa.Column("model", sa.Text),
-    sa.Column("action", sa.Text),
-    sa.Column("reason", sa.Text),
-    sa.Column("reviewer", sa.Text),
-    sa.Column("verdict", sa.Text),
-    sa.Column("confidence", sa.Double),
-    sa.Index(None, "tenant", "at", "id"),
-    sa.Index(None, "tenant", "kind", "at", "id"),
-    sa.Index(None, "tenant", "key_id", "at"),
-    sa.Index(None, "tenant", "reviewer", "at"),
-    sa.Index(None, "interaction_id"),
-    sa.Index(None, "item_id"),
-    sa.Index(None, "trace_id"),
 )
 
 leaders = sa.Table(

@@ -6,8 +6,8 @@ from threading import Barrier
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, reviews
-from storage.audit_log import Filters
+from storage import audit_query, reviews
+from storage.audit_query import Filters
 from storage.database import Database
 from storage.errors import (
     Conflict,
@@ -30,7 +30,7 @@ def decide(database, item, reviewer, token, kind=VerdictKind.APPROVE, reason="be
 def events(database: Database, item: ReviewItem) -> list[str]:
     with database.read() as conn:
         return [
-            event.kind for event in reversed(audit_log.query(conn, item.tenant, Filters(item_id=item.id), limit=100))
+            event.kind for event in reversed(audit_query.query(conn, item.tenant, Filters(item_id=item.id), limit=100))
         ]
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from storage import audit_log
-from storage.audit_log import Filters
+from storage import audit_log, audit_query
+from storage.audit_query import Filters
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound
 
@@ -35,18 +35,18 @@ def _append(conn, kind="decision", tenant="acme", **more):
 
 
 def _ids(conn, **filters) -> list[str]:
-    return [event.id for event in audit_log.query(conn, "acme", Filters(**filters))]
+    return [event.id for event in audit_query.query(conn, "acme", Filters(**filters))]
 
 
 def test_an_event_comes_back_unchanged_with_its_hash(conn) -> None:
     event = _append(conn, interaction_id="i", item_id="r", trace_id="t", data={"é": [0.1 + 0.2, None], "b": {"c": 1}})
-    assert audit_log.get_event(conn, event.id, "acme") == event
-    assert audit_log.query(conn, "acme") == [event]
+    assert audit_query.get_event(conn, event.id, "acme") == event
+    assert audit_query.query(conn, "acme") == [event]
 
 
 def test_the_hash_is_sha256_of_canonical_json_that_anyone_can_compute(conn) -> None:
     event = _append(conn, data={"z": 1.5, "a": "é"})
-    fields = dataclasses.asdict(audit_log.get_event(conn, event.id, "acme"))
+    fields = dataclasses.asdict(audit_query.get_event(conn, event.id, "acme"))
     recorded = fields.pop("hash")
     canonical = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert hashlib.sha256(canonical.encode()).hexdigest() == recorded
@@ -110,16 +110,16 @@ def test_another_tenants_events_are_not_found(conn) -> None:
     event = _append(conn, tenant="rival", item_id="r")
     assert _ids(conn, item_id="r") == []
     with pytest.raises(NotFound):
-        audit_log.get_event(conn, event.id, "acme")
+        audit_query.get_event(conn, event.id, "acme")
 
 
 def test_pages_are_complete_and_stable_while_events_are_written(conn) -> None:
     written = [_append(conn, data={"n": n}).id for n in range(11)]
     found: list[str] = []
     after = None
-    while page := audit_log.query(conn, "acme", after=after, limit=3):
+    while page := audit_query.query(conn, "acme", after=after, limit=3):
         found += [event.id for event in page]
-        after = audit_log.cursor_of(page[-1])
+        after = audit_query.cursor_of(page[-1])
         _append(conn)  # newer than every page still to come
     assert found == written[::-1]
 
@@ -134,7 +134,7 @@ _HOSTILE = [_cursor(f'[{"9" * 400}, "a"]'), _cursor("[" * 3000), _cursor('[1, "\
 @pytest.mark.parametrize("cursor", ["", "x", "e30", "WzEsIDJd", "é", "WyJhIiwgImIiXQ", "W05hTiwgImIiXQ", *_HOSTILE])
 def test_a_cursor_that_is_none_is_refused(conn, cursor: str) -> None:
     with pytest.raises(InvalidValue, match="after"):
-        audit_log.query(conn, "acme", after=cursor)
+        audit_query.query(conn, "acme", after=cursor)
 
 
 def test_every_kind_of_event_is_written_by_the_product() -> None:

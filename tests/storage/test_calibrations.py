@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit_log, calibrations
+from storage import audit_query, calibrations
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound
 from storage.tables import calibrations as table
@@ -53,7 +53,7 @@ def test_one_is_active_for_a_model(conn) -> None:
         assert calibrations.activate(conn, name, "key:admin").active
     assert calibrations.active(conn, "m@1").id == "cal_2"
     assert calibrations.active(conn, "m@2").id == "cal_3"
-    kinds = [event.kind for event in audit_log.query(conn, "default", limit=100)]
+    kinds = [event.kind for event in audit_query.query(conn, "default", limit=100)]
     assert (kinds.count("calibration.stored"), kinds.count("calibration.activated")) == (3, 3)
 
 

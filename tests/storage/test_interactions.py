@@ -6,8 +6,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit_log, interactions, outbox, review_reads, reviews
-from storage.audit_log import Filters
+from storage import audit_query, interactions, outbox, review_reads, reviews
+from storage.audit_query import Filters
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound
 from storage.records import Action, ItemState, VerdictKind
@@ -18,7 +18,7 @@ from tests.storage.made import LEASE, decision, held, interaction, item, key, no
 
 def _kinds(database: Database, interaction_id: str) -> list[str]:
     with database.read() as conn:
-        return sorted(e.kind for e in audit_log.query(conn, "acme", Filters(interaction_id=interaction_id)))
+        return sorted(e.kind for e in audit_query.query(conn, "acme", Filters(interaction_id=interaction_id)))
 
 
 def test_what_was_recorded_comes_back_unchanged(database: Database, caller) -> None:
@@ -55,7 +55,7 @@ def test_a_released_answer_has_no_item_and_no_note(database: Database, caller) -
 def test_the_decision_event_says_what_an_auditor_asks(database: Database, caller) -> None:
     waiting = held(database, caller)
     with database.read() as conn:
-        (event,) = audit_log.query(conn, "acme", Filters(kinds=["decision"]))
+        (event,) = audit_query.query(conn, "acme", Filters(kinds=["decision"]))
     assert event.interaction_id == waiting.interaction_id
     assert event.actor == f"key:{caller.id}"
     wanted = {"action", "reason", "confidence", "threshold", "calibration", "policy_id", "policy_version", "model"}
@@ -187,6 +187,6 @@ def test_deletion_after_a_verdict_removes_its_text_and_reason_too(database: Data
         assert interactions.delete(conn, waiting.interaction_id, "acme", "key:x") is True
         assert review_reads.get_item(conn, waiting.id, "acme").state is ItemState.EDITED
         kept = str([tuple(row) for row in conn.execute(sa.select(verdicts))])
-        events = str(audit_log.query(conn, "acme", limit=100))
+        events = str(audit_query.query(conn, "acme", limit=100))
     assert "review.edited" in events
     assert "secret" not in kept + events

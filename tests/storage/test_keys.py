@@ -6,7 +6,7 @@ from threading import Barrier
 import pytest
 import sqlalchemy as sa
 
-from storage import audit_log, keys, policies
+from storage import audit_query, keys, policies
 from storage.database import Database, now
 from storage.errors import InvalidValue, LinkExpired, LinkUsed, NotFound
 from storage.records import Action, Role
@@ -25,7 +25,7 @@ def _make(conn, name="Ada", roles=(Role.REVIEWER,), **more):
 
 
 def _kinds(conn) -> list[str]:
-    return [event.kind for event in audit_log.query(conn, "acme", limit=100)][::-1]
+    return [event.kind for event in audit_query.query(conn, "acme", limit=100)][::-1]
 
 
 def test_a_secret_finds_its_key(conn) -> None:
@@ -49,7 +49,7 @@ def test_no_secret_is_stored(conn) -> None:
     _, session_secret = keys.redeem_signin_link(conn, link)
     tables = (keys_table, sign_ins, signin_links)
     stored = str([tuple(row) for table in tables for row in conn.execute(sa.select(table))])
-    events = str(audit_log.query(conn, "acme", limit=100))
+    events = str(audit_query.query(conn, "acme", limit=100))
     assert not any(hidden in stored + events for hidden in (secret, link, session_secret))
 
 

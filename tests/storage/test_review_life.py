@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
 
-from storage import audit_log, interactions, review_reads, review_sweeps, reviews
-from storage.audit_log import Filters
+from storage import audit_query, interactions, review_reads, review_sweeps, reviews
+from storage.audit_query import Filters
 from storage.database import Database
 from storage.dispatch import reconcile, relay
 from storage.errors import (
@@ -217,7 +217,7 @@ class ReviewLife(RuleBasedStateMachine):
         assert (item.state, item.fencing_token) == (expected.state, expected.token)
         final = [kind for kind in verdicts_on(conn, item.id) if kind is not VerdictKind.REFER]
         assert len(final) == expected.final_verdicts <= 1  # I3
-        events = audit_log.query(conn, self.tenant, Filters(item_id=item.id), limit=1_000)[::-1]
+        events = audit_query.query(conn, self.tenant, Filters(item_id=item.id), limit=1_000)[::-1]
         moves = [e for e in events if e.kind.startswith("review.") and e.kind not in _WITHOUT_TRANSITION]
         assert [move.data["version"] for move in moves] == list(range(1, item.version + 1))  # I5
         for before, after in itertools.pairwise(moves):

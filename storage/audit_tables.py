@@ -1,0 +1,103 @@
+"""The tables of the audit log: events, the tree that is grown over them, its checkpoints, and whose facts they hold."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from storage.metadata import metadata
+
+audit_events = sa.Table(
+    "audit_events",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("interaction_id", sa.Text),
+    sa.Column("item_id", sa.Text),
+    sa.Column("trace_id", sa.Text),
+    sa.Column("data", sa.Text, nullable=False),  # canonical JSON
+    sa.Column("hash", sa.Text, nullable=False),  # hex RFC 9162 leaf hash, see storage/audit_log.py
+    sa.Column("subject", sa.Text),  # whose private facts these are: subjects.id
+    sa.Column("commitment", sa.Text),  # hex SHA-256 of salt and sealed; the hash covers it
+    sa.Column("salt", sa.Text),  # 16 random bytes in hexadecimal; gone once erased
+    sa.Column("sealed", sa.Text),  # private facts under the subject's key (AES-GCM, base64); gone once erased
+    # Copies out of `data` for the filters; the hash covers `data`, not these.
+    sa.Column("key_id", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("action", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("reviewer", sa.Text),
+    sa.Column("verdict", sa.Text),
+    sa.Column("confidence", sa.Double),
+    sa.Index(None, "tenant", "at", "id"),
+    sa.Index(None, "tenant", "kind", "at", "id"),
+    sa.Index(None, "tenant", "key_id", "at"),
+    sa.Index(None, "tenant", "reviewer", "at"),
+    sa.Index(None, "interaction_id"),
+    sa.Index(None, "item_id"),
+    sa.Index(None, "trace_id"),
+)
+
+# Events whose transaction is committed and that the tree does not hold yet; a row leaves when its leaf is written.
+audit_unsealed = sa.Table(
+    "audit_unsealed",
+    metadata,
+    sa.Column("event_id", sa.Text, primary_key=True),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+audit_leaves = sa.Table(
+    "audit_leaves",
+    metadata,
+    sa.Column("leaf_index", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("event_id", sa.Text, nullable=False, unique=True),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+# Roots of complete subtrees: level k, position p covers the leaves p·256^k … (p+1)·256^k − 1. Proofs start from them.
+audit_nodes = sa.Table(
+    "audit_nodes",
+    metadata,
+    sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+audit_checkpoints = sa.Table(
+    "audit_checkpoints",
+    metadata,
+    sa.Column("tree_size", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("note", sa.Text, nullable=False),  # C2SP checkpoint with its Ed25519 signature, as kept outside too
+)
+
+# Whose private facts events hold. Erasing a subject destroys its key; the row stays for the events that name it.
+subjects = sa.Table(
+    "subjects",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("name_mac", sa.Text),  # HMAC of the subject's name under the master key: found, but not readable
+    sa.Column("wrapped_key", sa.Text),  # AES-GCM under the master key, base64
+    sa.Column("master_id", sa.Text, nullable=False),  # which master key wrapped it
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("erased_at", sa.Double),
+    sa.UniqueConstraint("tenant", "name_mac"),
+)
+
+legal_holds = sa.Table(
+    "legal_holds",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),  # an interaction's id, a subject's id, or the tenant itself
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("placed_by", sa.Text, nullable=False),
+    sa.Column("placed_at", sa.Double, nullable=False),
+    sa.Column("lifted_by", sa.Text),
+    sa.Column("lifted_at", sa.Double),
+    sa.CheckConstraint("scope IN ('tenant', 'subject', 'interaction')", name="scope_known"),
+    sa.Index(None, "tenant", "lifted_at"),
+)
