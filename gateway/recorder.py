@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from gateway.errors import ApiError, unavailable
+from storage import tenancy
 from storage.database import Database, DatabaseUnreachable
 
 Result = TypeVar("Result")
@@ -25,6 +26,7 @@ log = structlog.get_logger("recorder")
 @dataclass(frozen=True, slots=True)
 class Job:
     write: Write
+    tenant: str | None  # on whose behalf; None: the system's own
     future: Future[Any]
 
 
@@ -46,13 +48,13 @@ class Recorder:
     def start(self) -> None:
         self._thread.start()
 
-    async def write(self, write: Callable[[Connection], Result]) -> Result:
-        """Runs `write` and waits for its commit.
+    async def write(self, write: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:
+        """Runs `write`, in which the database shows nothing but `tenant`'s rows, and waits for its commit.
 
         Raises what `write` raised, or ApiError 503 when the queue is full or the database does not commit.
         A caller that is cancelled while it waits does not undo the write.
         """
-        job = Job(write, Future())
+        job = Job(write, tenant, Future())
         if self._closed:
             raise unavailable("The gateway is stopping.", "stopping", 1)
         try:
@@ -62,9 +64,12 @@ class Recorder:
         result: Result = await asyncio.shield(asyncio.wrap_future(job.future))
         return result
 
-    async def read(self, read: Callable[[Connection], Result]) -> Result:
-        """Runs `read` in a reader thread; raises ApiError 503 when the database cannot be read."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, read)
+    async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:
+        """Runs `read` in a reader thread, where it sees nothing but `tenant`'s rows.
+
+        Raises ApiError 503 when the database cannot be read.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, read, tenant)
 
     def close(self) -> None:
         """Commits what waits, then stops."""
@@ -74,9 +79,11 @@ class Recorder:
             self._thread.join(timeout=10)
         self._readers.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, read: Callable[[Connection], Result]) -> Result:
+    def _read(self, read: Callable[[Connection], Result], tenant: str | None) -> Result:
         try:
             with self._database.read() as connection:
+                if tenant is not None:  # a transaction begins as the system's own
+                    tenancy.act_for(connection, tenant)
                 return read(connection)
         except DatabaseUnreachable as error:
             raise database_down(error) from None
@@ -94,7 +101,7 @@ class Recorder:
         settled: list[tuple[Job, Any, Exception | None]] = []
         try:
             with self._database.transaction() as connection:
-                settled = [(job, *attempt(connection, job.write)) for job in jobs]
+                settled = [(job, *attempt(connection, job.write, job.tenant)) for job in jobs]
         except Exception as error:  # nothing was committed: everyone is told so
             down = database_down(error)
             settled = [(job, None, down) for job in jobs]
@@ -102,13 +109,14 @@ class Recorder:
             settle(job.future, result, refusal)
 
 
-def attempt(connection: Connection, write: Write) -> tuple[Any, Exception | None]:
+def attempt(connection: Connection, write: Write, tenant: str | None) -> tuple[Any, Exception | None]:
     """One write in its savepoint: (result, None) or (None, why it was refused).
 
     Raises when the database itself is in trouble: then nothing of the whole group is committed.
     """
     try:
         with connection.begin_nested():
+            tenancy.act_for(connection, tenant)  # also back from the tenant of the write before
             return write(connection), None
     except (OperationalError, InterfaceError, DatabaseUnreachable):
         raise
