@@ -1,22 +1,29 @@
-"""Writes audit events; each carries the hash of its canonical JSON and belongs to one transaction."""
+"""Writes audit events into the transaction in which they happen, public facts hashed and private facts sealed."""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage.audit_tables import audit_events
+from storage import event_format
+from storage.audit_tables import audit_events, audit_unsealed
 from storage.database import now
 from storage.ids import new_event_id
 from storage.records import AuditEvent
-from storage.rows import fields_of
 from storage.storable import checked_text, to_json
+from storage.subjects import Subject, by_ids
+from storage.vault import seal, vault_of
 
 EVENT_KINDS = (
     "key.created",
+    "key.updated",
     "key.revoked",
     "signin.linked",
     "signin.redeemed",
@@ -43,7 +50,24 @@ EVENT_KINDS = (
     "review.withdrawn",
     "verdict.refused",
 )
+_KNOWN = frozenset(EVENT_KINDS)
 _FILTERED = ("key_id", "model", "action", "reason", "reviewer", "verdict", "confidence")  # copied out of `data`
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to be written."""
+
+    kind: str
+    actor: str
+    tenant: str
+    interaction_id: str | None = None
+    item_id: str | None = None
+    trace_id: str | None = None
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)  # public facts: they are never erased
+    private: dict[str, Any] | None = None  # facts that could identify or quote a person; dropped without a vault
+    subject: Subject | str | None = None  # whose private facts; an id is looked up
+    at: float | None = None  # unix seconds; None: the database's clock
 
 
 def append(
@@ -56,35 +80,101 @@ def append(
     item_id: str | None = None,
     trace_id: str | None = None,
     data: dict[str, Any] | None = None,
+    private: dict[str, Any] | None = None,
+    subject: Subject | str | None = None,
     at: float | None = None,
 ) -> AuditEvent:
-    """`at`: the database's clock, where the caller has just read it.
+    """`append_many` for one; `at`: the database's clock, where the caller has just read it."""
+    event = NewEvent(kind, actor, tenant, interaction_id, item_id, trace_id, data or {}, private, subject, at)
+    return append_many(conn, [event])[0]
 
-    Raises ValueError for an unknown kind, InvalidValue for data that cannot be kept.
+
+def append_many(conn: Connection, events: Sequence[NewEvent]) -> list[AuditEvent]:
+    """Writes the events and the note that they wait to be sealed, in one statement each.
+
+    Private facts are sealed under their subject's key; an erased subject's, and all of them without a vault, are
+    dropped. Raises, before anything is written, ValueError for an unknown kind and for private facts without a
+    subject, InvalidValue for what cannot be kept.
     """
-    if kind not in EVENT_KINDS:
-        raise ValueError(f"kind: {kind!r} is not one of storage.audit_log.EVENT_KINDS.")
-    data = data or {}
-    event = AuditEvent(
-        id=new_event_id(),
-        at=now(conn) if at is None else at,
-        tenant=checked_text("tenant", tenant),
-        kind=kind,
-        actor=checked_text("actor", actor),
-        interaction_id=interaction_id,
-        item_id=item_id,
-        trace_id=trace_id,
-        data=data,
-    )
-    event = dataclasses.replace(event, hash=event_hash(event))
-    copies = {name: data.get(name) for name in _FILTERED}
-    row = {**fields_of(event), **copies, "data": to_json("data", data)}
-    conn.execute(audit_events.insert(), row)
-    return event
+    if not events:
+        return []
+    at = now(conn) if any(event.at is None for event in events) else 0.0
+    can_seal = vault_of(conn) is not None
+    asked = {event.subject for event in events if event.private and isinstance(event.subject, str)}
+    known = by_ids(conn, asked)
+    made = [_made(event, at, _key(event, known) if can_seal and event.private else None) for event in events]
+    _insert(conn, [row for _, row in made])
+    return [event for event, _ in made]
 
 
 def event_hash(event: AuditEvent) -> str:
-    """SHA-256, in hexadecimal, over the canonical JSON of every field but `hash`."""
-    fields = fields_of(event)
-    del fields["hash"]
-    return hashlib.sha256(to_json("data", fields).encode("utf-8")).hexdigest()
+    """The leaf hash over the canonical text of its data, as `append` wrote it."""
+    return event_format.leaf_hash(event, to_json("data", event.data))
+
+
+def _key(event: NewEvent, known: dict[str, Subject]) -> bytes | None:
+    subject = known.get(event.subject) if isinstance(event.subject, str) else event.subject
+    if subject is None:
+        raise ValueError(f"subject: event {event.kind!r} has private facts, and nobody whose they are.")
+    return subject.key
+
+
+def _made(event: NewEvent, at: float, key: bytes | None) -> tuple[AuditEvent, dict[str, Any]]:
+    """The event and its row."""
+    if event.kind not in _KNOWN:
+        raise ValueError(f"kind: {event.kind!r} is not one of storage.audit_log.EVENT_KINDS.")
+    event_id, data = new_event_id(), to_json("data", event.data)
+    commitment, salt, sealed = _sealed(event_id, event.private, key)
+    made = AuditEvent(
+        id=event_id,
+        at=float(at if event.at is None else event.at),
+        tenant=checked_text("tenant", event.tenant),
+        kind=event.kind,
+        actor=checked_text("actor", event.actor),
+        interaction_id=event.interaction_id,
+        item_id=event.item_id,
+        trace_id=event.trace_id,
+        data=event.data,
+        subject=event.subject.id if isinstance(event.subject, Subject) else event.subject,
+        commitment=commitment,
+    )
+    made = dataclasses.replace(made, hash=event_format.leaf_hash(made, data))
+    row = {name: getattr(made, name) for name in _FIELDS}
+    row |= {name: event.data.get(name) for name in _FILTERED}
+    return made, row | {"data": data, "salt": salt, "sealed": sealed}
+
+
+def _sealed(event_id: str, facts: dict[str, Any] | None, key: bytes | None) -> tuple[str | None, ...]:
+    """Commitment, salt and sealed facts as they are stored; None each when there is nothing to seal."""
+    if not facts or key is None:
+        return None, None, None
+    salt, sealed = os.urandom(16), seal(key, to_json("private", facts), event_id)
+    return event_format.commitment(salt, sealed), salt.hex(), base64.b64encode(sealed).decode()
+
+
+_FIELDS = tuple(
+    column.name for column in audit_events.columns if column.name not in {"data", "salt", "sealed", *_FILTERED}
+)
+
+
+def _insert(conn: Connection, rows: list[dict[str, Any]]) -> None:
+    waiting = [{"event_id": row["id"], "hash": row["hash"]} for row in rows]
+    for table, values in ((audit_events, rows), (audit_unsealed, waiting)):
+        if conn.dialect.name == "postgresql":
+            # one statement of one shape, whatever their number: arrays, a column each
+            columns = {column.name: [row[column.name] for row in values] for column in table.columns}
+            conn.execute(_FROM_ARRAYS[table.name], columns)
+        else:
+            conn.execute(table.insert(), values)
+
+
+def _from_arrays(table: sa.Table) -> sa.TextClause:
+    names = [column.name for column in table.columns]
+    arrays = (
+        f"CAST(:{column.name} AS {'double precision' if isinstance(column.type, sa.Double) else 'text'}[])"
+        for column in table.columns
+    )
+    return sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({', '.join(arrays)})")  # noqa: S608 - names of our own
+
+
+_FROM_ARRAYS = {table.name: _from_arrays(table) for table in (audit_events, audit_unsealed)}

@@ -99,4 +99,6 @@ def _event(row: sa.Row[Any]) -> AuditEvent:
         trace_id=row.trace_id,
         data=from_json(row.data),
         hash=row.hash,
+        subject=row.subject,
+        commitment=row.commitment,
     )

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from storage.errors import DatabaseUnreachable as DatabaseUnreachable
+from storage.vault import OPTION, Vault
 from storage.writer_lock import WriterLock
 
 LOCK_WAIT_SECONDS = 10.0
@@ -65,15 +66,15 @@ class Database:
             raise DatabaseUnreachable(f"The database {shown} went away: {_first_line(error)}") from error
 
 
-def open_database(url: str) -> Database:
-    """`sqlite:///path/to/file.db` or `postgresql://user@host/name`.
+def open_database(url: str, vault: Vault | None = None) -> Database:
+    """`sqlite:///path/to/file.db` or `postgresql://user@host/name`; `vault` seals the private facts of audit events.
 
     Opens no connection yet. Raises DatabaseUnreachable when the URL names no usable database or its driver is missing.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed)
-    return _open_postgresql(parsed)
+        return _open_sqlite(parsed, {OPTION: vault})
+    return _open_postgresql(parsed, {OPTION: vault})
 
 
 def migrate(url: str) -> None:
@@ -114,12 +115,13 @@ def _parsed(url: str) -> sa.URL:
     return parsed
 
 
-def _open_sqlite(url: sa.URL) -> Database:
+def _open_sqlite(url: sa.URL, options: dict[str, Any]) -> Database:
     # One writer connection, as SQLite has one writer anyway: it never waits for itself. Where SQLite has the WAL-reset
     # bug, a lock file keeps the writers of other processes away too.
     lock = WriterLock(f"{url.database}.writer" if has_wal_reset_bug() else None, LOCK_WAIT_SECONDS)
-    writer = sa.create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=LOCK_WAIT_SECONDS)
-    reader = sa.create_engine(url, poolclass=QueuePool, pool_size=4, max_overflow=12, pool_timeout=LOCK_WAIT_SECONDS)
+    pool: dict[str, Any] = {"poolclass": QueuePool, "pool_timeout": LOCK_WAIT_SECONDS, "execution_options": options}
+    writer = sa.create_engine(url, pool_size=1, max_overflow=0, **pool)
+    reader = sa.create_engine(url, pool_size=4, max_overflow=12, **pool)
     _prepare_sqlite(writer, "PRAGMA synchronous=FULL", begin="BEGIN IMMEDIATE")
     _prepare_sqlite(reader, "PRAGMA query_only=ON", begin="BEGIN")
     return Database(url, writer, reader, lock)
@@ -143,11 +145,12 @@ def _prepare_sqlite(engine: Engine, pragma: str, begin: str) -> None:
     sa.event.listen(engine, "begin", began)
 
 
-def _open_postgresql(url: sa.URL) -> Database:
-    options = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
-    connect_args = {"connect_timeout": 5, "options": options}
+def _open_postgresql(url: sa.URL, options: dict[str, Any]) -> Database:
+    server_options = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
+    connect_args = {"connect_timeout": 5, "options": server_options}
+    pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_pre_ping": True, "execution_options": options}
     try:
-        writer = sa.create_engine(url, pool_size=8, max_overflow=8, pool_pre_ping=True, connect_args=connect_args)
+        writer = sa.create_engine(url, connect_args=connect_args, **pool)
     except (ImportError, NoSuchModuleError) as error:
         raise DatabaseUnreachable("PostgreSQL needs its driver: pip install 'countersign[postgres]'.") from error
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)

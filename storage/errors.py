@@ -43,6 +43,17 @@ class SchemaOutdated(StorageError):
     code = "schema_outdated"
 
 
+class WrongMasterKey(StorageError):
+    """The private facts in this database were sealed under another master key."""
+
+    code = "wrong_master_key"
+
+    def __init__(self, found: str, given: str) -> None:
+        super().__init__(
+            f"The database's private facts are under master key {found}, and {given} was given: restore it."
+        )
+
+
 class Conflict(StorageError):
     """The item is not in a state that allows this; HTTP says 409."""
 
@@ -96,10 +107,23 @@ class OwnRequest(Conflict):
 
 
 class ReferredBySelf(Conflict):
+    """This reviewer referred the item, or gave the first of two words on it."""
+
     code = "referred_by_self"
 
     def __init__(self, item: ReviewItem) -> None:
-        super().__init__(item, f"You referred review item {item.id!r} to another person.")
+        super().__init__(item, f"You gave your word on review item {item.id!r}: it waits for another person.")
+
+
+class NotSkilled(Conflict):
+    """The item's domain is not among the reviewer's skills."""
+
+    code = "not_skilled"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(
+            item, f"Review item {item.id!r} is about {item.domain!r}, which is not among your skills: take another."
+        )
 
 
 class PastDeadline(Conflict):
@@ -125,6 +149,16 @@ class IllegalTransition(Conflict):
 
     def __init__(self, item: ReviewItem, to: str) -> None:
         super().__init__(item, f"Review item {item.id!r} cannot go from {item.state.value} to {to}.")
+
+
+class Superseded(StorageError):
+    """Another attempt at the same request took over while this one was away; nothing of this one is recorded."""
+
+    code = "idempotency_in_flight"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Another attempt with the Idempotency-Key '{name[:100]}' took over.")
+        self.name = name
 
 
 class NotAReviewer(StorageError):

@@ -63,6 +63,15 @@ class Tier(StrEnum):
     ULTRA = "ultra"  # a mistake is costly
 
 
+class PrivateState(StrEnum):
+    """Whether an event's private facts can be read."""
+
+    NONE = "none"  # it has none
+    OPEN = "open"  # they are in `private`
+    ERASED = "erased"  # they were destroyed, with their subject or their interaction
+    UNREADABLE = "unreadable"  # they are there, but the key is not
+
+
 class Role(StrEnum):
     """What a key may do."""
 
@@ -223,6 +232,7 @@ class AuditEvent:
     subject: str | None = None  # whose private facts it holds
     commitment: str | None = None  # to the sealed private facts; stays when they are erased
     private: dict[str, Any] | None = None  # the facts themselves, for readers who may see them
+    private_state: PrivateState | None = None  # None: not looked up
     leaf_index: int | None = None  # its place in the tree; None until it is sealed
 
 

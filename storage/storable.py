@@ -14,6 +14,10 @@ from storage.errors import InvalidValue
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
+# Made once: json.dumps makes an encoder at every call that has such options.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def checked_text(field: str, value: str) -> str:
     """`value` itself; raises InvalidValue (a ValueError) naming `field` for NUL and lone surrogates."""
     if "\x00" in value:
@@ -31,7 +35,7 @@ def to_json(field: str, value: Any) -> str:
     Raises InvalidValue naming `field` for NaN, infinities, NUL, lone surrogates and what JSON does not know.
     """
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _encode(value)
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidValue(field, "contains a lone surrogate, which is not text; remove it.") from error

@@ -14,8 +14,12 @@ from storage.embedded_valkey import EmbeddedValkey
 from storage.records import Key, ReviewItem, Role
 from storage.review_queue import ReviewQueue
 from storage.tables import metadata
+from storage.vault import Vault
 from tests.storage.made import held, key
 from tests.storage.servers import new_database, postgres_server, valkey_server
+
+
+VAULT = Vault(bytes(range(32)))
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +32,7 @@ def postgres_url() -> Iterator[str]:
 def migrated_postgres(postgres_url: str) -> Iterator[Database]:
     url = new_database(postgres_url)
     migrate(url)
-    opened = open_database(url)
+    opened = open_database(url, VAULT)
     yield opened
     opened.close()
 
@@ -58,7 +62,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         return
     copy = tmp_path / "countersign.db"
     shutil.copyfile(request.getfixturevalue("migrated_sqlite_file"), copy)
-    opened = open_database(f"sqlite:///{copy}")
+    opened = open_database(f"sqlite:///{copy}", VAULT)
     yield opened
     opened.close()
 
