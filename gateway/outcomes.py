@@ -76,7 +76,9 @@ def item_of(asked: Asked, answer: Answer, ruling: Ruling, interaction: Interacti
         urgency=urgency(ruling, policy, at),
         reason=ruling.reason,
         action=ruling.action,
-        domain=answer.confidence.domain,
+        domain=answer.confidence.domain or asked.wanted.review.domain,
         created_at=at,
         expires_at=at + policy.review_seconds,
+        tier=policy.tier,
+        four_eyes=policy.four_eyes,
     )

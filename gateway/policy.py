@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 
 from serving.answer import Confidence, FinishReason
-from storage.records import Action, Policy, Reason
+from storage.records import Action, Policy, Reason, Tier
+
+HASTE = {Tier.BASE: 1.0, Tier.PRO: 0.7, Tier.ULTRA: 0.5}  # of the time until a reviewer should see an item
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ def below(policy: Policy) -> Action:
 def urgency(ruling: Ruling, policy: Policy, created_at: float) -> float:
     """Unix seconds by which a reviewer should see the item; lower is sooner.
 
-    A share of the review time: less sure is sooner (an unknown confidence first of all), and a flagged answer, which
-    its caller already has, in half the time of a held one. docs/decisions/ says why.
+    A share of the review time: less sure is sooner (an unknown confidence first of all), a higher tier is sooner, and a
+    flagged answer, which its caller already has, in half the time of a held one. docs/decisions/ says why.
     """
-    share = 0.1 + 0.4 * (ruling.confidence or 0.0)
+    share = (0.1 + 0.4 * (ruling.confidence or 0.0)) * HASTE[policy.tier]
     return created_at + policy.review_seconds * (share / 2 if ruling.action is Action.FLAG else share)

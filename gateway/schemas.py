@@ -83,6 +83,9 @@ class StreamOptions(Strict):
 
 class ReviewOptions(Strict):
     on_hold: Literal["answer", "error"] = Field("answer", description="`error`: a held answer is told as 409.")
+    domain: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None, description="What the question is about, for the choice of reviewer, where the model does not tell."
+    )
 
 
 class ChatRequest(Strict):

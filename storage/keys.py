@@ -18,10 +18,11 @@ from storage.ids import new_id
 from storage.policies import default_policy, get_policy
 from storage.records import Action, Key, Policy, Role, Tier
 from storage.rows import key_from, roles_text
-from storage.storable import checked_text
+from storage.storable import checked_text, to_json
 from storage.tables import keys, policies, sign_ins, signin_links
 
 SIGN_IN_SECONDS = 12 * 3600.0  # a working day
+MAX_SKILL = 100  # characters of a domain's name
 _POLICY_COLUMNS = ("version", "threshold", "below", "review_seconds", "name", "tier", "four_eyes")
 
 
@@ -33,17 +34,20 @@ def create(
     policy_id: str | None = None,
     expires_at: float | None = None,
     actor: str = "system",
+    skills: Iterable[str] | None = None,
 ) -> tuple[Key, str]:
     """The key and its secret, which is shown this once. Without a policy, the tenant's default one applies.
 
-    Raises InvalidValue for an empty name or no role, NotFound for an unknown policy.
+    `skills`: the domains that a reviewer may decide; None: every one. Raises InvalidValue for an empty name, no role or
+    skills that are no names, NotFound for an unknown policy.
     """
     wanted = frozenset(roles)
     if not name.strip() or not tenant.strip() or not wanted:
         raise InvalidValue("name", "a key needs a tenant, a name and at least one role.")
     policy = default_policy(conn, tenant) if policy_id is None else get_policy(conn, policy_id, tenant)
     secret = _new_secret("csk")
-    key = Key(new_id("key"), checked_text("tenant", tenant), name, wanted, policy, now(conn), expires_at)
+    able = _checked_skills(skills)
+    key = Key(new_id("key"), checked_text("tenant", tenant), name, wanted, policy, now(conn), expires_at, skills=able)
     row = {
         "id": key.id,
         "tenant": tenant,
@@ -51,11 +55,19 @@ def create(
         "secret_hash": _hash(secret),
         "roles": roles_text(wanted),
         "policy_id": policy.id,
+        "skills": _skills_text(able),
         "created_at": key.created_at,
         "expires_at": expires_at,
     }
     conn.execute(keys.insert(), row)
-    data = {"key_id": key.id, "name": name, "roles": sorted(wanted), "policy_id": policy.id, "expires_at": expires_at}
+    data = {
+        "key_id": key.id,
+        "name": name,
+        "roles": sorted(wanted),
+        "policy_id": policy.id,
+        "skills": _listed(able),
+        "expires_at": expires_at,
+    }
     audit_log.append(conn, "key.created", actor, tenant, data=data)
     return key, secret
 
@@ -115,6 +127,18 @@ def revoke(conn: Connection, key_id: str, tenant: str, actor: str) -> Key:
         conn.execute(sa.update(keys).where(keys.c.id == key_id).values(revoked_at=now(conn)))
         audit_log.append(conn, "key.revoked", actor, tenant, data={"key_id": key_id, "name": key.name})
     return get(conn, key_id, tenant) or key
+
+
+def set_skills(conn: Connection, key_id: str, tenant: str, skills: Iterable[str] | None, actor: str) -> Key:
+    """The key with these skills, which hold for claims from now on. Raises NotFound, InvalidValue."""
+    key, able = get(conn, key_id, tenant), _checked_skills(skills)
+    if key is None:
+        raise NotFound("key", key_id)
+    if able != key.skills:
+        conn.execute(sa.update(keys).where(keys.c.id == key_id).values(skills=_skills_text(able)))
+        data = {"key_id": key_id, "skills": _listed(able), "skills_before": _listed(key.skills)}
+        audit_log.append(conn, "key.updated", actor, tenant, data=data)
+    return dataclasses.replace(key, skills=able)
 
 
 def create_signin_link(conn: Connection, key_id: str, lifetime_seconds: float, actor: str = "system") -> str:
@@ -182,6 +206,24 @@ def _key(row: sa.Row[Any], expires_at: float | None) -> Key:
         four_eyes=bool(row.policy_four_eyes),
     )
     return dataclasses.replace(key_from(row, policy), expires_at=expires_at)
+
+
+def _checked_skills(skills: Iterable[str] | None) -> frozenset[str] | None:
+    """Raises InvalidValue."""
+    if skills is None:
+        return None
+    able = frozenset(checked_text("skills", skill) for skill in skills)
+    if not able or not all(skill.strip() == skill and 0 < len(skill) <= MAX_SKILL for skill in able):
+        raise InvalidValue("skills", f"name at least one domain, each of at most {MAX_SKILL} characters; none for all.")
+    return able
+
+
+def _listed(skills: frozenset[str] | None) -> list[str] | None:
+    return None if skills is None else sorted(skills)
+
+
+def _skills_text(skills: frozenset[str] | None) -> str | None:
+    return None if skills is None else to_json("skills", sorted(skills))
 
 
 def _new_secret(prefix: str) -> str:

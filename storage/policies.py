@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from contextlib import suppress
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -13,7 +14,7 @@ from storage import audit_log
 from storage.database import now
 from storage.errors import InvalidValue, NotFound
 from storage.ids import new_id
-from storage.records import Action, Policy
+from storage.records import Action, Policy, Tier
 from storage.rows import policy_from
 from storage.storable import checked_text
 from storage.tables import policies
@@ -27,10 +28,12 @@ def create_policy(
     threshold: float = 0.85,
     below: Action = Action.HOLD,
     review_seconds: float = 86_400.0,
+    tier: Tier = Tier.BASE,
+    four_eyes: bool = False,
     actor: str = "system",
 ) -> Policy:
     """Version 1 of a new policy; never the tenant's default, whatever its name. Raises InvalidValue."""
-    policy = Policy(new_id("pol"), 1, threshold, below, review_seconds, name)
+    policy = Policy(new_id("pol"), 1, threshold, below, review_seconds, name, tier, four_eyes)
     return _store(conn, policy, tenant, "policy.created", actor)
 
 
@@ -39,21 +42,36 @@ def update_policy(
     policy_id: str,
     tenant: str,
     *,
+    name: str | None = None,
     threshold: float | None = None,
     below: Action | None = None,
     review_seconds: float | None = None,
+    tier: Tier | None = None,
+    four_eyes: bool | None = None,
     actor: str = "system",
 ) -> Policy:
-    """The next version, with what is not None changed; the keys that use it follow at once. Raises NotFound."""
-    policy = get_policy(conn, policy_id, tenant)
-    changed = dataclasses.replace(
-        policy,
-        version=policy.version + 1,
-        threshold=policy.threshold if threshold is None else threshold,
-        below=policy.below if below is None else below,
-        review_seconds=policy.review_seconds if review_seconds is None else review_seconds,
-    )
-    return _store(conn, changed, tenant, "policy.updated", actor)
+    """The next version, with what is not None changed; the keys that use it follow at once.
+
+    Items that are already there keep what they were made with. Raises NotFound, InvalidValue.
+    """
+    given = {
+        "name": name,
+        "threshold": threshold,
+        "below": below,
+        "review_seconds": review_seconds,
+        "tier": tier,
+        "four_eyes": four_eyes,
+    }
+    changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+    while True:
+        policy = get_policy(conn, policy_id, tenant)
+        changed = dataclasses.replace(policy, version=policy.version + 1, **changes)
+        try:
+            with conn.begin_nested():
+                return _store(conn, changed, tenant, "policy.updated", actor)
+        except sa.exc.IntegrityError:
+            if get_policy(conn, policy_id, tenant).version == policy.version:
+                raise  # not for another's update meanwhile
 
 
 def get_policy(conn: Connection, policy_id: str, tenant: str, version: int | None = None) -> Policy:

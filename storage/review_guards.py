@@ -15,6 +15,7 @@ from storage.errors import (
     InvalidValue,
     NotAReviewer,
     NotFound,
+    NotSkilled,
     OwnRequest,
     PastDeadline,
     ReferredBySelf,
@@ -32,13 +33,26 @@ def row_for(conn: Connection, item_id: str, reviewer: Key) -> sa.Row[Any]:
     row = conn.execute(query).one_or_none()
     if row is None:
         raise NotFound("review item", item_id)
-    if not reviewer.roles & {Role.REVIEWER, Role.ADMIN}:
-        raise NotAReviewer(reviewer.id)
+    require_reviewer(reviewer)
     return row
 
 
+def require_reviewer(reviewer: Key) -> None:
+    """Raises NotAReviewer."""
+    if not reviewer.roles & {Role.REVIEWER, Role.ADMIN}:
+        raise NotAReviewer(reviewer.id)
+
+
+def lock_free(conn: Connection, item_id: str) -> bool:
+    """Keeps the item for this transaction; False when another one has it (PostgreSQL; SQLite has one writer)."""
+    if conn.dialect.name != "postgresql":
+        return True
+    query = sa.select(review_items.c.id).where(review_items.c.id == item_id).with_for_update(skip_locked=True)
+    return conn.execute(query).first() is not None
+
+
 def require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_by: str, at: float) -> None:
-    """Raises AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, ReferredBySelf."""
+    """Raises AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, NotSkilled, ReferredBySelf."""
     if item.state is ItemState.CLAIMED:
         raise AlreadyClaimed(item, item.claimed_by)
     if item.state not in OPEN_STATES:
@@ -47,8 +61,10 @@ def require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_b
         raise PastDeadline(item)
     if asked_by == reviewer.id:
         raise OwnRequest(item)
-    referrals = sa.select(verdicts.c.id).where(verdicts.c.item_id == item.id, verdicts.c.reviewer_id == reviewer.id)
-    if conn.execute(referrals).first() is not None:
+    if reviewer.skills is not None and item.domain is not None and item.domain not in reviewer.skills:
+        raise NotSkilled(item)
+    words = sa.select(verdicts.c.id).where(verdicts.c.item_id == item.id, verdicts.c.reviewer_id == reviewer.id)
+    if conn.execute(words).first() is not None:
         raise ReferredBySelf(item)
 
 

@@ -23,7 +23,7 @@ TRANSITIONS: frozenset[tuple[ItemState, ItemState]] = frozenset(
         (_S.CLAIMED, _S.EDITED),
         (_S.CLAIMED, _S.REJECTED),
         (_S.CLAIMED, _S.REFERRED),
-        (_S.REFERRED, _S.PENDING),  # for a different person
+        (_S.REFERRED, _S.PENDING),  # for a different person, also for the second of two who must agree
         *((state, end) for state in OPEN_STATES for end in (_S.EXPIRED, _S.QUARANTINED, _S.WITHDRAWN)),
     }
 )
@@ -38,8 +38,10 @@ def move(
     *,
     changes: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
+    at: float | None = None,
 ) -> ReviewItem:
-    """The item after the move; `changes` are further columns, `data` further facts for the audit event.
+    """The item after the move; `changes` are further columns, `data` further facts for the audit event; `at` is the
+    database's clock, where the caller has just read it.
 
     Raises IllegalTransition for a move outside TRANSITIONS; AlreadyDecided, AlreadyClaimed or Conflict when another
     transaction moved the item since `item` was read.
@@ -59,7 +61,7 @@ def move(
         raise _lost_race(conn, item)
     moved = item_from(row)
     topic = outbox.REVIEW_ENQUEUE if to is ItemState.PENDING else outbox.REVIEW_REMOVE
-    at = now(conn)
+    at = now(conn) if at is None else at
     outbox.add(conn, topic, {"item_id": item.id, "tenant": item.tenant}, at)
     _note(conn, item, moved, row, kind, actor, data or {}, at)
     return moved

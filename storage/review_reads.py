@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import merge
+from itertools import islice
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from storage.errors import NotSkilled, OwnRequest, ReferredBySelf
 from storage.paging import decode_cursor, encode_cursor
-from storage.records import ItemState, ReviewItem
+from storage.records import ItemState, Key, ReviewItem
 from storage.rows import item_from
 from storage.tables import review_items, verdicts
 
@@ -30,11 +34,11 @@ def get_item(conn: Connection, item_id: str, tenant: str) -> ReviewItem | None:
 
 
 def get_items(
-    conn: Connection, item_ids: Sequence[str], tenant: str, *, for_reviewer: str | None = None
+    conn: Connection, item_ids: Sequence[str], tenant: str, *, for_reviewer: Key | None = None
 ) -> list[ReviewItem]:
     """In the order of `item_ids`; ids that the tenant does not have are left out.
 
-    `for_reviewer`: also those that wait, but not for this reviewer, whose request or referral they are.
+    `for_reviewer`: also those that wait, but not for this reviewer, as `barred` tells.
     """
     query = _by_ids(item_ids)
     if for_reviewer is not None:
@@ -50,19 +54,25 @@ def list_items(
     states: Iterable[ItemState] = (ItemState.PENDING, ItemState.CLAIMED),
     after: str | None = None,
     limit: int = 50,
-    for_reviewer: str | None = None,
+    for_reviewer: Key | None = None,
+    domain: str | None = None,
 ) -> list[ReviewItem]:
     """Most urgent first; `after` is `cursor_of` the last item of the page before. Raises InvalidValue for a bad one.
 
-    `for_reviewer` leaves out those that wait, but not for this reviewer, whose request or referral they are.
+    `for_reviewer` leaves out those that wait, but not for this reviewer, as `barred` tells; `domain` all others.
     """
-    table = review_items.c
-    query = sa.select(review_items).where(table.tenant == tenant, table.state.in_([state.value for state in states]))
-    if after is not None:
-        query = query.where(sa.tuple_(table.urgency, table.id) > decode_cursor(after))
-    if for_reviewer is not None:
-        query = query.where(_not_waiting_for_others(for_reviewer))
-    return [item_from(row) for row in conn.execute(query.order_by(table.urgency, table.id).limit(limit))]
+    table, place = review_items.c, None if after is None else decode_cursor(after)
+    pages = []
+    for state in dict.fromkeys(states):  # apart, each in its index's order; of several states together all are sorted
+        query = sa.select(review_items).where(table.tenant == tenant, table.state == state.value)
+        if place is not None:
+            query = query.where(sa.tuple_(table.urgency, table.id) > place)
+        if domain is not None:
+            query = query.where(table.domain == domain)
+        if for_reviewer is not None:
+            query = query.where(_not_waiting_for_others(for_reviewer))
+        pages.append([item_from(row) for row in conn.execute(query.order_by(table.urgency, table.id).limit(limit))])
+    return list(islice(merge(*pages, key=attrgetter("urgency", "id")), limit))
 
 
 def cursor_of(item: ReviewItem) -> str:
@@ -101,12 +111,31 @@ def oldest_waiting(conn: Connection, tenant: str | None) -> float | None:
     return conn.execute(query).scalar()
 
 
-def _not_waiting_for_others(reviewer_id: str) -> sa.ColumnElement[bool]:
-    judged = sa.exists().where(verdicts.c.item_id == review_items.c.id, verdicts.c.reviewer_id == reviewer_id)
-    return sa.or_(
-        review_items.c.state != ItemState.PENDING.value,
-        sa.and_(review_items.c.asked_by != reviewer_id, sa.not_(judged)),
-    )
+def barred(conn: Connection, items: Sequence[ReviewItem], reviewer: Key) -> dict[str, str]:
+    """Why some of the items that wait do not wait for this reviewer: item id → the code of a claim's refusal."""
+    pending = [item for item in items if item.state is ItemState.PENDING]
+    ids = [item.id for item in pending]
+    own = sa.select(review_items.c.id).where(review_items.c.id.in_(ids), review_items.c.asked_by == reviewer.id)
+    said = sa.select(verdicts.c.item_id).where(verdicts.c.item_id.in_(ids), verdicts.c.reviewer_id == reviewer.id)
+    foreign = (item.id for item in pending if not _skilled(reviewer, item.domain))
+    return {
+        **dict.fromkeys(conn.execute(said).scalars(), ReferredBySelf.code),
+        **dict.fromkeys(foreign, NotSkilled.code),
+        **dict.fromkeys(conn.execute(own).scalars(), OwnRequest.code),
+    }
+
+
+def _skilled(reviewer: Key, domain: str | None) -> bool:
+    return reviewer.skills is None or domain is None or domain in reviewer.skills
+
+
+def _not_waiting_for_others(reviewer: Key) -> sa.ColumnElement[bool]:
+    table = review_items.c
+    judged = sa.exists().where(verdicts.c.item_id == table.id, verdicts.c.reviewer_id == reviewer.id)
+    theirs = [table.asked_by != reviewer.id, sa.not_(judged)]
+    if reviewer.skills is not None:
+        theirs.append(sa.or_(table.domain.is_(None), table.domain.in_(sorted(reviewer.skills))))
+    return sa.or_(table.state != ItemState.PENDING.value, sa.and_(*theirs))
 
 
 def _by_ids(item_ids: Sequence[str]) -> sa.Select[Any]:

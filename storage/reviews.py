@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from storage import audit_log
 from storage.database import now
 from storage.errors import (
     AlreadyDecided,
+    Conflict,
     LapsedTooOften,
     NotFound,
     StaleToken,
@@ -27,9 +29,18 @@ from storage.records import (
     Verdict,
     VerdictKind,
 )
-from storage.review_guards import held_item, released_hash, require_claimable, require_reason, row_for
+from storage.review_guards import (
+    held_item,
+    lock_free,
+    released_hash,
+    require_claimable,
+    require_reason,
+    require_reviewer,
+    row_for,
+)
 from storage.review_moves import move
-from storage.review_reads import get_item
+from storage.review_opinions import MAX_OPINIONS, RELEASING, agreeing, pass_on
+from storage.review_reads import get_item, get_items
 from storage.review_sweeps import MAX_LAPSES, return_lapsed
 from storage.rows import draft_from, fields_of, item_from
 from storage.storable import checked_text
@@ -46,7 +57,7 @@ _OUTCOMES = {
 def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float, max_lapses: int = MAX_LAPSES) -> Claim:
     """A lease on the item, with a fencing token that SQL mints and that only grows.
 
-    Raises NotFound, NotAReviewer, AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, ReferredBySelf;
+    Raises NotFound, NotAReviewer, AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, NotSkilled, ReferredBySelf;
     LapsedTooOften when the item now lapsed `max_lapses` times: the next sweep quarantines it.
     """
     row = row_for(conn, item_id, reviewer)
@@ -55,7 +66,33 @@ def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float, m
         if row.lapses + 1 >= max_lapses:  # not quarantined here: this transaction ends in an error, which undoes it
             raise LapsedTooOften(item, row.lapses + 1)
         item = return_lapsed(conn, item, row.lapses, max_lapses)
+        at = now(conn)  # not before the lapse
     require_claimable(conn, item, reviewer, row.asked_by, at)
+    return _grant(conn, item, reviewer, lease_seconds, at)
+
+
+def claim_first(
+    conn: Connection, item_ids: Sequence[str], reviewer: Key, lease_seconds: float, domain: str | None = None
+) -> tuple[Claim | None, list[str]]:
+    """A claim on the first of `item_ids` that waits for this reviewer, and those before it that do not wait at all.
+
+    On PostgreSQL what another transaction claims right now is passed over, not waited for. Raises NotAReviewer.
+    """
+    require_reviewer(reviewer)
+    found = get_items(conn, item_ids, reviewer.tenant, for_reviewer=reviewer)
+    at, stale = now(conn), list[str]()
+    for item in found:
+        if item.state is not ItemState.PENDING or item.expires_at <= at:
+            stale.append(item.id)
+        elif domain in (None, item.domain) and lock_free(conn, item.id):
+            try:
+                return _grant(conn, item, reviewer, lease_seconds, at), stale
+            except Conflict:
+                stale.append(item.id)
+    return None, stale
+
+
+def _grant(conn: Connection, item: ReviewItem, reviewer: Key, lease_seconds: float, at: float) -> Claim:
     changes = {
         "fencing_token": review_items.c.fencing_token + 1,
         "claims": review_items.c.claims + 1,
@@ -63,7 +100,7 @@ def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float, m
         "claim_expires_at": at + lease_seconds,
     }
     actor, data = _actor(reviewer), {"reviewer": reviewer.id}
-    claimed = move(conn, item, ItemState.CLAIMED, "review.claimed", actor, changes=changes, data=data)
+    claimed = move(conn, item, ItemState.CLAIMED, "review.claimed", actor, changes=changes, data=data, at=at)
     return Claim(claimed, reviewer.id, claimed.fencing_token, at + lease_seconds)
 
 
@@ -120,14 +157,21 @@ def decide(
     reason: str,
     content: str | None,
     traceparent: str | None = None,
+    max_opinions: int = MAX_OPINIONS,
 ) -> tuple[ReviewItem, Verdict]:
     """The item afterwards and the verdict, made over the very bytes that it releases.
 
-    A referred item comes back pending, for a different person. Raises NotFound, AlreadyDecided, StaleToken, OwnRequest,
-    PastDeadline, ContentChanged; InvalidValue for a missing reason or content that does not fit the kind.
+    A referred item comes back pending, for a different person; so does one under four eyes whose text nobody else has
+    stood up for yet. After `max_opinions` words without an end it is quarantined.
+
+    Raises NotFound, AlreadyDecided, StaleToken, OwnRequest, PastDeadline, ContentChanged; InvalidValue for a missing
+    reason or content that does not fit the kind.
     """
     item = held_item(conn, item_id, reviewer, fencing_token)
     require_reason(kind, reason)
+    text_hash = released_hash(conn, item, kind, content)
+    first = agreeing(conn, item, reviewer.id, text_hash) if item.four_eyes else None
+    alone = kind in RELEASING and item.four_eyes and first is None
     verdict = Verdict(
         id=new_id("ver"),
         item_id=item.id,
@@ -135,13 +179,13 @@ def decide(
         kind=kind,
         reason=checked_text("reason", reason),
         content=content,
-        content_hash=released_hash(conn, item, kind, content),
+        content_hash=text_hash,
         fencing_token=fencing_token,
         created_at=now(conn),
         traceparent=traceparent,
-        final=kind is not VerdictKind.REFER,
+        final=kind is not VerdictKind.REFER and not alone,
     )
-    return _apply(conn, item, reviewer, verdict), verdict
+    return _apply(conn, item, reviewer, verdict, first, max_opinions), verdict
 
 
 def refused_verdict(conn: Connection, item_id: str, reviewer: Key, fencing_token: int, why: str) -> AuditEvent:
@@ -162,8 +206,11 @@ def withdraw(conn: Connection, item_id: str, actor: str, tenant: str) -> ReviewI
     return move(conn, item, ItemState.WITHDRAWN, "review.withdrawn", actor, changes=changes)
 
 
-def _apply(conn: Connection, item: ReviewItem, reviewer: Key, verdict: Verdict) -> ReviewItem:
-    state, event = _OUTCOMES[verdict.kind]
+def _apply(
+    conn: Connection, item: ReviewItem, reviewer: Key, verdict: Verdict, first: Verdict | None, max_opinions: int
+) -> ReviewItem:
+    """`first`: the word of another person that this one agrees with, where two must agree."""
+    state, event = _OUTCOMES[verdict.kind] if verdict.final else _OUTCOMES[VerdictKind.REFER]
     # not the reason: people quote the answer in it, and events outlive a deletion; it is kept with the verdict
     data = {
         "reviewer": reviewer.id,
@@ -171,16 +218,16 @@ def _apply(conn: Connection, item: ReviewItem, reviewer: Key, verdict: Verdict) 
         "verdict_id": verdict.id,
         "content_hash": verdict.content_hash,
     }
-    referred = verdict.kind is VerdictKind.REFER
-    changes: dict[str, Any] = (
-        {"referred_by": reviewer.id} if referred else {"claimed_by": reviewer.id, "decided_at": verdict.created_at}
-    )
+    if first is not None:
+        data |= {"first_reviewer": first.reviewer_id, "first_verdict_id": first.id}
+    ended = {"claimed_by": reviewer.id, "decided_at": verdict.created_at}
+    changes: dict[str, Any] = ended if verdict.final else {"referred_by": reviewer.id}
     moved = move(conn, item, state, event, _actor(reviewer), changes=changes, data=data)
-    row = {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant}
-    conn.execute(verdicts.insert(), row)
-    if referred:
-        return move(conn, moved, ItemState.PENDING, "review.reopened", "system", data={"reviewer": reviewer.id})
-    conn.execute(sa.delete(drafts).where(drafts.c.item_id == item.id))
+    conn.execute(verdicts.insert(), {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant})
+    if not verdict.final:
+        moved = pass_on(conn, moved, reviewer.id, max_opinions)
+    if moved.state not in OPEN_STATES:
+        conn.execute(sa.delete(drafts).where(drafts.c.item_id == item.id))
     return moved
 
 

@@ -23,7 +23,7 @@ KINDS = (
     "review.created", "review.claimed", "review.claim_released", "review.claim_lapsed", "review.extended",
     "review.approved", "review.edited", "review.rejected", "review.referred", "review.reopened", "review.expired",
     "review.quarantined", "review.withdrawn", "verdict.refused",
-    "signin.linked", "signin.redeemed", "signin.ended", "key.created", "key.revoked",
+    "signin.linked", "signin.redeemed", "signin.ended", "key.created", "key.updated", "key.revoked",
     "policy.created", "policy.updated", "calibration.stored", "calibration.activated",
 )  # fmt: skip
 

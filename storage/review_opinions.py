@@ -1,0 +1,39 @@
+"""Knows the words on an item that ended nothing: referrals, and the first of two who must agree on a text."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage.database import now
+from storage.records import ItemState, ReviewItem, Verdict, VerdictKind
+from storage.review_moves import move
+from storage.rows import verdict_from
+from storage.tables import verdicts
+
+MAX_OPINIONS = 5  # people who may look at one item without an end; then it is quarantined
+RELEASING = frozenset({VerdictKind.APPROVE, VerdictKind.EDIT})
+
+
+def opinions(conn: Connection, item_id: str) -> list[Verdict]:
+    """What was said of the item without ending it, oldest first."""
+    query = sa.select(verdicts).where(verdicts.c.item_id == item_id, sa.not_(verdicts.c.final))
+    return [verdict_from(row) for row in conn.execute(query.order_by(verdicts.c.fencing_token))]
+
+
+def agreeing(conn: Connection, item: ReviewItem, reviewer_id: str, content_hash: str | None) -> Verdict | None:
+    """Another person's earlier word for the very text that this hash is of."""
+    words = opinions(conn, item.id)
+    return next((w for w in words if w.reviewer_id != reviewer_id and w.content_hash == content_hash is not None), None)
+
+
+def pass_on(conn: Connection, referred: ReviewItem, reviewer_id: str, max_opinions: int) -> ReviewItem:
+    """Puts a referred item before a different person, or into quarantine when `max_opinions` found no end."""
+    said = conn.execute(
+        sa.select(sa.func.count()).select_from(verdicts).where(verdicts.c.item_id == referred.id)
+    ).scalar_one()
+    data = {"reviewer": reviewer_id, "opinions": said}
+    if said < max_opinions:
+        return move(conn, referred, ItemState.PENDING, "review.reopened", "system", data=data)
+    changes = {"decided_at": now(conn)}
+    return move(conn, referred, ItemState.QUARANTINED, "review.quarantined", "system", changes=changes, data=data)
