@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 
 from storage.database import migrate, open_database
 from storage.errors import SchemaOutdated
-from storage.schema import check_schema, downgrade
+from storage.schema import check_schema, declared, downgrade
 from storage.tables import metadata
 
 
@@ -23,7 +23,7 @@ def _tables(url: str) -> set[str]:
 
 def test_migrations_and_tables_agree(database) -> None:
     with database.read() as conn:
-        context = MigrationContext.configure(conn, opts={"compare_type": True})
+        context = MigrationContext.configure(conn, opts={"compare_type": True, "include_object": declared})
         assert compare_metadata(context, metadata) == []
 
 
