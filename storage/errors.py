@@ -54,6 +54,30 @@ class WrongMasterKey(StorageError):
         )
 
 
+class KeysUnfit(StorageError):
+    """A key of the audit log cannot be read or made, or is not the one this database was written with."""
+
+    code = "keys_unfit"
+
+
+class SealedByAnother(StorageError):
+    """A second sealer was quicker; nothing of this one's turn is kept."""
+
+    code = "sealed_by_another"
+
+
+class TreeDamaged(StorageError):
+    """The leaves in the database are not those that its last checkpoint was signed over."""
+
+    code = "tree_damaged"
+
+
+class CheckpointsContradict(StorageError):
+    """The checkpoints kept outside and the database do not tell the same story."""
+
+    code = "checkpoints_contradict"
+
+
 class Conflict(StorageError):
     """The item is not in a state that allows this; HTTP says 409."""
 

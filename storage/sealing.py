@@ -1,0 +1,104 @@
+"""Seals committed events: gives each its place in the tree and signs a checkpoint, in one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from storage import merkle, proofs
+from storage.audit_tables import audit_checkpoints, audit_events, audit_leaves, audit_nodes, audit_unsealed
+from storage.checkpoints import Signer, read_note
+from storage.database import now
+from storage.errors import SealedByAnother, TreeDamaged
+
+LIMIT = 10_000  # leaves a turn
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one turn sealed. Keep `frontier` for the next turn, once the transaction is committed."""
+
+    sealed: int  # leaves
+    size: int  # of the tree now
+    note: str | None  # of the new checkpoint; None when nothing waited
+    frontier: merkle.Frontier
+
+
+def seal(conn: Connection, signer: Signer, limit: int = LIMIT, frontier: merkle.Frontier | None = None) -> Turn:
+    """Seals what is committed and waits, at most `limit` events, in the order of their ids.
+
+    Only a committed row of `audit_unsealed` is seen, so a leaf never gets its place before its event is certain.
+    `frontier`: of the turn before; whatever does not fit the last checkpoint is read anew from the tree.
+
+    Raises SealedByAnother when a second sealer was quicker, TreeDamaged when the tree does not have the root that its
+    last checkpoint was signed over. Whatever it raises, the transaction must be rolled back.
+    """
+    grown = _frontier(conn, frontier)
+    begin = grown.size
+    try:
+        leaves = _place(conn, begin, limit)
+    except IntegrityError as error:
+        raise SealedByAnother("Another sealer has sealed meanwhile; this turn left nothing behind.") from error
+    if not leaves:
+        return Turn(0, begin, None, grown)
+    nodes = grown.append(leaves)
+    if nodes:
+        rows = [{"level": level, "position": position, "hash": root.hex()} for level, position, root in nodes]
+        conn.execute(audit_nodes.insert(), rows)
+    note = signer.sign(grown.size, grown.root(), now(conn))
+    conn.execute(audit_checkpoints.insert(), {"tree_size": grown.size, "note": note})
+    # by the leaves just placed, not by a range of ids: a transaction that commits at this moment may have smaller ids
+    placed = sa.select(audit_leaves.c.event_id).where(audit_leaves.c.leaf_index >= begin)
+    conn.execute(audit_unsealed.delete().where(audit_unsealed.c.event_id.in_(placed)))
+    return Turn(len(leaves), grown.size, note, grown)
+
+
+def unsealed(conn: Connection) -> int:
+    """Events that wait."""
+    return int(conn.execute(sa.select(sa.func.count()).select_from(audit_unsealed)).scalar_one())
+
+
+def anything_waits(conn: Connection) -> bool:
+    return conn.execute(sa.select(audit_unsealed.c.event_id).limit(1)).first() is not None
+
+
+def lag_seconds(conn: Connection) -> float:
+    """For how long the oldest event that waits has waited; 0 when none does."""
+    first = sa.select(sa.func.min(audit_unsealed.c.event_id)).scalar_subquery()
+    written = conn.execute(sa.select(audit_events.c.at).where(audit_events.c.id == first)).scalar_one_or_none()
+    return 0.0 if written is None else max(0.0, now(conn) - written)
+
+
+def _place(conn: Connection, begin: int, limit: int) -> list[bytes]:
+    """Gives the waiting events the indices from `begin` on; returns their leaf hashes in that order."""
+    table = audit_unsealed.c
+    waiting = sa.select(table.event_id, table.hash).order_by(table.event_id).limit(limit).subquery()
+    number = sa.func.row_number().over(order_by=waiting.c.event_id) + (begin - 1)
+    insert = audit_leaves.insert().from_select(
+        ["leaf_index", "event_id", "hash"], sa.select(number, waiting.c.event_id, waiting.c.hash)
+    )
+    placed = conn.execute(insert.returning(audit_leaves.c.leaf_index, audit_leaves.c.hash)).all()
+    return [bytes.fromhex(row.hash) for row in sorted(placed, key=lambda row: row.leaf_index)]
+
+
+def _frontier(conn: Connection, kept: merkle.Frontier | None) -> merkle.Frontier:
+    """A copy of `kept` where it is the last checkpoint's tree, otherwise that tree as the database holds it."""
+    last = proofs.latest_note(conn)
+    if last is None:
+        return merkle.Frontier()
+    size, root = last[0], read_note(last[1]).root
+    if kept is not None and kept.size == size and kept.root() == root:
+        return kept.copy()
+    try:
+        found = proofs.frontier(conn, size)
+    except ValueError as error:
+        raise TreeDamaged(f"The audit log's tree of {size} leaves is not whole: {error} {_ADVICE}") from error
+    if found.root() != root:
+        raise TreeDamaged(f"The audit log's leaves do not have the root of checkpoint {size}. {_ADVICE}")
+    return found
+
+
+_ADVICE = "Nothing more is sealed: run `countersign-verify log` to find what was changed."
