@@ -17,8 +17,10 @@ from gateway.errors import ApiError, handle
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient, ServingClient
 from gateway.recorder import Recorder
+from gateway.operations import signer_of, vault_of
 from gateway.request_log import RequestLog
 from gateway.settings import Settings
+from gateway.sealer import Sealer
 from gateway.telemetry import Telemetry
 from gateway.upstream_client import UpstreamClient
 from gateway.waiting import Bell
@@ -44,7 +46,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         context = Context(
             settings=settings,
-            database=(used := database or open_database(settings.database)),
+            database=(used := database or open_database(settings.database, vault_of(settings))),
             recorder=recorder_of(settings, used),
             queue=queue or ReviewQueue(settings.redis, settings.queue_prefix),
             model_client=model_client or client_of(settings),
@@ -54,12 +56,12 @@ def create_app(
         )
         app.state.context = context
         context.recorder.start()
-        worker = worker_of(context)
+        workers = workers_of(context)
         try:
             yield
         finally:
-            if worker is not None:
-                await asyncio.to_thread(worker.stop)
+            for each in workers:
+                await asyncio.to_thread(each.stop)
             await context.model_client.close()
             context.recorder.close()  # what was promised is committed before the process ends
             context.telemetry.close()
@@ -106,15 +108,22 @@ def client_of(settings: Settings) -> ModelClient:
     return ServingClient(settings.serving_url, settings.serving_token.get_secret_value(), settings.ask_timeout_seconds)
 
 
-def worker_of(context: Context) -> Worker | None:
-    """The embedded worker, started; None when it runs elsewhere."""
+def sealer_of(settings: Settings, database: Database, metrics: Metrics) -> Sealer:
+    """Raises KeysUnfit when the signing key cannot be read or made."""
+    return Sealer(database, metrics, signer_of(settings), settings.checkpoints)
+
+
+def workers_of(context: Context) -> tuple[Worker | Sealer, ...]:
+    """The embedded worker and the sealer, started; none when they run elsewhere."""
     if context.settings.worker == "off":
-        return None
+        return ()
     loop = asyncio.get_running_loop()
 
     def changed(interaction_id: str) -> None:
         loop.call_soon_threadsafe(context.bell.ring, interaction_id)
 
     worker = Worker(context.settings, context.database, context.queue, context.metrics, changed)
-    worker.start()
-    return worker
+    sealer = sealer_of(context.settings, context.database, context.metrics)
+    for each in (worker, sealer):
+        each.start()
+    return worker, sealer

@@ -45,7 +45,7 @@ def worker(
     from gateway.server import work
 
     if check:
-        operations.check_reachable(Settings())
+        operations.check_reachable(Settings(), seals=True)
     else:
         work(Settings())
 

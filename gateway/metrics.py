@@ -76,8 +76,26 @@ class Metrics:
         return generate_latest(self.registry)
 
     def answered(self, answer: Answer, seconds: float) -> None:
+        self.unsealed = Gauge("countersign_audit_unsealed", "Audit events that wait to be sealed.", registry=own)
+        self.tree_size = Gauge("countersign_audit_tree_size", "Audit events that are sealed.", registry=own)
+        self.seal_lag = Gauge(
+            "countersign_audit_seal_lag_seconds", "Age of the oldest audit event that waits to be sealed.", registry=own
+        )
+        self.seal_failures = Counter(
+            "countersign_audit_seal_failures", "Rounds of the sealer that failed.", registry=own
+        )
+        self.checkpoints_contradict = Gauge(
+            "countersign_checkpoints_contradict",
+            "1: the audit log is not what its checkpoints say; sealing has stopped.",
+            registry=own,
+        )
         self.model_seconds.labels(answer.model).observe(seconds)
         self.tokens.labels("input").inc(answer.usage.prompt_tokens)
+    @property
+    def of_the_log(self) -> tuple[Gauge, ...]:
+        """What the database knows of the audit log, whoever seals it."""
+        return self.unsealed, self.tree_size, self.seal_lag
+
         self.tokens.labels("output").inc(answer.usage.completion_tokens)
 
     def decided(self, ruling: Ruling) -> None:

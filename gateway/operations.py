@@ -9,11 +9,13 @@ from pathlib import Path
 
 from gateway.settings import Settings
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json, calibration_to_json
-from storage import calibrations, database, keys, policies
+from storage import calibrations, database, keys, log_keys, policies, subjects
+from storage.checkpoints import Signer
 from storage.database import Database, open_database
 from storage.records import Action, Key, Role
 from storage.review_queue import ReviewQueue
 from storage.schema import check_schema
+from storage.vault import Vault
 
 ACTOR = "operator"
 AT_THE_DESK = {Role.REVIEWER, Role.AUDITOR, Role.ADMIN}
@@ -29,9 +31,19 @@ def variable_of(path: tuple[int | str, ...]) -> str:
     return name if name.isupper() else f"COUNTERSIGN_{name.upper()}"
 
 
+def vault_of(settings: Settings) -> Vault:
+    """Raises KeysUnfit when the master key cannot be read or made."""
+    return log_keys.vault(settings.audit_home, settings.master_key.get_secret_value())
+
+
+def signer_of(settings: Settings) -> Signer:
+    """Raises KeysUnfit when the signing key cannot be read or made."""
+    return log_keys.signer(settings.audit_home, settings.audit_signing_key.get_secret_value())
+
+
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
-    found = open_database(settings.database)
+    found = open_database(settings.database, vault_of(settings))
     try:
         yield found
     finally:
@@ -44,10 +56,14 @@ def migrate(settings: Settings) -> None:
     database.migrate(settings.database)
 
 
-def check_reachable(settings: Settings) -> None:
-    """Raises StorageError when the queue or the database does not answer, or its tables are of another version."""
+def check_reachable(settings: Settings, *, seals: bool) -> None:
+    """Raises StorageError when the queue or the database does not answer, its tables are of another version, or its
+    audit log was written with other keys. `seals`: whether this process needs the signing key."""
     with opened(settings) as found, found.read() as connection:
         check_schema(connection)
+        subjects.require_own_master(connection)
+        if seals:
+            log_keys.require_own_log(connection, signer_of(settings))
     queue = ReviewQueue(settings.redis, settings.queue_prefix)
     try:
         queue.ping()

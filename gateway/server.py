@@ -11,11 +11,11 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from gateway.app import create_app
+from gateway.app import create_app, sealer_of
 from gateway.head_deadline import head_deadline
 from gateway.logs import configure_logs
 from gateway.metrics import Metrics
-from gateway.operations import Refused, check_reachable
+from gateway.operations import Refused, check_reachable, vault_of
 from gateway.settings import Settings
 from gateway.worker import Worker
 from storage.database import open_database
@@ -28,7 +28,7 @@ log = structlog.get_logger("server")
 
 def serve(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT. Raises StorageError or Refused before anything is started."""
-    check_reachable(settings)
+    check_reachable(settings, seals=settings.worker == "embedded")
     listening = listen(settings.host, settings.port)
     configure_logs(settings.log_level)
     app = create_app(settings)
@@ -69,20 +69,23 @@ def leave(_: int, __: FrameType | None) -> None:
 
 def work(settings: Settings) -> None:
     """Runs the worker until SIGTERM or SIGINT. Raises StorageError when database or queue do not answer."""
-    check_reachable(settings)
+    check_reachable(settings, seals=True)
     configure_logs(settings.log_level)
-    database, queue = open_database(settings.database), ReviewQueue(settings.redis, settings.queue_prefix)
-    worker, ended = Worker(settings, database, queue, Metrics()), threading.Event()
+    database = open_database(settings.database, vault_of(settings))
+    queue, metrics, ended = ReviewQueue(settings.redis, settings.queue_prefix), Metrics(), threading.Event()
+    workers = Worker(settings, database, queue, metrics), sealer_of(settings, database, metrics)
 
     def end(_: int, __: FrameType | None) -> None:
         ended.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    worker.start()
+    for each in workers:
+        each.start()
     log.info("worker runs")
     ended.wait()
-    worker.stop()
+    for each in workers:
+        each.stop()
     queue.close()
     database.close()
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from storage import embedded_valkey
+from storage import embedded_valkey, log_keys
 
 
 class Settings(BaseSettings):
@@ -97,5 +97,30 @@ class Settings(BaseSettings):
 
     @property
     def redis(self) -> str:
+    master_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Master key of private facts, base64 of 32 bytes; empty: the file audit/master.key in "
+        "COUNTERSIGN_HOME, made on the first start.",
+    )
+    audit_signing_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that signs the audit log's checkpoints; empty: the file audit/signing.key in "
+        "COUNTERSIGN_HOME, made on the first start.",
+    )
+    audit_checkpoints: Path | None = Field(
+        default=None,
+        description="File outside the database that keeps every checkpoint; empty: audit/checkpoints.jsonl in "
+        "COUNTERSIGN_HOME.",
+    )
         """The queue's URL, the embedded server's socket when none is set."""
         return self.redis_url or embedded_valkey.url(self.home / "valkey")
+    @property
+    def checkpoints(self) -> Path:
+        """The file of checkpoints outside the database."""
+        return self.audit_checkpoints or self.audit_home / log_keys.CHECKPOINTS
+
+    @property
+    def audit_home(self) -> Path:
+        """The folder of the audit log's keys."""
+        return self.home / "audit"
+

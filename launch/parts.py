@@ -65,6 +65,8 @@ def parts(settings: LaunchSettings, wiring: Wiring) -> dict[str, Part]:
         "COUNTERSIGN_SERVING_URL": serving_url(settings),
         "COUNTERSIGN_SERVING_TOKEN": wiring.serving_token,
         "COUNTERSIGN_WORKER": "embedded",  # nothing here starts another
+        "COUNTERSIGN_MASTER_KEY": settings.master_key.get_secret_value(),
+        "COUNTERSIGN_AUDIT_SIGNING_KEY": settings.audit_signing_key.get_secret_value(),
     }
     dashboard = {"COUNTERSIGN_GATEWAY_URL": gateway_url(settings)}
 
@@ -103,6 +105,8 @@ _TOLD = frozenset(
         "DATABASE_URL",
         "REDIS_URL",
         "COUNTERSIGN_PORT",
+        "COUNTERSIGN_MASTER_KEY",
+        "COUNTERSIGN_AUDIT_SIGNING_KEY",
         "COUNTERSIGN_SERVING_TOKEN",
         "COUNTERSIGN_SERVING_URL",
         "COUNTERSIGN_GATEWAY_URL",

@@ -30,7 +30,7 @@ from launch.preflight import check_all
 from launch.readiness import answers, wait_until_ready
 from launch.record import LaunchRecord
 from launch.settings import LaunchSettings
-from storage import embedded_valkey
+from storage import embedded_valkey, log_keys
 from storage.database import Database, migrate, open_database
 from storage.errors import StorageError
 
@@ -109,7 +109,8 @@ class Product:
 
     def _open_database(self) -> Database:
         migrate(self.wiring.database_url)
-        return open_database(self.wiring.database_url)
+        own = log_keys.vault(self.settings.home / "audit", self.settings.master_key.get_secret_value())
+        return open_database(self.wiring.database_url, own)
 
     def _timed(self, name: str, what: str, do: Callable[[], Result]) -> Result:
         begun = time.monotonic()

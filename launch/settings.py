@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +29,15 @@ class LaunchSettings(BaseSettings):
         default="",
         alias="DATABASE_URL",
         description="SQLAlchemy URL of the database; empty: SQLite in COUNTERSIGN_HOME.",
+    )
+    master_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Master key of private facts; empty: the file audit/master.key in COUNTERSIGN_HOME.",
+    )
+    audit_signing_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that signs the audit log's checkpoints; empty: the file audit/signing.key in "
+        "COUNTERSIGN_HOME.",
     )
     redis_url: str = Field(
         default="", alias="REDIS_URL", description="Valkey or Redis to use; empty: an embedded Valkey is started."
