@@ -16,11 +16,11 @@ from gateway.context import Context
 from gateway.errors import ApiError, handle
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient, ServingClient
-from gateway.recorder import Recorder
 from gateway.operations import signer_of, vault_of
+from gateway.recorder import Recorder
 from gateway.request_log import RequestLog
-from gateway.settings import Settings
 from gateway.sealer import Sealer
+from gateway.settings import Settings
 from gateway.telemetry import Telemetry
 from gateway.upstream_client import UpstreamClient
 from gateway.waiting import Bell
@@ -116,7 +116,7 @@ def sealer_of(settings: Settings, database: Database, metrics: Metrics) -> Seale
 def workers_of(context: Context) -> tuple[Worker | Sealer, ...]:
     """The embedded worker and the sealer, started; none when they run elsewhere."""
     if context.settings.worker == "off":
-        return ()
+        return None
     loop = asyncio.get_running_loop()
 
     def changed(interaction_id: str) -> None:

@@ -70,12 +70,6 @@ class Metrics:
         )
         self.ended = EndedItems()
         own.register(self.ended)
-        self.worker_failures = Counter("countersign_worker_failures", "Worker rounds that failed.", registry=own)
-
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
-
-    def answered(self, answer: Answer, seconds: float) -> None:
         self.unsealed = Gauge("countersign_audit_unsealed", "Audit events that wait to be sealed.", registry=own)
         self.tree_size = Gauge("countersign_audit_tree_size", "Audit events that are sealed.", registry=own)
         self.seal_lag = Gauge(
@@ -89,13 +83,19 @@ class Metrics:
             "1: the audit log is not what its checkpoints say; sealing has stopped.",
             registry=own,
         )
-        self.model_seconds.labels(answer.model).observe(seconds)
-        self.tokens.labels("input").inc(answer.usage.prompt_tokens)
+        self.worker_failures = Counter("countersign_worker_failures", "Worker rounds that failed.", registry=own)
+
     @property
     def of_the_log(self) -> tuple[Gauge, ...]:
         """What the database knows of the audit log, whoever seals it."""
         return self.unsealed, self.tree_size, self.seal_lag
 
+    def text(self) -> bytes:
+        return generate_latest(self.registry)
+
+    def answered(self, answer: Answer, seconds: float) -> None:
+        self.model_seconds.labels(answer.model).observe(seconds)
+        self.tokens.labels("input").inc(answer.usage.prompt_tokens)
         self.tokens.labels("output").inc(answer.usage.completion_tokens)
 
     def decided(self, ruling: Ruling) -> None:

@@ -79,6 +79,21 @@ class Settings(BaseSettings):
         default=0.2, gt=0, description="Pause between the worker's looks at the outbox."
     )
     reconcile_seconds: float = Field(default=30.0, gt=0, description="How often Valkey is compared with the database.")
+    master_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Master key of private facts, base64 of 32 bytes; empty: the file audit/master.key in "
+        "COUNTERSIGN_HOME, made on the first start.",
+    )
+    audit_signing_key: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key that signs the audit log's checkpoints; empty: the file audit/signing.key in "
+        "COUNTERSIGN_HOME, made on the first start.",
+    )
+    audit_checkpoints: Path | None = Field(
+        default=None,
+        description="File outside the database that keeps every checkpoint; empty: audit/checkpoints.jsonl in "
+        "COUNTERSIGN_HOME.",
+    )
     otlp_endpoint: str = Field(default="", description="OTLP/HTTP base address for traces; empty: none are exported.")
     span_file: Path | None = Field(default=None, description="File to which finished spans are appended as JSON lines.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -96,25 +111,6 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{(self.home / 'countersign.db').absolute()}"
 
     @property
-    def redis(self) -> str:
-    master_key: SecretStr = Field(
-        default=SecretStr(""),
-        description="Master key of private facts, base64 of 32 bytes; empty: the file audit/master.key in "
-        "COUNTERSIGN_HOME, made on the first start.",
-    )
-    audit_signing_key: SecretStr = Field(
-        default=SecretStr(""),
-        description="Key that signs the audit log's checkpoints; empty: the file audit/signing.key in "
-        "COUNTERSIGN_HOME, made on the first start.",
-    )
-    audit_checkpoints: Path | None = Field(
-        default=None,
-        description="File outside the database that keeps every checkpoint; empty: audit/checkpoints.jsonl in "
-        "COUNTERSIGN_HOME.",
-    )
-        """The queue's URL, the embedded server's socket when none is set."""
-        return self.redis_url or embedded_valkey.url(self.home / "valkey")
-    @property
     def checkpoints(self) -> Path:
         """The file of checkpoints outside the database."""
         return self.audit_checkpoints or self.audit_home / log_keys.CHECKPOINTS
@@ -124,3 +120,7 @@ class Settings(BaseSettings):
         """The folder of the audit log's keys."""
         return self.home / "audit"
 
+    @property
+    def redis(self) -> str:
+        """The queue's URL, the embedded server's socket when none is set."""
+        return self.redis_url or embedded_valkey.url(self.home / "valkey")
