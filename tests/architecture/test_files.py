@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("gateway", "serving", "storage", "review_ui", "launch", "training", "benchmarks")
+PACKAGES = ("gateway", "serving", "storage", "review_ui", "launch", "training", "benchmarks", "verifier")
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "misc"}
 MOST_LINES = 300
 MODULES = sorted(path for package in (*PACKAGES, "tests") for path in (ROOT / package).rglob("*.py"))

@@ -1,0 +1,204 @@
+"""Verifies a whole log in one pass: every event, the tree over them, every checkpoint inside and outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from verifier import gone
+from verifier.checkpoints import VerifyingKey
+from verifier.events import Checked, Event, Wrong, check
+from verifier.findings import Altered
+from verifier.gone import Gone
+from verifier.reading import Leaf, Reader
+from verifier.subtrees import Subtrees
+from verifier.tree import Tree
+from verifier.witnesses import Witnesses
+
+Progress = Callable[[int], None]  # told the number of leaves now and then
+_TELL_EVERY = 8192  # leaves
+
+
+@dataclass(frozen=True)
+class Intact:
+    """What a log without fault holds."""
+
+    leaves: int
+    events: int  # in the tree and in the database
+    erased: int  # events without their private facts, rightly
+    purged: int  # events removed, rightly
+    unsealed: int  # events not in the tree yet
+    checkpoints: int
+    outside: bool  # whether checkpoints kept outside were compared
+    lagging: int  # the last checkpoints that are not outside yet
+    root: str | None  # hex, of the last checkpoint
+    sealed_at: float | None  # unix seconds, of the last checkpoint
+
+
+def verify(
+    reader: Reader,
+    key: VerifyingKey,
+    outside: Iterator[tuple[Any, Any]] | None,
+    progress: Progress | None = None,
+) -> Intact:
+    """Raises Altered with the first fault, CannotRead. Memory grows with the number of erasures and purges only."""
+    return _Verification(reader, key, outside).run(progress or (lambda leaves: None))
+
+
+class _Verification:
+    def __init__(self, reader: Reader, key: VerifyingKey, outside: Iterator[tuple[Any, Any]] | None) -> None:
+        self._reader = reader
+        self._outside = outside is not None
+        self._tree = Tree()
+        self._gone = Gone()
+        self._subtrees = Subtrees(reader)
+        self._witnesses = Witnesses(key, reader.checkpoints(), outside)
+        self._unsealed = 0
+
+    def run(self, progress: Progress) -> Intact:
+        try:
+            self._leaves(progress)
+            self._witnesses.end(self._tree.size)
+            self._subtrees.end(self._tree.size)
+            self._waiting()
+        except Altered as found:
+            found.unsettled = self._open()
+            raise
+        self._justified()
+        self._all_counted()
+        return self._intact()
+
+    def _leaves(self, progress: Progress) -> None:
+        due = self._witnesses.due
+        if due == 0:
+            due = self._seen()
+        for leaf in self._reader.leaves():
+            for subtree in self._tree.append(self._leaf(leaf)):
+                self._subtrees.met(*subtree)
+            if self._tree.size == due:
+                due = self._seen()
+            if not self._tree.size % _TELL_EVERY:
+                progress(self._tree.size)
+
+    def _seen(self) -> int | None:
+        self._witnesses.see(self._tree)
+        self._subtrees.settle()
+        return self._witnesses.due
+
+    def _leaf(self, leaf: Leaf) -> bytes:
+        """The leaf's hash, once it is known to be its event's."""
+        index, event_id, hash_, event = leaf
+        place = self._tree.size
+        if index != place or type(index) is not int:
+            raise _misplaced(index, place, event_id)
+        if event[0] is None:
+            self._gone.without_event(index, str(event_id))
+            return _bytes_of(hash_, index, event_id)
+        checked = self._checked(event, index)
+        if event[11] != hash_:
+            raise _altered("The tree holds another hash for it than its columns have.", event, index)
+        return checked.leaf
+
+    def _checked(self, event: Event, index: int | None) -> Checked:
+        try:
+            checked = check(event)
+            if checked.erased:
+                self._gone.without_facts(event, index)
+            if event[3] in gone.KINDS:
+                self._gone.met(event, checked.facts, index)
+        except Wrong as wrong:
+            raise _altered(str(wrong), event, index) from wrong
+        return checked
+
+    def _waiting(self) -> None:
+        for event_id, hash_, event in self._reader.unsealed():
+            if event[0] is None:
+                raise Altered("It waits to be sealed, but the event itself is not there.", event_id=str(event_id))
+            self._checked(event, None)
+            if event[11] != hash_:
+                raise _altered("It waits to be sealed under another hash than its columns have.", event, None)
+            self._unsealed += 1
+
+    def _justified(self) -> None:
+        """Whatever is gone must have been purged or erased; both are known only at the end of the log."""
+        missing, bare = self._gone.first_missing, self._gone.first_bare
+        if missing is not None:
+            raise Altered("This event is not there, and no purge removed it.", missing[0], event_id=missing[1])
+        if bare is not None:
+            why = "Its private facts are gone, and no later erasure or deletion in the log says so."
+            raise Altered(why, bare.leaf_index, None, bare.event_id, bare.kind, bare.tenant, bare.at)
+        if self._gone.missing != self._gone.purged:
+            why = f"{self._gone.missing} purged events are missing, but the log's purges removed {self._gone.purged}."
+            raise Altered(why)
+
+    def _all_counted(self) -> None:
+        twice = self._reader.repeated()
+        if twice is not None:
+            raise Altered("The log holds this event twice.", twice[0], event_id=str(twice[1]))
+        read = {
+            "audit_leaves": self._tree.size,
+            "audit_unsealed": self._unsealed,
+            "audit_checkpoints": self._witnesses.in_database,
+        }
+        for table, rows in read.items():
+            if (stored := self._reader.count(table)) != rows:
+                raise Altered(
+                    f"{table} has {stored} rows, of which {rows} can be read by their key: some are repeated."
+                )
+        if self._reader.count("audit_events") != self._tree.size - self._gone.missing + self._unsealed:
+            stray = self._reader.stray()
+            if stray is None:
+                raise Altered("audit_events has rows that neither the tree nor audit_unsealed leads to.")
+            raise _altered("It is neither in the tree nor waiting to be sealed: it was put there.", stray, None)
+
+    def _open(self) -> str | None:
+        """What was not settled when something else was found."""
+        missing, bare = self._gone.first_missing, self._gone.first_bare
+        notes = []
+        if missing is not None:
+            notes.append(f"the event of leaf {missing[0]} is not there")
+        if bare is not None and bare.leaf_index is not None:
+            notes.append(f"the event of leaf {bare.leaf_index} is without its private facts")
+        return f"Whether rightly is not settled: {' and '.join(notes)}." if notes else None
+
+    def _intact(self) -> Intact:
+        last, seen = self._witnesses.last, self._witnesses
+        return Intact(
+            leaves=self._tree.size,
+            events=self._tree.size - self._gone.missing,
+            erased=self._gone.erased,
+            purged=self._gone.missing,
+            unsealed=self._unsealed,
+            checkpoints=seen.seen,
+            outside=self._outside,
+            lagging=seen.lagging,
+            root=last.root.hex() if last is not None else None,
+            sealed_at=last.sealed_at if last is not None else None,
+        )
+
+
+def _altered(why: str, event: Event, index: int | None) -> Altered:
+    """Names the event by whatever of it can be read."""
+    id_, at, tenant, kind = event[:4]
+    id_, kind, tenant = (value if type(value) is str else None for value in (id_, kind, tenant))
+    return Altered(why, index, None, id_, kind, tenant, at if type(at) is float else None)
+
+
+def _misplaced(index: Any, place: int, event_id: Any) -> Altered:
+    if type(index) is not int:
+        return Altered("The place of this event in the tree is not a number.", place, event_id=str(event_id))
+    if index > place:
+        return Altered(f"Nothing is at leaf {place}; the next one is leaf {index}.", place)
+    why = f"It stands at leaf {index}, where another event stands already or none can."
+    return Altered(why, index, event_id=str(event_id))
+
+
+def _bytes_of(hash_: Any, index: int, event_id: Any) -> bytes:
+    try:
+        raw = bytes.fromhex(hash_)
+    except (TypeError, ValueError):
+        raw = b""
+    if len(raw) != 32 or raw.hex() != hash_:
+        raise Altered("The hash of its leaf is not a hash.", index, event_id=str(event_id))
+    return raw

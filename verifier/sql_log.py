@@ -1,0 +1,80 @@
+"""Reads the tables of a log in chunks, by key: what SQLite and PostgreSQL have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from verifier.events import COLUMNS, Event
+from verifier.reading import TABLES, Leaf, Unsealed
+
+CHUNK = 2048  # rows; bounds the memory
+
+EVENT_COLUMNS = ", ".join(f"e.{name}" for name in COLUMNS)
+_HELD = """SELECT 1 FROM audit_leaves AS l WHERE l.event_id = e.id
+           UNION ALL SELECT 1 FROM audit_unsealed AS u WHERE u.event_id = e.id"""
+_STRAY = f"SELECT {EVENT_COLUMNS} FROM audit_events AS e WHERE NOT EXISTS ({_HELD}) LIMIT 1"
+_SAME_ID = f"""SELECT {EVENT_COLUMNS} FROM audit_events AS e
+               WHERE e.id IN (SELECT id FROM audit_events GROUP BY id HAVING count(*) > 1) LIMIT 1"""
+_TWICE = "SELECT event_id FROM audit_leaves GROUP BY event_id HAVING count(*) > 1 LIMIT 1"
+_PLACE = "SELECT max(leaf_index) FROM audit_leaves WHERE event_id = ?"
+_SEALED_AND_WAITING = """SELECT l.leaf_index, l.event_id FROM audit_unsealed AS u
+                         JOIN audit_leaves AS l ON l.event_id = u.event_id LIMIT 1"""
+
+
+class SqlLog(ABC):
+    """One snapshot of a database. A key that stands twice may be passed over here; `count` tells."""
+
+    @abstractmethod
+    def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """All rows of a query whose placeholders are question marks. Raises CannotRead."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the snapshot."""
+
+    def leaves(self) -> Iterator[Leaf]:
+        select = f"""SELECT l.leaf_index, l.event_id, l.hash, {EVENT_COLUMNS}
+                     FROM audit_leaves AS l LEFT JOIN audit_events AS e ON e.id = l.event_id"""
+        for row in self.by_key(select, "l.leaf_index"):
+            yield row[0], row[1], row[2], row[3:]
+
+    def unsealed(self) -> Iterator[Unsealed]:
+        select = f"""SELECT u.event_id, u.hash, {EVENT_COLUMNS}
+                     FROM audit_unsealed AS u LEFT JOIN audit_events AS e ON e.id = u.event_id"""
+        for row in self.by_key(select, "u.event_id"):
+            yield row[0], row[1], row[2:]
+
+    def nodes(self, level: int) -> Iterator[tuple[Any, Any]]:
+        select = f"SELECT n.position, n.hash FROM audit_nodes AS n WHERE n.level = {level:d}"
+        yield from self.by_key(select, "n.position")
+
+    def checkpoints(self) -> Iterator[tuple[Any, Any]]:
+        yield from self.by_key("SELECT c.tree_size, c.note FROM audit_checkpoints AS c", "c.tree_size")
+
+    def count(self, table: str) -> int:
+        if table not in TABLES:
+            raise ValueError(f"table: {table!r} is not one of {', '.join(TABLES)}.")
+        return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])
+
+    def repeated(self) -> tuple[Any, Any] | None:
+        twice = self.rows(_TWICE)
+        if twice:
+            return self.rows(_PLACE, twice[0][0])[0][0], twice[0][0]
+        waiting = self.rows(_SEALED_AND_WAITING)
+        return (waiting[0][0], waiting[0][1]) if waiting else None
+
+    def stray(self) -> Event | None:
+        found = self.rows(_STRAY) or self.rows(_SAME_ID)
+        return found[0] if found else None
+
+    def by_key(self, select: str, key: str) -> Iterator[tuple[Any, ...]]:
+        """The rows of a query, of which the first column is its key."""
+        order, word = f"ORDER BY {key} LIMIT {CHUNK}", "AND" if " WHERE " in select else "WHERE"
+        chunk = self.rows(f"{select} {order}")
+        while chunk:
+            yield from chunk
+            if len(chunk) < CHUNK or chunk[-1][0] is None:
+                return
+            chunk = self.rows(f"{select} {word} {key} > ? {order}", chunk[-1][0])

@@ -1,0 +1,133 @@
+"""Puts a verification's end into words for people (calm, in colour on a terminal) and into JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from verifier.export import Exported
+from verifier.findings import Altered, CannotRead, moment
+from verifier.log import Intact
+from verifier.proof import Proven
+
+_GREEN, _RED, _YELLOW, _DIM, _END = "\x1b[1;32m", "\x1b[1;31m", "\x1b[33m", "\x1b[2m", "\x1b[0m"
+
+
+class Teller:
+    """Writes to standard output; progress goes to standard error, and only to a terminal."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._colour = sys.stdout.isatty() and not as_json and "NO_COLOR" not in os.environ
+        self._live = sys.stderr.isatty() and not as_json
+
+    def progress(self, leaves: int) -> None:
+        if self._live:
+            sys.stderr.write(f"\r  {leaves:,} events verified")
+            sys.stderr.flush()
+
+    def _clear(self) -> None:
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+    def intact(self, found: Intact, seconds: float) -> None:
+        self._clear()
+        if self._json:
+            self._print_json(verdict="intact", **asdict(found), seconds=round(seconds, 3))
+            return
+        print(self._in(_GREEN, "Intact.") + " Every event is as it was sealed, and every checkpoint agrees.\n")
+        lines = [
+            ("events", f"{found.events:,}"),
+            ("erased", self._counted(found.erased, "private facts gone, as the log's erasures say")),
+            ("purged", self._counted(found.purged, "removed after their retention, as the log's purges say")),
+            ("unsealed", self._counted(found.unsealed, "too new to be in the tree")),
+            ("checkpoints", f"{found.checkpoints:,}" + self._aside(_of_outside(found))),
+            ("last root", found.root or "none"),
+            ("sealed", moment(found.sealed_at) or "never"),
+            ("took", f"{seconds:.1f} s"),
+        ]
+        self._table(lines)
+        if not found.outside:
+            why = "Without checkpoints kept outside the database nobody can tell whether the log's end was cut off."
+            print("\n" + self._in(_YELLOW, "Note: ") + why + " Give them with --checkpoints.")
+
+    def proven(self, found: Proven, witnessed: str) -> None:
+        if self._json:
+            checkpoint = {"size": found.checkpoint.size, "root": found.checkpoint.root.hex()}
+            shown = {**asdict(found), "checkpoint": checkpoint}
+            self._print_json(verdict="proven", **shown, witnessed=witnessed)
+            return
+        print(self._in(_GREEN, "Proven.") + " The signed log holds this event.\n")
+        lines = [
+            ("event", found.event_id),
+            ("kind", found.kind),
+            ("tenant", found.tenant),
+            ("time", moment(found.at)),
+            ("leaf", f"{found.leaf_index:,} of {found.checkpoint.size:,}"),
+            ("root", found.checkpoint.root.hex()),
+            ("sealed", moment(found.checkpoint.sealed_at)),
+            ("outside", witnessed),
+        ]
+        self._table(lines)
+
+    def exported(self, found: Exported) -> None:
+        if self._json:
+            self._print_json(verdict="intact", **asdict(found))
+            return
+        print(self._in(_GREEN, "Intact.") + " Every line has the hash of its event; none stands twice.\n")
+        lines = [
+            ("events", f"{found.events:,}"),
+            ("unsealed", self._counted(found.unsealed, "too new to be in the tree")),
+            ("without facts", self._counted(found.without_facts, "private facts erased, or not exported")),
+            ("from", moment(found.first_at)),
+            ("to", moment(found.last_at)),
+        ]
+        self._table(lines)
+        print("\n" + self._in(_YELLOW, "Note: ") + "A file cannot show what was left out of it; the log and proofs do.")
+
+    def altered(self, found: Altered) -> None:
+        self._clear()
+        if self._json:
+            self._print_json(verdict="altered", **found.as_json())
+            return
+        print(self._in(_RED, "Altered.") + f" {found.why}")
+        for line in (found.place, found.unsettled):
+            if line:
+                print(f"  {line}")
+
+    def unreadable(self, why: CannotRead) -> None:
+        self._clear()
+        if self._json:
+            self._print_json(verdict="unreadable", why=str(why))
+        else:
+            print(f"countersign-verify: {why}", file=sys.stderr)
+
+    def _table(self, lines: list[tuple[str, str]]) -> None:
+        width = max(len(name) for name, _ in lines)
+        for name, value in lines:
+            print(f"  {self._in(_DIM, name.ljust(width))}  {value}")
+
+    def _counted(self, number: int, words: str) -> str:
+        return f"{number:,}" + (self._aside(words) if number else "")
+
+    def _aside(self, words: str) -> str:
+        return "  " + self._in(_DIM, words)
+
+    def _in(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{_END}" if self._colour else text
+
+    def _print_json(self, **members: Any) -> None:
+        print(json.dumps(members, default=lambda value: str(value) if isinstance(value, Path) else repr(value)))
+
+
+def _of_outside(found: Intact) -> str:
+    if not found.outside:
+        return "in the database only"
+    if found.lagging:
+        return f"the last {found.lagging:,} of them not kept outside yet"
+    return "each also kept outside"
