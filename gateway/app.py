@@ -10,7 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from gateway import audit, chat, completions, health, keys, models, monitoring, reviews, signin
+from gateway import audit, audit_proofs, chat, completions, health, keys, models, monitoring, reviews, signin
 from gateway.addresses import refuse_nul
 from gateway.context import Context
 from gateway.errors import ApiError, handle
@@ -29,7 +29,7 @@ from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.review_queue import ReviewQueue
 
-ROUTERS = (chat, completions, models, reviews, signin, audit, monitoring, keys, health)
+ROUTERS = (chat, completions, models, reviews, signin, audit, audit_proofs, monitoring, keys, health)
 
 
 def create_app(
@@ -116,7 +116,7 @@ def sealer_of(settings: Settings, database: Database, metrics: Metrics) -> Seale
 def workers_of(context: Context) -> tuple[Worker | Sealer, ...]:
     """The embedded worker and the sealer, started; none when they run elsewhere."""
     if context.settings.worker == "off":
-        return None
+        return ()
     loop = asyncio.get_running_loop()
 
     def changed(interaction_id: str) -> None:

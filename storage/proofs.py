@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage import merkle
-from storage.audit_tables import audit_checkpoints, audit_leaves, audit_nodes
+from storage.audit_tables import audit_checkpoints, audit_events, audit_leaves, audit_nodes
+from storage.errors import NotFound, TreeDamaged
 
+LOOK = "Run `countersign-verify log` to find what was changed in the audit log."
 _TILE = 1 << merkle.TILE_BITS
+_PROVED = [
+    audit_events.c[name]
+    for name in (
+        "id", "at", "tenant", "kind", "actor", "interaction_id", "item_id", "trace_id", "data", "subject", "commitment",
+        "hash", "salt", "sealed",
+    )
+]  # fmt: skip
 
 
 class Tiles:
@@ -39,26 +49,36 @@ class Tiles:
 
 
 def inclusion(conn: Connection, leaf_index: int, tree_size: int) -> list[bytes]:
-    """From the leaf's sibling upwards. Raises ValueError unless 0 ≤ leaf_index < tree_size, and the tree has grown so.
+    """From the leaf's sibling upwards. Source: RFC 9162, section 2.1.3.
 
-    Source: RFC 9162, section 2.1.3.
+    Raises ValueError unless 0 ≤ leaf_index < tree_size, TreeDamaged when leaves or nodes of the tree are missing.
     """
     return _roots(conn, merkle.inclusion_ranges(leaf_index, tree_size))
 
 
 def consistency(conn: Connection, first: int, second: int) -> list[bytes]:
-    """Raises ValueError unless 1 ≤ first ≤ second, and the tree has grown so. Source: RFC 9162, section 2.1.4."""
+    """That the tree of `second` leaves begins with that of `first`. Source: RFC 9162, section 2.1.4.
+
+    Raises ValueError unless 1 ≤ first ≤ second, TreeDamaged when leaves or nodes of the tree are missing.
+    """
     return _roots(conn, merkle.consistency_ranges(first, second))
 
 
-def root(conn: Connection, tree_size: int) -> bytes:
-    """The root of the first `tree_size` leaves. Raises ValueError when there are fewer."""
-    return merkle.root_of(Tiles(conn).hashes, (0, tree_size))
-
-
 def frontier(conn: Connection, tree_size: int) -> merkle.Frontier:
-    """From where the tree of `tree_size` leaves goes on growing. Raises ValueError when there are fewer."""
+    """From where the tree of `tree_size` leaves goes on growing. Raises TreeDamaged when there are fewer."""
     return merkle.Frontier(tree_size, _roots(conn, merkle.frontier_ranges(tree_size)))
+
+
+def stored_event(conn: Connection, event_id: str, tenant: str) -> dict[str, Any]:
+    """The columns that a leaf's hash is computed from, with `data` as the text that is stored, and the private facts.
+
+    Raises NotFound, also for another tenant's event.
+    """
+    query = sa.select(*_PROVED).where(audit_events.c.id == event_id, audit_events.c.tenant == tenant)
+    row = conn.execute(query).one_or_none()
+    if row is None:
+        raise NotFound("audit event", event_id)
+    return dict(row._mapping)
 
 
 def leaf_index(conn: Connection, event_id: str) -> int | None:
@@ -89,4 +109,7 @@ def note_of(conn: Connection, tree_size: int) -> str | None:
 
 def _roots(conn: Connection, ranges: Sequence[merkle.Range]) -> list[bytes]:
     tiles = Tiles(conn)
-    return [merkle.root_of(tiles.hashes, each) for each in ranges]
+    try:
+        return [merkle.root_of(tiles.hashes, each) for each in ranges]
+    except ValueError as error:
+        raise TreeDamaged(f"{error} {LOOK}") from error

@@ -72,6 +72,16 @@ def lag_seconds(conn: Connection) -> float:
     return 0.0 if written is None else max(0.0, now(conn) - written)
 
 
+def _root_in(note: str, size: int) -> bytes:
+    try:
+        said = read_note(note)
+    except ValueError as error:
+        raise TreeDamaged(f"The last checkpoint cannot be read. {proofs.LOOK}") from error
+    if said.size != size:
+        raise TreeDamaged(f"The last checkpoint is kept as one of {size} events and says {said.size}. {proofs.LOOK}")
+    return said.root
+
+
 def _place(conn: Connection, begin: int, limit: int) -> list[bytes]:
     """Gives the waiting events the indices from `begin` on; returns their leaf hashes in that order."""
     table = audit_unsealed.c
@@ -89,16 +99,10 @@ def _frontier(conn: Connection, kept: merkle.Frontier | None) -> merkle.Frontier
     last = proofs.latest_note(conn)
     if last is None:
         return merkle.Frontier()
-    size, root = last[0], read_note(last[1]).root
+    size, root = last[0], _root_in(last[1], last[0])
     if kept is not None and kept.size == size and kept.root() == root:
         return kept.copy()
-    try:
-        found = proofs.frontier(conn, size)
-    except ValueError as error:
-        raise TreeDamaged(f"The audit log's tree of {size} leaves is not whole: {error} {_ADVICE}") from error
+    found = proofs.frontier(conn, size)
     if found.root() != root:
-        raise TreeDamaged(f"The audit log's leaves do not have the root of checkpoint {size}. {_ADVICE}")
+        raise TreeDamaged(f"The leaves do not have the root of checkpoint {size}. {proofs.LOOK}")
     return found
-
-
-_ADVICE = "Nothing more is sealed: run `countersign-verify log` to find what was changed."
