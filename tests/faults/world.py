@@ -1,0 +1,182 @@
+"""The product as real processes behind proxies: PostgreSQL, two Valkeys, gateways, workers, and a model's server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from launch.ports import LOOPBACK
+from storage.database import open_database
+from tests.faults import people
+from tests.faults.instant import TOKEN, InstantModel
+from tests.faults.ports import free_port
+from tests.faults.postgres import Postgres
+from tests.faults.processes import MARK, Keeper, Part, python, until
+from tests.faults.proxy import Proxy
+from tests.faults.valkeys import Valkeys
+from tests.mutations.tree import ROOT
+
+CLAIM_SECONDS = 2.0  # short, so that pauses outlive leases
+
+
+@dataclass
+class Member:
+    """A gateway or a worker with its own ways to PostgreSQL and Valkey."""
+
+    part: Part
+    database: Proxy
+    valkey: Proxy
+    control: Path  # tests.faults.crashing reads here when to die
+    entrance: Proxy | None = None  # where callers and reviewers come in; gateways only
+    port: int = 0
+    via: str = ""  # what answers behind it: "ray" or "instant"
+
+    @property
+    def name(self) -> str:
+        return self.part.name
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How large a world is, and whose code it runs."""
+
+    home: Path
+    tree: Path = ROOT  # the product's source; another copy when a mechanism was taken out
+    serving_url: str = ""  # of a real serving application; empty: none
+    serving_token: str = ""
+    ray_gateways: int = 0
+    instant_gateways: int = 2
+    workers: int = 2
+
+
+@dataclass
+class World:
+    wanted: Wanted
+    keeper: Keeper = field(default_factory=Keeper)
+    gateways: list[Member] = field(default_factory=list)
+    workers: list[Member] = field(default_factory=list)
+    secrets: dict[str, str] = field(default_factory=dict)  # by name of tests.faults.people
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.postgres, self.valkeys = Postgres(self.wanted.home), Valkeys(self.wanted.home)
+        self.instant = InstantModel()
+        self.logs = self.wanted.home / "logs"
+        self._keeping: asyncio.Task[None] | None = None
+
+    @property
+    def members(self) -> list[Member]:
+        return [*self.gateways, *self.workers]
+
+    @property
+    def product_home(self) -> Path:
+        return self.wanted.home / "home"
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        entrances = [member.entrance for member in self.gateways if member.entrance is not None]
+        return [*entrances, *(way for member in self.members for way in (member.database, member.valkey))]
+
+    async def start(self) -> None:
+        """Returns when every gateway says it is ready. Raises TimeoutError, RuntimeError."""
+        self.logs.mkdir()
+        plain = environment(self.keeper.mark)
+        await self.instant.start()
+        await self.postgres.start(self.keeper, self.logs / "postgres.log", plain)
+        await self.valkeys.start(self.keeper, self.logs, plain)
+        self._migrate()
+        database = open_database(self.postgres.url)
+        self.secrets, self.ids = people.prepare(database)
+        database.close()
+        for number in range(self.wanted.ray_gateways):
+            await self._add_gateway(f"gateway-ray-{number}", "ray")
+        for number in range(self.wanted.instant_gateways):
+            await self._add_gateway(f"gateway-instant-{number}", "instant")
+        for number in range(self.wanted.workers):
+            self.workers.append(await self._member(f"worker-{number}", "worker", {}))
+        self._keeping = asyncio.create_task(self.keeper.keep())
+        await until(self.all_ready, 90, "all gateways are ready: see their logs")
+
+    async def stop(self) -> None:
+        if self._keeping is not None:
+            self._keeping.cancel()
+        self.keeper.end()
+        for proxy in self.proxies:
+            await proxy.stop()
+        await self.valkeys.end()
+        await self.instant.stop()
+
+    async def all_ready(self) -> bool:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            for gateway in self.gateways:
+                try:
+                    async with session.get(f"http://{LOOPBACK}:{gateway.port}/health/ready") as response:
+                        if response.status != 200:
+                            return False
+                except (aiohttp.ClientError, TimeoutError):
+                    return False
+        return True
+
+    def _migrate(self) -> None:
+        told = {**self._product_environment(), "DATABASE_URL": self.postgres.url}
+        command = python("gateway.command", "migrate")
+        done = subprocess.run(command, env=told, cwd=self.wanted.tree, capture_output=True, text=True, timeout=120)
+        if done.returncode:
+            raise RuntimeError(f"countersign migrate failed: {done.stdout[-2000:]}{done.stderr[-4000:]}")
+
+    async def _add_gateway(self, name: str, via: str) -> None:
+        port = free_port()
+        ray = via == "ray"
+        told = {
+            "COUNTERSIGN_HOST": LOOPBACK,
+            "COUNTERSIGN_PORT": str(port),
+            "COUNTERSIGN_WORKER": "off",
+            "COUNTERSIGN_SERVING_URL": self.wanted.serving_url if ray else self.instant.url,
+            "COUNTERSIGN_SERVING_TOKEN": self.wanted.serving_token if ray else TOKEN,
+        }
+        member = await self._member(name, "gateway", told)
+        member.port, member.via = port, via
+        member.entrance = await Proxy(f"callers→{name}", (LOOPBACK, port)).start()
+        self.gateways.append(member)
+
+    async def _member(self, name: str, what: str, told: Mapping[str, str]) -> Member:
+        database = await Proxy(f"{name}→database", self.postgres.socket).start()
+        valkey = await Proxy(f"{name}→valkey", self.valkeys.address).start()
+        self.valkeys.clients.append(valkey)
+        control = self.wanted.home / f"{name}.die"
+        ways = {
+            "DATABASE_URL": self.postgres.proxied_url(database.port),
+            "REDIS_URL": f"redis://{LOOPBACK}:{valkey.port}/0",
+        }
+        command = python("tests.faults.crashing", str(control), "--", what)
+        environment = {**self._product_environment(), **ways, **told}
+        part = Part(name, command, environment, self.wanted.tree, self.logs / f"{name}.log")
+        return Member(self.keeper.add(part), database, valkey, control)
+
+    def _product_environment(self) -> dict[str, str]:
+        return {
+            **environment(self.keeper.mark),
+            "PYTHONPATH": str(self.wanted.tree),
+            "COUNTERSIGN_HOME": str(self.product_home),
+            "COUNTERSIGN_CLAIM_SECONDS": str(CLAIM_SECONDS),
+            "COUNTERSIGN_MAX_CLAIMS": "20",
+            "COUNTERSIGN_RECONCILE_SECONDS": "1",
+            "COUNTERSIGN_POLL_SECONDS": "0.3",
+            "COUNTERSIGN_STREAM_WAIT_SECONDS": "4",
+            "COUNTERSIGN_KEEP_ALIVE_SECONDS": "0.5",
+            "COUNTERSIGN_ASK_TIMEOUT_SECONDS": "30",
+            "COUNTERSIGN_LOG_LEVEL": "WARNING",
+        }
+
+
+def environment(mark: str) -> dict[str, str]:
+    """The harness's own without any of the product's settings."""
+    foreign = ("COUNTERSIGN_", "RAY_", "DATABASE_URL", "REDIS_URL", "OTEL_")
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {**mine, MARK: mark, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
