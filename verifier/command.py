@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     log = commands.add_parser("log", help="verify a whole log in its database")
     log.add_argument("database", metavar="DATABASE", help="postgresql://…, sqlite:///FILE, or a SQLite file")
+    sampled = "that file holds only some of the checkpoints, as fetched now and then"
+    log.add_argument("--sampled", action="store_true", help=sampled)
     log.set_defaults(run=_log)
     proof = commands.add_parser("proof", help="verify the answer of GET /v1/audit/events/{id}/proof")
     proof.add_argument("file", type=Path, metavar="FILE.json")
@@ -75,7 +77,7 @@ def _log(asked: argparse.Namespace, teller: Teller) -> None:
     kept = outside.look(asked.checkpoints) if asked.checkpoints is not None else None
     log = _opened(asked.database)
     try:
-        found = verify(log, key, kept.notes() if kept is not None else None, teller.progress)
+        found = verify(log, key, kept.notes() if kept is not None else None, teller.progress, asked.sampled)
     finally:
         log.close()
     teller.intact(found, time.monotonic() - started)

@@ -41,19 +41,25 @@ def verify(
     key: VerifyingKey,
     outside: Iterator[tuple[Any, Any]] | None,
     progress: Progress | None = None,
+    sampled: bool = False,
 ) -> Intact:
-    """Raises Altered with the first fault, CannotRead. Memory grows with the number of erasures and purges only."""
-    return _Verification(reader, key, outside).run(progress or (lambda leaves: None))
+    """`outside`: (tree size, note) of the checkpoints kept outside, by size; `sampled`: only some of them were kept.
+
+    Raises Altered with the first fault, CannotRead. Memory grows with the number of erasures and purges only.
+    """
+    return _Verification(reader, key, outside, sampled).run(progress or (lambda leaves: None))
 
 
 class _Verification:
-    def __init__(self, reader: Reader, key: VerifyingKey, outside: Iterator[tuple[Any, Any]] | None) -> None:
+    def __init__(
+        self, reader: Reader, key: VerifyingKey, outside: Iterator[tuple[Any, Any]] | None, sampled: bool
+    ) -> None:
         self._reader = reader
         self._outside = outside is not None
         self._tree = Tree()
         self._gone = Gone()
         self._subtrees = Subtrees(reader)
-        self._witnesses = Witnesses(key, reader.checkpoints(), outside)
+        self._witnesses = Witnesses(key, reader.checkpoints(), outside, sampled)
         self._unsealed = 0
 
     def run(self, progress: Progress) -> Intact:

@@ -20,16 +20,22 @@ class Outside:
     length: int  # bytes
 
     def notes(self) -> Iterator[tuple[int, str]]:
-        """(tree size, note) line by line. A torn last line, as a crash leaves it, is passed over. Raises Altered."""
+        """(tree size, note) line by line; raises Altered.
+
+        A torn last line, as a crash leaves it, is passed over, and so is a line that only repeats the one before it:
+        a quiet log gives whoever fetches its checkpoint the same one again.
+        """
         try:
             with self.file.open("rb") as lines:
-                number, left = 0, self.length
+                number, left, before = 0, self.length, b""
                 while left > 0 and (line := lines.readline(min(left, _LONGEST_LINE))):
                     number, left = number + 1, left - len(line)
-                    if line.endswith(b"\n"):
+                    if not line.endswith(b"\n"):
+                        if left > 0:
+                            raise Altered(f"Line {number} of {self.file.name} is longer than any checkpoint.")
+                    elif line != before:
                         yield self._read(line, number)
-                    elif left > 0:
-                        raise Altered(f"Line {number} of {self.file.name} is longer than any checkpoint.")
+                        before = line
         except OSError as error:
             raise CannotRead(f"The checkpoints {self.file} cannot be read: {error.strerror}.") from error
 

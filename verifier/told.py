@@ -130,4 +130,4 @@ def _of_outside(found: Intact) -> str:
         return "in the database only"
     if found.lagging:
         return f"the last {found.lagging:,} of them not kept outside yet"
-    return "each also kept outside"
+    return "compared with those kept outside"

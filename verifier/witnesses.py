@@ -56,11 +56,17 @@ class Witnesses:
     """`due` is the size at which the tree must be shown to `see`; None when no checkpoint is left."""
 
     def __init__(
-        self, key: VerifyingKey, database: Iterator[tuple[Any, Any]], outside: Iterator[tuple[Any, Any]] | None
+        self,
+        key: VerifyingKey,
+        database: Iterator[tuple[Any, Any]],
+        outside: Iterator[tuple[Any, Any]] | None,
+        sampled: bool,
     ) -> None:
+        """`sampled`: only some checkpoints are kept outside, as by somebody who fetches one now and then."""
         self._database = _Row(database, key, _IN_DATABASE)
         self._outside = _Row(outside if outside is not None else iter(()), key, _OUTSIDE)
         self._with_outside = outside is not None
+        self._sampled = sampled
         self.seen = 0  # checkpoints that agree with the tree
         self.lagging = 0  # of these, the last ones that the outside file does not have yet
         self.agreed = 0  # size of the last one
@@ -106,6 +112,8 @@ class Witnesses:
                 raise Altered(f"The checkpoints of size {size} in the database and outside are not the same.")
         elif here[0] is self._outside:
             raise Altered(f"{_OUTSIDE.format(size)} is not in the database: its checkpoints were removed or rewritten.")
+        elif self._outside.next is not None and self._sampled:
+            return
         elif self._outside.next is not None:
             raise Altered(f"{_IN_DATABASE.format(size)} is not among those kept outside, though later ones are.")
         else:
