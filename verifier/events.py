@@ -98,7 +98,7 @@ def _not_text(event: Event) -> str:
 
 # Canonical JSON is what this encoder writes: keys sorted, no spaces, characters as they are, numbers as Python's repr.
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-_decode = json.JSONDecoder().decode
+_read = json.JSONDecoder().raw_decode  # what follows the value shows when it is written again
 
 
 def canonical(value: Any) -> str:
@@ -108,7 +108,7 @@ def canonical(value: Any) -> str:
 
 def _facts(data: str) -> dict[str, Any]:
     try:
-        facts = _decode(data)
+        facts = _read(data)[0]
         written = canonical(facts)
     except (ValueError, RecursionError) as error:
         raise Wrong("Its data is not JSON.") from error

@@ -123,8 +123,7 @@ class Witnesses:
         """After the last leaf. Raises Altered when a checkpoint knows more leaves than there are, or none knows all."""
         for row in (self._outside, self._database):
             if row.next is not None:
-                gone = row.next.size - size
-                why = f"{row.named(row.next.size)} knows {gone} leaves more than the database has"
-                raise Altered(f"{why}: the log's end was cut off.", size, row.next.size - 1)
+                why = f"{row.named(row.next.size)} knows {row.next.size - size} leaves more than the database has"
+                raise Altered(f"{why}: events were removed since the one before it.", self.agreed, row.next.size - 1)
         if size != self.agreed:
             raise Altered("No checkpoint covers the log's last leaves.", self.agreed, size - 1)
