@@ -14,6 +14,7 @@ from storage.database import now
 
 DEFAULT = "audit_events_default"  # takes what no month's partition does, so that an event is never refused
 _EVER = (0.0, 253_370_764_800.0)  # 1970 to 9999: what claims to be of another time stays in the default partition
+_ALIKE = "INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS"  # indexes come with the attaching
 _FOUND = sa.text(
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = 'audit_events'::regclass AND c.relname <> :default ORDER BY c.relname"
@@ -100,7 +101,9 @@ def _astray(conn: Connection) -> set[Month]:
 
 def _make(conn: Connection, month: Month) -> None:
     name, bounds = month.name, f"at >= {month.since} AND at < {month.until}"
-    conn.exec_driver_sql(f"CREATE TABLE {name} (LIKE audit_events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+    conn.exec_driver_sql(
+        f"CREATE TABLE {name} (LIKE audit_events INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS)"
+    )
     conn.exec_driver_sql(f"ALTER TABLE {name} ADD CONSTRAINT its_month CHECK ({bounds})")  # attaching need not look
     _fill(conn, month)
     conn.exec_driver_sql(
@@ -122,4 +125,4 @@ def _fill(conn: Connection, month: Month) -> None:
 
 
 def _partition(name: str) -> sa.TableClause:
-    return sa.table(name, *(sa.column(column.name) for column in audit_events.c))
+    return sa.table(name, *(sa.column(column.name) for column in audit_events.c if column.computed is None))

@@ -57,6 +57,7 @@ RULES = {
     "legal_holds": (MINE, MINE),
     "outbox": (OF_MY_TENANT, OF_MY_TENANT),
 }
+ALIKE = "LIKE audit_events_whole INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS"
 BRIN = "ix_audit_events_at_brin"  # a few pages a month: what a purge and the whole log's exports look for by time
 
 
@@ -64,7 +65,7 @@ def upgrade() -> None:
     if op.get_bind().dialect.name != "postgresql":
         return
     indexes = [index for index in set_aside() if BRIN not in index]
-    op.execute("CREATE TABLE audit_events (LIKE audit_events_whole INCLUDING DEFAULTS) PARTITION BY RANGE (at)")
+    op.execute(f"CREATE TABLE audit_events ({ALIKE}) PARTITION BY RANGE (at)")
     op.execute("CREATE TABLE audit_events_default PARTITION OF audit_events DEFAULT")
     make_months()
     carry_over()
@@ -85,7 +86,7 @@ def downgrade() -> None:
         op.execute(f"REVOKE ALL ON {table} FROM {ROLE}")
     op.execute(f"REVOKE ALL ON SEQUENCE outbox_id_seq FROM {ROLE}")  # the role stays: other databases may use it
     indexes = [index for index in set_aside() if BRIN not in index]
-    op.execute("CREATE TABLE audit_events (LIKE audit_events_whole INCLUDING DEFAULTS)")
+    op.execute(f"CREATE TABLE audit_events ({ALIKE})")
     carry_over()
     op.execute("ALTER TABLE audit_events ADD CONSTRAINT pk_audit_events PRIMARY KEY (id)")
     for index in indexes:
@@ -104,8 +105,13 @@ def set_aside() -> list[str]:
 
 
 def carry_over() -> None:
-    """Into the new table, whose columns are in the same order; then the old one's names are free again."""
-    op.execute("INSERT INTO audit_events SELECT * FROM audit_events_whole")
+    """Into the new table, which computes its generated columns itself; then the old one's names are free again."""
+    columns = op.get_bind().exec_driver_sql(
+        "SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute WHERE attrelid = 'audit_events'::regclass "
+        "AND attnum > 0 AND NOT attisdropped AND attgenerated = ''"
+    )
+    names = columns.scalar_one()
+    op.execute(f"INSERT INTO audit_events ({names}) SELECT {names} FROM audit_events_whole")  # noqa: S608  the table's own names
     op.execute("DROP TABLE audit_events_whole")
 
 
