@@ -67,9 +67,9 @@ class Tamperer:
                 for column, name in enumerate(columns):
                     for value in flipped(row[column], self._bits_of(table), self.draw):
                         changed = (*row[:column], value, *row[column + 1 :])
-                        leaf, event_id = self._named(table, row, name, value)
+                        leaf, event_id = self.named(table, row, name, value)
                         what = f"a bit of {table}.{name}, row {place}"
-                        yield self._with(f"bit of {table}", what, table, {place: changed}, leaf, event_id)
+                        yield self.altered(f"bit of {table}", what, table, {place: changed}, leaf, event_id)
 
     def bits_outside(self) -> Iterator[Tampering]:
         for place, (size, note) in enumerate(self.outside):
@@ -80,8 +80,8 @@ class Tamperer:
     def removed(self) -> Iterator[Tampering]:
         for table in COLUMNS_OF:
             for place, row in enumerate(getattr(self.tables, table)):
-                leaf, event_id = self._named(table, row, "id", None)
-                yield self._with(f"row of {table} removed", f"row {place}", table, {place: None}, leaf, event_id)
+                leaf, event_id = self.named(table, row, "id", None)
+                yield self.altered(f"row of {table} removed", f"row {place}", table, {place: None}, leaf, event_id)
         for index, event_id, _ in self.tables.audit_leaves:
             events = [event for event in self.tables.audit_events if event[_ID] != event_id]
             leaves = [leaf for leaf in self.tables.audit_leaves if leaf[0] != index]
@@ -111,7 +111,7 @@ class Tamperer:
             a, b = self.tables.audit_events[one], self.tables.audit_events[other]
             rows = {one: (a[_ID], *b[1:]), other: (b[_ID], *a[1:])}
             leaf = min(self._leaf_of(a[_ID]), self._leaf_of(b[_ID]))
-            yield self._with("rows exchanged", f"{one} and {other}", "audit_events", rows, leaf)
+            yield self.altered("rows exchanged", f"{one} and {other}", "audit_events", rows, leaf)
 
     def exchanged_cells(self) -> Iterator[Tampering]:
         """Two rows exchange the values of one column."""
@@ -125,7 +125,7 @@ class Tamperer:
                 other: (*b[:column], a[column], *b[column + 1 :]),
             }
             leaf = min(self._leaf_of(a[_ID]), self._leaf_of(b[_ID]))
-            yield self._with("cells exchanged", f"{COLUMNS[column]} of {one} and {other}", "audit_events", rows, leaf)
+            yield self.altered("cells exchanged", f"{COLUMNS[column]} of {one} and {other}", "audit_events", rows, leaf)
 
     def exchanged_leaves(self) -> Iterator[Tampering]:
         size = len(self.tables.audit_leaves)
@@ -137,7 +137,7 @@ class Tamperer:
                 ("events", {one: (one, b[1], a[2]), other: (other, a[1], b[2])}),
                 ("hashes", {one: (one, a[1], b[2]), other: (other, b[1], a[2])}),
             ):
-                yield self._with("leaves exchanged", f"{what} of {one}, {other}", "audit_leaves", rows, one)
+                yield self.altered("leaves exchanged", f"{what} of {one}, {other}", "audit_leaves", rows, one)
 
     def reordered(self) -> Iterator[Tampering]:
         leaves = self.tables.audit_leaves
@@ -146,7 +146,7 @@ class Tamperer:
             end = self.draw.randrange(start + 3, min(len(leaves), start + 64) + 1)
             turned = [*leaves[start + 1 : end], leaves[start]]
             rows = {start + step: (start + step, *leaf[1:]) for step, leaf in enumerate(turned)}
-            yield self._with("order changed", f"leaves {start} to {end - 1}", "audit_leaves", rows, start)
+            yield self.altered("order changed", f"leaves {start} to {end - 1}", "audit_leaves", rows, start)
 
     def truncated(self) -> Iterator[Tampering]:
         """At every point, together with the database's checkpoints and nodes; also with a checkpoint made anew."""
@@ -178,9 +178,9 @@ class Tamperer:
                 if what == "both" and self._covered(row):
                     continue
                 changed = (*row[:_SALT], salt, sealed, *row[_SEALED + 1 :])
-                leaf, event_id = self._named("audit_events", row, "salt", None)
+                leaf, event_id = self.named("audit_events", row, "salt", None)
                 what = f"{what}, row {place}"
-                yield self._with("private facts gone", what, "audit_events", {place: changed}, leaf, event_id)
+                yield self.altered("private facts gone", what, "audit_events", {place: changed}, leaf, event_id)
 
     def nulls(self) -> Iterator[Tampering]:
         """NULL becomes the empty string, and the empty string or any other value NULL."""
@@ -191,9 +191,9 @@ class Tamperer:
                 values: tuple[Any, ...] = ("",) if row[column] is None else (None, "") if row[column] else (None,)
                 for value in values:
                     changed = (*row[:column], value, *row[column + 1 :])
-                    leaf, event_id = self._named("audit_events", row, name, value)
+                    leaf, event_id = self.named("audit_events", row, name, value)
                     what = f"{name} of row {place} is {value!r}"
-                    yield self._with("NULL and empty", what, "audit_events", {place: changed}, leaf, event_id)
+                    yield self.altered("NULL and empty", what, "audit_events", {place: changed}, leaf, event_id)
 
     def types(self) -> Iterator[Tampering]:
         """Numbers of another type, and text where a number was."""
@@ -204,9 +204,9 @@ class Tamperer:
                         continue
                     for value in of_other_types(row[column]):
                         changed = (*row[:column], value, *row[column + 1 :])
-                        leaf, event_id = self._named(table, row, name, row[column])
+                        leaf, event_id = self.named(table, row, name, row[column])
                         what = f"{table}.{name} of row {place} is {value!r}"
-                        yield self._with("types", what, table, {place: changed}, leaf, event_id)
+                        yield self.altered("types", what, table, {place: changed}, leaf, event_id)
 
     def rewritten(self) -> Iterator[Tampering]:
         """An event altered together with its hash, its leaf and the nodes: only checkpoints can tell."""
@@ -228,7 +228,7 @@ class Tamperer:
                 yield Tampering("signed anew", "outside", self.tables, kept)
                 yield Tampering("signed anew", "both", forgery, kept)
 
-    def _with(
+    def altered(
         self,
         kind: str,
         what: str,
@@ -243,7 +243,7 @@ class Tamperer:
             changed[place : place + 1] = [] if row is None else [row]
         return Tampering(kind, what, replace(self.tables, **{table: changed}), self.outside, leaf, event_id)
 
-    def _named(self, table: str, row: Row, column: str, value: Any) -> tuple[int | None, str | None]:
+    def named(self, table: str, row: Row, column: str, value: Any) -> tuple[int | None, str | None]:
         """Leaf, or event id, of the first event that is no longer as it was, when one value of a row changes."""
         if table == "audit_events":
             leaf = self._leaf_of(row[_ID])
