@@ -10,7 +10,19 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from gateway import audit, audit_proofs, chat, completions, health, keys, models, monitoring, reviews, signin
+from gateway import (
+    audit,
+    audit_export,
+    audit_proofs,
+    chat,
+    completions,
+    health,
+    keys,
+    models,
+    monitoring,
+    reviews,
+    signin,
+)
 from gateway.addresses import refuse_nul
 from gateway.context import Context
 from gateway.errors import ApiError, handle
@@ -29,7 +41,7 @@ from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.review_queue import ReviewQueue
 
-ROUTERS = (chat, completions, models, reviews, signin, audit, audit_proofs, monitoring, keys, health)
+ROUTERS = (chat, completions, models, reviews, signin, audit, audit_export, audit_proofs, monitoring, keys, health)
 
 
 def create_app(

@@ -2,86 +2,50 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict
+import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import Connection
 
+from gateway.audit_filters import Paged, wanted
 from gateway.auth import auditor
 from gateway.context import context_of
-from gateway.errors import bad_request
 from gateway.openapi import ERRORS
-from storage import audit_log, audit_query
-from storage.records import Key
+from storage import audit_export, audit_query, subjects
+from storage.records import AuditEvent, Key
 
 router = APIRouter(prefix="/v1/audit/events", tags=["audit"], responses=ERRORS)
 
 
-class Filters(BaseModel):
-    """Every mark that events can be found by; all of them must fit."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kinds: str | None = Field(None, description="Comma list of event kinds.")
-    since: float | None = Field(None, description="Unix seconds, inclusive.")
-    until: float | None = Field(None, description="Unix seconds, exclusive.")
-    key_id: str | None = None
-    model: str | None = None
-    action: str | None = None
-    reason: str | None = None
-    reviewer: str | None = None
-    verdict: str | None = None
-    min_confidence: float | None = None
-    max_confidence: float | None = None
-    interaction_id: str | None = None
-    item_id: str | None = None
-    trace_id: str | None = None
-    after: str | None = Field(None, description="`next` of the page before.")
-    limit: int = Field(50, ge=1, le=1000)
-
-
 @router.get("")
-async def query(request: Request, filters: Annotated[Filters, Query()], key: Key = Depends(auditor)) -> dict[str, Any]:
+async def query(request: Request, filters: Annotated[Paged, Query()], key: Key = Depends(auditor)) -> dict[str, Any]:
     """A page of the tenant's events."""
-    marks = filters.model_dump(exclude={"kinds", "after", "limit"})
-    refuse_odd_values({**marks, "after": filters.after})
-    wanted = audit_query.Filters(kinds=kinds_of(filters.kinds), **marks)
-    # one more than asked for, to know whether more follow
-    found = await context_of(request).recorder.read(
-        lambda connection: audit_query.query(
-            connection, key.tenant, wanted, after=filters.after, limit=filters.limit + 1
-        )
-    )
-    more = len(found) > filters.limit
-    shown = found[: filters.limit]
-    return {
-        "object": "list",
-        "data": [asdict(event) for event in shown],
-        "has_more": more,
-        "next": audit_query.cursor_of(shown[-1]) if more else None,
-    }
+    marks, limit = wanted(filters), filters.limit
+
+    def read(connection: Connection) -> tuple[list[AuditEvent], list[dict[str, Any]]]:
+        # one more than asked for, to know whether more follow
+        found = audit_query.query(connection, key.tenant, marks, after=filters.after, limit=limit + 1)
+        return found, shown(connection, found[:limit])
+
+    found, described = await context_of(request).recorder.read(read, tenant=key.tenant)
+    more = len(found) > limit
+    cursor = audit_query.cursor_of(found[limit - 1]) if more else None
+    return {"object": "list", "data": described, "has_more": more, "next": cursor}
 
 
 @router.get("/{id}")
 async def retrieve(request: Request, id: str, key: Key = Depends(auditor)) -> dict[str, Any]:
-    return asdict(
-        await context_of(request).recorder.read(lambda connection: audit_query.get_event(connection, id, key.tenant))
+    """One event, with its private facts where they were not erased."""
+    found = await context_of(request).recorder.read(
+        lambda connection: shown(connection, [audit_query.get_event(connection, id, key.tenant)]), tenant=key.tenant
     )
+    return found[0]
 
 
-def kinds_of(listed: str | None) -> list[str] | None:
-    if listed is None:
-        return None
-    kinds = [kind.strip() for kind in listed.split(",") if kind.strip()]
-    for kind in kinds:
-        if kind not in audit_log.EVENT_KINDS:
-            raise bad_request("kinds", f"kinds: '{kind[:60]}' is not one of {', '.join(audit_log.EVENT_KINDS)}.")
-    return kinds
-
-
-def refuse_odd_values(marks: dict[str, Any]) -> None:
-    for name, value in marks.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise bad_request(name, f"{name}: must be a finite number.")
+def shown(connection: Connection, events: Sequence[AuditEvent]) -> list[dict[str, Any]]:
+    """Events as an auditor sees them: with private facts, and with their place in the tree, null until sealed."""
+    places = audit_export.leaf_indexes(connection, events)
+    whole = subjects.revealed(connection, events)
+    return [dataclasses.asdict(dataclasses.replace(event, leaf_index=places.get(event.id))) for event in whole]

@@ -49,6 +49,7 @@ EVENT_KINDS = (
     "review.quarantined",
     "review.withdrawn",
     "verdict.refused",
+    "access.export",  # who took the log, or a part of it, away
 )
 _KNOWN = frozenset(EVENT_KINDS)
 _FILTERED = ("key_id", "model", "action", "reason", "reviewer", "verdict", "confidence")  # copied out of `data`
