@@ -53,7 +53,8 @@ async def list_completions(
         found = await context.recorder.read(
             lambda connection: interactions.list_outcomes(
                 connection, key.tenant, after=after, limit=limit + 1, order=order, model=model, metadata=metadata
-            )
+            ),
+            tenant=key.tenant,
         )
     except NotFound:
         raise bad_request("after", "after: no completion has this id.") from None
@@ -91,7 +92,7 @@ async def delete(request: Request, id: str, key: Key = Depends(caller)) -> dict[
     """Removes the content and withdraws an open review item; the audit events stay."""
     context = context_of(request)
     deleted = await context.recorder.write(
-        lambda connection: interactions.delete(connection, id, key.tenant, f"key:{key.id}")
+        lambda connection: interactions.delete(connection, id, key.tenant, f"key:{key.id}"), tenant=key.tenant
     )
     if not deleted:
         raise not_found("completion", id)

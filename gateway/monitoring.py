@@ -22,4 +22,6 @@ async def figures(
 ) -> dict[str, Any]:
     """Decisions, confidence, the review queue and verdicts of the last `hours`."""
     since = time() - hours * 3600
-    return await context_of(request).recorder.read(lambda connection: monitoring.figures(connection, key.tenant, since))
+    return await context_of(request).recorder.read(
+        lambda connection: monitoring.figures(connection, key.tenant, since), tenant=key.tenant
+    )

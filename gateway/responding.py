@@ -57,4 +57,6 @@ async def await_verdict(request: Request, outcome: Outcome, seconds: float) -> O
 
 
 async def find(context: Context, interaction_id: str, tenant: str) -> Outcome | None:
-    return await context.recorder.read(lambda connection: interactions.get_outcome(connection, interaction_id, tenant))
+    return await context.recorder.read(
+        lambda connection: interactions.get_outcome(connection, interaction_id, tenant), tenant=tenant
+    )

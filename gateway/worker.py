@@ -12,7 +12,7 @@ import structlog
 
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from storage import dispatch, leader, review_sweeps
+from storage import dispatch, leader, partitions, review_sweeps
 from storage.database import Database
 from storage.errors import DatabaseUnreachable, QueueUnreachable
 from storage.ids import new_id
@@ -23,6 +23,7 @@ LEASE = "worker"
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
 SWEEP_SECONDS = 0.5
+PREPARE_SECONDS = 3_600.0
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
 log = structlog.get_logger("worker")
 
@@ -44,6 +45,7 @@ class Worker:
         self._holder = new_id(f"{socket.gethostname()}-{os.getpid()}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
+        self._prepare_at = 0.0
         self._leads, self._renew_at, self._sweep_at, self._reconcile_at = False, 0.0, 0.0, 0.0
 
     def start(self) -> None:
@@ -67,6 +69,7 @@ class Worker:
                 return RENEW_SECONDS
             self._sweep()  # before the queue's part: a Valkey that is away must not keep answers from expiring
             self._reconcile()
+            self._prepare()
             while dispatch.relay(self._database, self._queue) and not self._stopping.is_set():
                 pass
         except QueueUnreachable as error:
@@ -105,6 +108,16 @@ class Worker:
             log.error("review item quarantined: its answer stays withheld", item=item.id, claims=item.claims)
         for item in (*expired, *quarantined):
             self._changed(item.interaction_id)
+
+    def _prepare(self) -> None:
+        """Makes the partitions of the months to come, long before any event needs one."""
+        if monotonic() < self._prepare_at:
+            return
+        self._prepare_at = monotonic() + PREPARE_SECONDS  # also after a failure: readers may be in the way for a while
+        with self._database.transaction() as connection:
+            made = partitions.ensure_partitions(connection)
+        if made:
+            log.info("partitions of the audit log made", months=[month.name for month in made])
 
     def _reconcile(self) -> None:
         if monotonic() < self._reconcile_at:
