@@ -13,6 +13,7 @@ from storage.audit_tables import audit_events
 from storage.database import now
 
 DEFAULT = "audit_events_default"  # takes what no month's partition does, so that an event is never refused
+_ADVISORY_LOCK = 0x70617274  # any number that is ours
 _EVER = (0.0, 253_370_764_800.0)  # 1970 to 9999: what claims to be of another time stays in the default partition
 _ALIKE = "INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS"  # indexes come with the attaching
 _FOUND = sa.text(
@@ -56,19 +57,15 @@ def ensure_partitions(conn: Connection, months_ahead: int = 3) -> list[Month]:
     """
     if conn.dialect.name != "postgresql":
         return []
+    conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))  # before anything is read: one at a time
     today = datetime.fromtimestamp(now(conn), UTC)
     wanted = {Month(today.year, today.month).later(ahead) for ahead in range(months_ahead + 1)}
-    astray = _astray(conn)
-    missing = sorted((wanted | astray) - set(partitions(conn)))
-    if not missing:
-        return []
+    missing = sorted((wanted | _astray(conn)) - set(partitions(conn)))
     # Who attaches waits for readers of the default partition, and everyone else for who waits: so not for long.
     conn.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
-    conn.exec_driver_sql("LOCK TABLE audit_events IN SHARE UPDATE EXCLUSIVE MODE")  # one at a time; bars no writer
-    made = [month for month in missing if month not in set(partitions(conn))]
-    for month in made:
+    for month in missing:
         _make(conn, month)
-    return made
+    return missing
 
 
 def partitions(conn: Connection) -> list[Month]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -41,9 +42,9 @@ class RoleNeeded(StorageError):
 def ensure_role(conn: Connection) -> None:
     """On PostgreSQL: the role exists and the user who is connected may take it on. Raises RoleNeeded."""
     try:
-        conn.exec_driver_sql(_CREATE)
-        if not conn.exec_driver_sql(_MAY_TAKE_IT_ON).scalar_one():
-            conn.exec_driver_sql(_GRANT)
+        conn.execute(sa.text(_CREATE))
+        if not conn.execute(sa.text(_MAY_TAKE_IT_ON)).scalar_one():
+            conn.execute(sa.text(_GRANT))
     except DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) != _REFUSED:
             raise
