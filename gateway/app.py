@@ -26,6 +26,7 @@ from gateway import (
 from gateway.addresses import refuse_nul
 from gateway.context import Context
 from gateway.errors import ApiError, handle
+from gateway.limits import Places
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient, ServingClient
 from gateway.operations import signer_of, vault_of
@@ -34,6 +35,7 @@ from gateway.request_log import RequestLog
 from gateway.sealer import Sealer
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
+from gateway.under_way import UnderWay
 from gateway.upstream_client import UpstreamClient
 from gateway.waiting import Bell
 from gateway.worker import Worker
@@ -65,6 +67,8 @@ def create_app(
             telemetry=Telemetry(settings),
             metrics=metrics,
             bell=Bell(),
+            places=places_of(settings),
+            under_way=UnderWay(),
         )
         app.state.context = context
         context.recorder.start()
@@ -106,6 +110,11 @@ def recorder_of(settings: Settings, database: Database) -> Recorder:
         batch=settings.recorder_batch,
         readers=settings.reader_threads,
     )
+
+
+def places_of(settings: Settings) -> Places:
+    share = settings.max_asks_per_key or max(1, settings.max_asks // 2)
+    return Places(settings.max_asks, share, settings.max_waiting_asks)
 
 
 def client_of(settings: Settings) -> ModelClient:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from time import monotonic
 
 from fastapi import APIRouter, Depends, Request
@@ -14,6 +13,7 @@ from gateway.bodies import parse_object, read_body
 from gateway.completion_shapes import location
 from gateway.context import Context, context_of
 from gateway.errors import ApiError, conflict
+from gateway.idempotency import REPLAYED, Attempt, attempt_of, once
 from gateway.model_client import Question, ServedModel
 from gateway.openapi import CHAT
 from gateway.outcomes import Asked, outcome_of
@@ -23,10 +23,12 @@ from gateway.responding import await_verdict, respond, watch
 from gateway.schemas import ChatRequest, chat_request
 from gateway.streaming import stream
 from gateway.telemetry import tell_answer, trace_id_of, traceparent_of
+from gateway.under_way import Answered
 from gateway.waiting import is_open
 from serving.answer import Answer
-from storage import calibrations, interactions
+from storage import calibrations, idempotency, interactions, retries
 from storage.database import now
+from storage.idempotency import Hold
 from storage.records import Key, Outcome, StoredCalibration
 
 router = APIRouter(tags=["chat"])
@@ -36,18 +38,19 @@ router = APIRouter(tags=["chat"])
 async def create(request: Request, key: Key = Depends(caller)) -> Response:
     """Asks the model; what it says leaves only when the key's policy or a reviewer lets it."""
     context = context_of(request)
-    wanted = chat_request(parse_object(await read_body(request)))
-    served = await served_model(context, wanted.model)
-    with context.telemetry.chat(wanted.model, context.model_client.provider, request.headers) as span:
-        asked = Asked(wanted, key, request.scope["state"]["request_id"], trace_id_of(span), traceparent_of(span))
-        request.scope["state"]["trace_id"] = asked.trace_id
-        calibration = await active_calibration(context, served.id)
-        answer = await ask(request, context, question(asked, calibration))
-        fits = calibration is not None and calibration.model == answer.model
-        ruling = decide(answer.confidence, key.policy, answer.finish_reason, calibration_fits=fits)
-        outcome = await record(context, asked, answer, ruling)
-        tell_answer(span, answer, ruling, outcome.item)
-    return await deliver(request, context, wanted, outcome)
+    async with context.places.place(key.id):  # given back before anybody waits for a reviewer
+        body = parse_object(await read_body(request))
+        wanted = chat_request(body)
+        attempt = attempt_of(request, key, body, context.settings)
+        served = await served_model(context, wanted.model)
+        got = await once(request, context, attempt, lambda hold: answered(request, wanted, served, attempt, hold))
+    try:
+        response = await deliver(request, context, wanted, got.outcome)
+    except ApiError as error:
+        error.headers.update(REPLAYED if got.again else {})
+        raise
+    response.headers.update(REPLAYED if got.again else {})
+    return response
 
 
 async def served_model(context: Context, name: str) -> ServedModel:
@@ -56,6 +59,26 @@ async def served_model(context: Context, name: str) -> ServedModel:
         message = f"The model '{name[:100]}' does not exist here. GET /v1/models lists what does."
         raise ApiError(404, message, code="model_not_found", param="model")
     return served
+
+
+async def answered(
+    request: Request, wanted: ChatRequest, served: ServedModel, attempt: Attempt, hold: Hold | None
+) -> Answered:
+    """Asks, decides and records."""
+    context, key, state = context_of(request), attempt.key, request.scope["state"]
+    with context.telemetry.chat(wanted.model, context.model_client.provider, request.headers) as span:
+        known_by = None if attempt.name is not None else attempt.body_hash
+        asked = Asked(
+            wanted, key, state["request_id"], trace_id_of(span), traceparent_of(span), known_by, attempt.retry_count
+        )
+        state["trace_id"] = asked.trace_id
+        calibration = await active_calibration(context, served.id)
+        answer = await ask(context, question(asked, calibration))
+        fits = calibration is not None and calibration.model == answer.model
+        ruling = decide(answer.confidence, key.policy, answer.finish_reason, calibration_fits=fits)
+        got = await record(context, asked, answer, ruling, attempt, hold)
+        tell_answer(span, answer, ruling, got.outcome.item)
+    return got
 
 
 async def active_calibration(context: Context, model: str) -> StoredCalibration | None:
@@ -76,40 +99,39 @@ def question(asked: Asked, calibration: StoredCalibration | None) -> Question:
     )
 
 
-async def ask(request: Request, context: Context, question: Question) -> Answer:
-    """The model's answer; a caller who goes away meanwhile cancels its generation."""
+async def ask(context: Context, question: Question) -> Answer:
+    """The model's answer."""
     started = monotonic()
-    asking = asyncio.ensure_future(context.model_client.ask(question))
-    gone = asyncio.ensure_future(until_gone(request))
-    try:
-        await asyncio.wait({asking, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if not asking.done():
-            raise ApiError(499, "The caller went away before the answer.", code="caller_gone")
-        answer = asking.result()
-    finally:
-        asking.cancel()
-        gone.cancel()
-        await asyncio.gather(asking, gone, return_exceptions=True)
+    answer = await context.model_client.ask(question)
     context.metrics.answered(answer, monotonic() - started)
     return answer
 
 
-async def until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+async def record(
+    context: Context, asked: Asked, answer: Answer, ruling: Ruling, attempt: Attempt, hold: Hold | None
+) -> Answered:
+    """Commits interaction, decision, review item, audit events and outbox rows as one, unless that was done before."""
 
-
-async def record(context: Context, asked: Asked, answer: Answer, ruling: Ruling) -> Outcome:
-    """Commits interaction, decision, review item, audit events and outbox rows as one."""
-
-    def write(connection: Connection) -> Outcome:
+    def write(connection: Connection) -> Answered:
         outcome = outcome_of(asked, answer, ruling, now(connection))
+        if hold is not None:
+            idempotency.finish(connection, hold, outcome.interaction.id)
+        if (earlier := standing(connection, attempt, outcome)) is not None:
+            return Answered(earlier, again=True)
         interactions.record(connection, outcome.interaction, outcome.decision, outcome.item)
-        return outcome
+        return Answered(outcome, again=False)
 
-    outcome = await context.recorder.write(write)
-    context.metrics.decided(ruling)
-    return outcome
+    got = await context.recorder.write(write, tenant=asked.key.tenant)
+    if not got.again:
+        context.metrics.decided(ruling)
+    return got
+
+
+def standing(connection: Connection, attempt: Attempt, outcome: Outcome) -> Outcome | None:
+    """What another sending of the same request became."""
+    sent = attempt.sent(outcome.interaction.id)
+    earlier = None if sent is None else retries.already_recorded(connection, sent)
+    return None if earlier is None else interactions.get_outcome(connection, earlier, attempt.key.tenant)
 
 
 async def deliver(request: Request, context: Context, wanted: ChatRequest, outcome: Outcome) -> Response:

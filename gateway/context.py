@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from gateway.limits import Places
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient
 from gateway.recorder import Recorder
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
+from gateway.under_way import UnderWay
 from gateway.waiting import Bell
 from storage.database import Database
 from storage.review_queue import ReviewQueue
@@ -28,6 +30,8 @@ class Context:
     telemetry: Telemetry
     metrics: Metrics
     bell: Bell
+    places: Places
+    under_way: UnderWay
 
 
 def context_of(request: Request) -> Context:

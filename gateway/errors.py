@@ -19,6 +19,7 @@ TYPES = {
     404: "invalid_request_error",
     409: "conflict_error",
     413: "invalid_request_error",
+    422: "invalid_request_error",
     429: "rate_limit_error",
 }
 PHRASES = {
@@ -92,6 +93,8 @@ def as_storage_error(error: Exception) -> ApiError:
     match error:
         case storage_errors.NotFound():
             return ApiError(404, str(error), code=code, param="id")
+        case storage_errors.Superseded():
+            return ApiError(409, str(error), code=code, headers={"retry-after": "1"})
         case storage_errors.Conflict():
             return conflict(str(error), code)
         case storage_errors.InvalidValue():

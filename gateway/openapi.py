@@ -84,6 +84,8 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "There is no such thing for this tenant.",
         409: "It was decided, claimed or changed by someone else.",
         413: "The body is too large.",
+        422: "This Idempotency-Key was used for another body.",
+        429: "The key has its share of questions under way, or the model is busy; Retry-After says when to try again.",
         503: "Nothing can be recorded or asked now; Retry-After says when to try again.",
     }.items()
 }

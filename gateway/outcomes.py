@@ -22,6 +22,8 @@ class Asked:
     request_id: str
     trace_id: str
     traceparent: str
+    body_hash: str | None = None  # by which a retry is known; None: by its Idempotency-Key
+    retry_count: int = 0  # as the client counted
 
 
 def outcome_of(asked: Asked, answer: Answer, ruling: Ruling, at: float) -> Outcome:
@@ -62,6 +64,8 @@ def interaction_of(asked: Asked, answer: Answer, ruling: Ruling, at: float) -> I
         trace_id=asked.trace_id,
         traceparent=asked.traceparent,
         metadata=dict(asked.wanted.metadata),
+        body_hash=asked.body_hash,
+        retry_count=asked.retry_count,
     )
 
 

@@ -109,7 +109,7 @@ class ChatRequest(Strict):
     user: Name | None = None
     safety_identifier: Name | None = None
     prompt_cache_key: Name | None = None
-    review: ReviewOptions = ReviewOptions(on_hold="answer")
+    review: ReviewOptions = ReviewOptions(on_hold="answer", domain=None)
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -45,6 +45,21 @@ class Settings(BaseSettings):
         description="Model to ask for at COUNTERSIGN_UPSTREAM_URL; answers that name another are held as uncalibrated.",
     )
     ask_timeout_seconds: float = Field(default=120.0, gt=0, description="Longest wait for the model's answer.")
+    max_asks: int = Field(default=64, ge=1, description="Questions under way at once in one gateway; beyond: 503.")
+    max_waiting_asks: int = Field(
+        default=16, ge=0, description="Questions that may wait for a place under COUNTERSIGN_MAX_ASKS, for at most 5 s."
+    )
+    max_asks_per_key: int = Field(
+        default=0,
+        ge=0,
+        description="Questions of one key under way at once; beyond: 429. 0: half of COUNTERSIGN_MAX_ASKS.",
+    )
+    idempotency_hours: float = Field(
+        default=24.0, gt=0, description="How long an Idempotency-Key stands for its first request."
+    )
+    retry_window_seconds: float = Field(
+        default=1800.0, gt=0, description="How long after it was recorded a request is known again in a client's retry."
+    )
     max_body_bytes: int = Field(
         default=1_048_576, ge=1024, description="Largest request body; a larger one is answered 413."
     )
@@ -68,6 +83,9 @@ class Settings(BaseSettings):
     claim_seconds: float = Field(default=300.0, gt=0, description="A reviewer's lease on an item, unless extended.")
     max_claims: int = Field(
         default=5, ge=1, description="How many claims of an item must run out for it to be quarantined."
+    )
+    max_opinions: int = Field(
+        default=5, ge=2, description="How many people may refer an item or disagree over it before it is quarantined."
     )
     recorder_queue: int = Field(default=1024, ge=1, description="Writes that may wait for the database; beyond: 503.")
     recorder_batch: int = Field(default=128, ge=1, description="Most writes committed together.")
