@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from gateway import operations
+from gateway import audit_command, operations
 from gateway.settings import Settings
 from storage.errors import StorageError
 from storage.records import Role
@@ -19,6 +19,7 @@ keys = typer.Typer(no_args_is_help=True, help="API keys.")
 calibrations = typer.Typer(no_args_is_help=True, help="What turns signals into a confidence.")
 app.add_typer(keys, name="keys")
 app.add_typer(calibrations, name="calibrations")
+app.add_typer(audit_command.app, name="audit")
 
 Tenant = Annotated[str, typer.Option(help="The tenant the key belongs to.")]
 

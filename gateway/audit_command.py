@@ -1,0 +1,95 @@
+"""The audit log from the command line: `countersign audit …`, straight on the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import Connection
+
+from gateway import audit_table, operations
+from gateway.audit import shown
+from gateway.audit_options import filtered
+from gateway.export_file import write_file
+from gateway.export_formats import FORMATS
+from gateway.settings import Settings
+from storage import audit_query, proofs, tenancy
+from storage.audit_query import Filters
+from storage.schema import check_schema
+
+app = typer.Typer(no_args_is_help=True, help="The audit log: query, export, prove, erase.")
+Tenant = Annotated[str, typer.Option(help="Whose events.")]
+
+
+@contextmanager
+def reading(tenant: str) -> Iterator[Connection]:
+    """A snapshot in which there are no other tenant's rows."""
+    with operations.opened(Settings()) as found, found.read() as connection:
+        check_schema(connection)
+        tenancy.act_for(connection, tenant)
+        yield connection
+
+
+@app.command("query")
+@filtered
+def query(
+    filters: Filters,
+    *,
+    tenant: Tenant = "default",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 50,
+    after: Annotated[str | None, typer.Option(help="The cursor that the page before ended with.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Show the events that fit, newest first."""
+    with reading(tenant) as connection:
+        found = audit_query.query(connection, tenant, filters, after=after, limit=limit + 1)
+        events = shown(connection, found[:limit])
+    if as_json:
+        for event in events:
+            typer.echo(json.dumps(event, ensure_ascii=False))
+    elif events:
+        audit_table.show(events)
+    else:
+        typer.echo("No event fits.")
+    if len(found) > limit:
+        typer.echo(f"More follow: --after {audit_query.cursor_of(found[limit - 1])}", err=True)
+
+
+@app.command("export")
+@filtered
+def export(
+    filters: Filters,
+    *,
+    output: Annotated[Path, typer.Option(help="The file; it appears only when it is whole.")],
+    tenant: Tenant = "default",
+    form: Annotated[str, typer.Option("--format", help="jsonl, csv or parquet.")] = "jsonl",
+) -> None:
+    """Write the events that fit to a file, newest first, and record that they were taken."""
+    if form not in FORMATS:
+        raise typer.BadParameter(f"'{form}' is not one of {', '.join(FORMATS)}.", param_hint="--format")
+    with operations.opened(Settings()) as found:
+        events = write_file(found, tenant, filters, FORMATS[form], output)
+    typer.echo(f"{events} events were written to {output}.")
+
+
+@app.command("show")
+def show(event_id: str, tenant: Tenant = "default") -> None:
+    """Print one event with its private facts, where they were not erased."""
+    with reading(tenant) as connection:
+        event = shown(connection, [audit_query.get_event(connection, event_id, tenant)])[0]
+    typer.echo(json.dumps(event, indent=2, sort_keys=True))
+
+
+@app.command("checkpoint")
+def checkpoint() -> None:
+    """Print the log's last signed checkpoint."""
+    with operations.opened(Settings()) as found, found.read() as connection:
+        check_schema(connection)
+        last = proofs.latest_note(connection)
+    if last is None:
+        raise operations.Refused("Nothing is sealed yet: the worker seals what is recorded within a second.")
+    typer.echo(last[1], nl=False)

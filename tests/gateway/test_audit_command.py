@@ -1,0 +1,158 @@
+"""The audit log from the command line: readable, exact, and with one sentence for what it did not do."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from gateway import audit_table, command, export_file
+from gateway.audit_options import filters_of, moment
+from gateway.export_formats import FORMATS
+from storage import audit_export, keys, sealing
+from storage.audit_query import EVERYTHING
+from storage.checkpoints import Signer, new_signing_key
+from storage.database import Database, open_database
+from storage.errors import DatabaseUnreachable
+from storage.records import Role
+
+
+@pytest.fixture
+def log(home: Path) -> Iterator[Database]:
+    """A log in which the tenants acme and other each made a key."""
+    opened = open_database(f"sqlite:///{home}/countersign.db")
+    with opened.transaction() as conn:
+        for tenant in ("acme", "other"):
+            keys.create(conn, tenant, "Ada", [Role.REVIEWER])
+    yield opened
+    opened.close()
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs `countersign audit …` in this process."""
+    monkeypatch.setenv("COUNTERSIGN_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+
+    def audit(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["countersign", "audit", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        written = capsys.readouterr()
+        return Done(int(ended.value.code or 0), written.out, written.err)
+
+    return audit
+
+
+def test_query_shows_the_tenants_events_as_a_table(run: Callable[..., Done], log: Database) -> None:
+    done = run("query", "--tenant", "acme")
+    assert done.returncode == 0
+    assert "key.created" in done.stdout
+    assert "policy.created" in done.stdout
+    assert "unsealed" in done.stdout
+
+
+def test_query_pages_through_json_lines(run: Callable[..., Done], log: Database) -> None:
+    first = run("query", "--tenant", "acme", "--json", "--limit", "1")
+    cursor = first.stderr.split("--after ")[1].strip()
+    second = run("query", "--tenant", "acme", "--json", "--after", cursor)
+    found = [json.loads(line) for line in (first.stdout + second.stdout).splitlines()]
+    assert [event["kind"] for event in found] == ["key.created", "policy.created"]
+    assert {event["tenant"] for event in found} == {"acme"}
+
+
+def test_show_and_checkpoint_print_what_is_stored(run: Callable[..., Done], log: Database) -> None:
+    with log.transaction() as conn:
+        sealing.seal(conn, Signer(new_signing_key()))
+    event = json.loads(run("query", "--tenant", "acme", "--json", "--limit", "1").stdout)
+    assert json.loads(run("show", event["id"], "--tenant", "acme").stdout) == event
+    assert isinstance(event["leaf_index"], int)
+    refused = run("show", event["id"], "--tenant", "other")
+    assert (refused.returncode, refused.stderr) == (1, f"countersign: There is no audit event '{event['id']}'.\n")
+    printed = run("checkpoint")
+    assert (printed.returncode, printed.stdout.splitlines()[1]) == (0, "4")
+
+
+def test_checkpoint_of_a_log_that_is_not_sealed_says_so(run: Callable[..., Done], log: Database) -> None:
+    done = run("checkpoint")
+    assert done.returncode == 1
+    assert done.stderr.startswith("countersign: Nothing is sealed yet")
+
+
+def test_export_writes_a_whole_file_and_is_recorded(run: Callable[..., Done], log: Database, tmp_path: Path) -> None:
+    target = tmp_path / "log.csv"
+    done = run("export", "--tenant", "acme", "--format", "csv", "--output", str(target))
+    assert (done.returncode, done.stdout) == (0, f"2 events were written to {target}.\n")
+    rows = list(csv.DictReader(target.open(encoding="utf-8", newline="")))
+    assert [row["kind"] for row in rows] == ["key.created", "policy.created"]
+    assert os.listdir(tmp_path) == ["log.csv"]
+    taken = json.loads(run("query", "--tenant", "acme", "--json", "--kinds", "access.export").stdout)
+    assert (taken["actor"], taken["data"]["export"]["format"]) == ("operator", "csv")
+
+
+def test_export_to_where_nothing_can_be_written_says_so(run: Callable[..., Done], log: Database) -> None:
+    done = run("export", "--output", "/nowhere/log.jsonl")
+    assert done.returncode == 1
+    assert done.stderr == "countersign: /nowhere/log.jsonl cannot be written: No such file or directory.\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("query", "--since", "yesterday"), ("query", "--kinds", "odd"), ("query", "--min-confidence", "nan"),
+     ("export", "--output", "x", "--format", "xlsx"), ("export",)],
+)  # fmt: skip
+def test_what_makes_no_sense_is_exit_code_two(
+    run: Callable[..., Done], log: Database, arguments: tuple[str, ...]
+) -> None:
+    assert run(*arguments).returncode == 2
+
+
+def test_export_that_breaks_off_leaves_the_earlier_file(
+    log: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "log.parquet"
+    assert export_file.write_file(log, "acme", EVERYTHING, FORMATS["parquet"], target) == 2
+    before = target.read_bytes()
+
+    def broken(*arguments: object, **named: object) -> None:
+        raise DatabaseUnreachable("The database went away.")
+
+    monkeypatch.setattr(audit_export, "page", broken)
+    with pytest.raises(DatabaseUnreachable):
+        export_file.write_file(log, "acme", EVERYTHING, FORMATS["parquet"], target)
+    assert target.read_bytes() == before
+    assert pq.read_table(target).num_rows == 2
+    assert os.listdir(tmp_path) == ["log.parquet"]
+
+
+def test_moments_are_unix_seconds_or_dates_in_utc() -> None:
+    assert moment("since", "12.5") == 12.5
+    assert moment("since", "1970-01-02") == 86_400.0
+    assert moment("since", "1970-01-01T01:00:00+01:00") == 0.0
+
+
+def test_every_filter_reaches_the_query() -> None:
+    given = dict.fromkeys(("key_id", "model", "action", "reason", "reviewer", "verdict", "trace_id"), "x")
+    rest = {"interaction_id": "x", "item_id": "x", "min_confidence": 0.1, "max_confidence": 0.2, "kinds": "decision"}
+    found = filters_of({**given, **rest, "since": "1", "until": "2"})
+    assert all(getattr(found, name) == "x" for name in given)
+    assert (found.since, found.until, found.min_confidence, list(found.kinds or ())) == (1.0, 2.0, 0.1, ["decision"])
+
+
+def test_a_callers_text_cannot_steer_the_terminal() -> None:
+    assert audit_table.plain("a\x1b[2Jb\n\u202ec") == "a�[2Jb��c"
