@@ -12,7 +12,7 @@ import structlog
 
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from storage import dispatch, leader, partitions, review_sweeps
+from storage import dispatch, idempotency, leader, partitions, review_sweeps
 from storage.database import Database
 from storage.errors import DatabaseUnreachable, QueueUnreachable
 from storage.ids import new_id
@@ -103,6 +103,7 @@ class Worker:
         with self._database.transaction() as connection:
             expired = review_sweeps.expire_due(connection)
             lapsed = review_sweeps.return_lapsed_claims(connection, max_lapses=self._settings.max_claims)
+            idempotency.sweep(connection)
         quarantined = [item for item in lapsed if item.state is ItemState.QUARANTINED]
         for item in quarantined:
             log.error("review item quarantined: its answer stays withheld", item=item.id, claims=item.claims)
