@@ -46,6 +46,14 @@ class FakeServing:
     def let_slow_answers_go(self) -> None:
         self._loop.call_soon_threadsafe(self._slow.set)
 
+    def hold_slow_answers(self) -> None:
+        self._loop.call_soon_threadsafe(self._slow.clear)
+
+    def times_asked(self, question: str) -> int:
+        """How often; the calibration it had to be told first does not count."""
+        alike = [ask["calibration"] for ask in self.asks if ask["messages"][-1]["content"] == question]
+        return len(alike) - sum(bool(calibration and "body" in calibration) for calibration in alike)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         app = web.Application()
