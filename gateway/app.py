@@ -20,6 +20,7 @@ from gateway import (
     keys,
     models,
     monitoring,
+    policies,
     reviews,
     signin,
 )
@@ -43,7 +44,20 @@ from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.review_queue import ReviewQueue
 
-ROUTERS = (chat, completions, models, reviews, signin, audit, audit_export, audit_proofs, monitoring, keys, health)
+ROUTERS = (
+    chat,
+    completions,
+    models,
+    reviews,
+    signin,
+    audit,
+    audit_export,
+    audit_proofs,
+    monitoring,
+    keys,
+    policies,
+    health,
+)
 
 
 def create_app(

@@ -13,11 +13,12 @@ from sqlalchemy import Connection
 from gateway.context import Context
 from gateway.errors import not_found
 from gateway.review_shapes import Desk, summary
-from storage import calibrations, interactions, keys, policies, review_reads, reviews
-from storage.errors import Conflict, NotFound, OwnRequest, QueueUnreachable, ReferredBySelf
-from storage.records import ItemState, Key, ReviewItem
+from storage import calibrations, interactions, keys, policies, review_opinions, review_reads, reviews
+from storage.errors import QueueUnreachable
+from storage.records import Claim, ItemState, Key, ReviewItem
 
 PAGE = 32  # items looked at in one go for the next claim
+HINTED_PAGES = 4  # of Valkey's; who may decide none of these finds theirs faster with SQL, which knows the domains
 log = structlog.get_logger("desk")
 
 
@@ -28,70 +29,78 @@ def desk_of(connection: Connection, item_id: str, reader: Key) -> Desk:
     outcome = interactions.get_outcome(connection, item.interaction_id, tenant) if item else None
     if item is None or outcome is None:
         raise not_found("review item", item_id)
-    decision, verdict = outcome.decision, outcome.verdict
-    people = [person for person in (item.claimed_by, verdict.reviewer_id if verdict else None) if person]
+    decision, verdict, words = outcome.decision, outcome.verdict, review_opinions.opinions(connection, item_id)
+    people = {item.claimed_by, verdict.reviewer_id if verdict else None, *(word.reviewer_id for word in words)}
     return Desk(
         outcome=outcome,
         item=item,
-        names=keys.names(connection, people, tenant),
+        names=keys.names(connection, [person for person in people if person], tenant),
         draft=reviews.get_draft(connection, item_id, reader.id),
         calibration=calibrations.get(connection, decision.calibration_id) if decision.calibration_id else None,
         policy=policies.get_policy(connection, decision.policy_id, tenant, decision.policy_version),
+        opinions=words,
+        barred=review_reads.barred(connection, [item], reader).get(item.id),
     )
 
 
-def summaries_of(connection: Connection, items: Sequence[ReviewItem], tenant: str) -> list[dict[str, object]]:
-    names = keys.names(connection, [item.claimed_by for item in items if item.claimed_by], tenant)
-    outcomes = interactions.get_outcomes(connection, [item.interaction_id for item in items], tenant)
-    return [summary(outcomes[item.interaction_id], item, names) for item in items if item.interaction_id in outcomes]
+def summaries_of(connection: Connection, items: Sequence[ReviewItem], reader: Key) -> list[dict[str, object]]:
+    names = keys.names(connection, [item.claimed_by for item in items if item.claimed_by], reader.tenant)
+    outcomes = interactions.get_outcomes(connection, [item.interaction_id for item in items], reader.tenant)
+    barred = review_reads.barred(connection, items, reader)
+    return [
+        summary(outcomes[item.interaction_id], item, names, barred.get(item.id))
+        for item in items
+        if item.interaction_id in outcomes
+    ]
 
 
 async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None) -> ReviewItem | None:
-    """Claims the first item that SQL grants this reviewer; None when there is none."""
-    stale: list[str] = []
-    claimed: ReviewItem | None = None
-    async with aclosing(candidates(context, reviewer, domain)) as item_ids:
-        async for item_id in item_ids:
-            try:
-                claimed = await claim(context, reviewer, item_id)
+    """Claims the first item that SQL grants this reviewer; None when there is none.
+
+    Valkey's order first, then SQL's: for what Valkey lacks (yet), or has only far down.
+    """
+    seconds, stale = context.settings.claim_seconds, list[str]()
+    claimed: Claim | None = None
+    async with aclosing(pages(context, reviewer, domain)) as found:
+        async for ids in found:
+            claimed, gone = await context.recorder.write(
+                partial(reviews.claim_first, item_ids=ids, reviewer=reviewer, lease_seconds=seconds, domain=domain),
+                tenant=reviewer.tenant,
+            )
+            stale += gone
+            if claimed is not None:
                 break
-            except (OwnRequest, ReferredBySelf):
-                continue  # referred since it was read
-            except (NotFound, Conflict):
-                stale.append(item_id)  # someone was faster, or Valkey lags behind
     if stale:
         await forget(context, stale, reviewer.tenant)
-    return claimed
+    return None if claimed is None else claimed.item
 
 
-async def candidates(context: Context, reviewer: Key, domain: str | None) -> AsyncGenerator[str, None]:
-    """Ids of items that wait for this reviewer: in Valkey's order, then in SQL's those that Valkey lacks (yet)."""
+async def pages(context: Context, reviewer: Key, domain: str | None) -> AsyncGenerator[list[str], None]:
+    """Ids of items that may wait for this reviewer, none twice."""
     seen: set[str] = set()
-    async for page in chain(hinted(context, reviewer), waiting(context, reviewer)):
-        for item in page:
-            if item.id not in seen and domain in (None, item.domain):
-                yield item.id
-            seen.add(item.id)
+    for part in (hinted(context, reviewer), waiting(context, reviewer, domain)):
+        async for ids in part:
+            fresh = [item_id for item_id in ids if item_id not in seen]
+            seen.update(fresh)
+            if fresh:
+                yield fresh
 
 
-async def hinted(context: Context, reviewer: Key) -> AsyncIterator[list[ReviewItem]]:
+async def hinted(context: Context, reviewer: Key) -> AsyncIterator[list[str]]:
     """Valkey's most urgent; nothing when it is away, which is logged and counted."""
-    offset = 0
-    while True:
+    for page in range(HINTED_PAGES):
         try:
-            ids = await asyncio.to_thread(context.queue.most_urgent, reviewer.tenant, PAGE, offset)
+            ids = await asyncio.to_thread(context.queue.most_urgent, reviewer.tenant, PAGE, page * PAGE)
         except QueueUnreachable as error:
             context.metrics.queue_fallbacks.inc()
             log.warning("valkey is away; the database orders the desk", error=str(error))
             return
         if not ids:
             return
-        read = partial(review_reads.get_items, item_ids=ids, tenant=reviewer.tenant, for_reviewer=reviewer.id)
-        yield await context.recorder.read(read)
-        offset += len(ids)
+        yield ids
 
 
-async def waiting(context: Context, reviewer: Key) -> AsyncIterator[list[ReviewItem]]:
+async def waiting(context: Context, reviewer: Key, domain: str | None) -> AsyncIterator[list[str]]:
     after: str | None = None
     while True:
         read = partial(
@@ -100,25 +109,20 @@ async def waiting(context: Context, reviewer: Key) -> AsyncIterator[list[ReviewI
             states=(ItemState.PENDING,),
             after=after,
             limit=PAGE,
-            for_reviewer=reviewer.id,
+            for_reviewer=reviewer,
+            domain=domain,
         )
-        page = await context.recorder.read(read)
+        page = await context.recorder.read(read, tenant=reviewer.tenant)
         if not page:
             return
-        yield page
+        yield [item.id for item in page]
         after = review_reads.cursor_of(page[-1])
-
-
-async def chain(*parts: AsyncIterator[list[ReviewItem]]) -> AsyncIterator[list[ReviewItem]]:
-    for part in parts:
-        async for page in part:
-            yield page
 
 
 async def claim(context: Context, reviewer: Key, item_id: str) -> ReviewItem:
     seconds, max_lapses = context.settings.claim_seconds, context.settings.max_claims
     claimed = await context.recorder.write(
-        lambda connection: reviews.claim(connection, item_id, reviewer, seconds, max_lapses)
+        lambda connection: reviews.claim(connection, item_id, reviewer, seconds, max_lapses), tenant=reviewer.tenant
     )
     return claimed.item
 

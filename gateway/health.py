@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import orjson
+import structlog
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from gateway.context import Context, context_of
 from gateway.errors import ApiError
-from storage import review_reads
+from storage import proofs, review_alarms, review_reads, sealing
 from storage.database import now
 from storage.errors import QueueUnreachable
 
 router = APIRouter(tags=["health"])
+log = structlog.get_logger("health")
 OPEN = ("pending", "claimed", "referred")
 
 
@@ -70,6 +73,8 @@ async def metrics(request: Request) -> Response:
     except ApiError:
         context.metrics.items.clear()  # better no figure than an old one
         context.metrics.ended.counts = None
+        for gauge in (context.metrics.overdue, context.metrics.without_reviewer, *context.metrics.of_the_log):
+            gauge.set(math.nan)
     return Response(context.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -80,3 +85,12 @@ def measure_queue(context: Context, connection: Any) -> None:
     context.metrics.ended.counts = counts
     oldest = review_reads.oldest_waiting(connection, None)
     context.metrics.oldest.set(max(0.0, now(connection) - oldest) if oldest is not None else 0.0)
+    context.metrics.unsealed.set(sealing.unsealed(connection))
+    context.metrics.seal_lag.set(sealing.lag_seconds(connection))
+    last = proofs.latest_note(connection)
+    context.metrics.tree_size.set(last[0] if last is not None else 0)
+    late = review_alarms.overdue(connection)
+    context.metrics.overdue.set(late)
+    context.metrics.without_reviewer.set(sum(review_alarms.without_reviewer(connection).values()))
+    if late:
+        log.error("review items are open past their deadline: no worker ends them", items=late)

@@ -57,6 +57,12 @@ class Metrics:
         self.oldest = Gauge(
             "countersign_review_oldest_waiting_seconds", "Age of the oldest item without a verdict.", registry=own
         )
+        self.overdue = Gauge(
+            "countersign_items_overdue", "Items open for over a minute past their deadline: no worker.", registry=own
+        )
+        self.without_reviewer = Gauge(
+            "countersign_items_without_reviewer", "Waiting items that no present reviewer may decide.", registry=own
+        )
         self.verdicts = Counter("countersign_verdicts", "Verdicts given.", ["kind"], registry=own)
         self.verdict_seconds = Histogram(
             "countersign_verdict_seconds", "Time from question to verdict.", buckets=VERDICT_SECONDS, registry=own

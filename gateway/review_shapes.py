@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,9 +63,11 @@ class Desk:
     draft: Draft | None
     calibration: StoredCalibration | None
     policy: Policy
+    opinions: Sequence[Verdict] = ()  # what was said without ending it, oldest first
+    barred: str | None = None  # why the reader may not claim it
 
 
-def summary(outcome: Outcome, item: ReviewItem, names: Mapping[str, str]) -> dict[str, Any]:
+def summary(outcome: Outcome, item: ReviewItem, names: Mapping[str, str], barred: str | None) -> dict[str, Any]:
     return {
         "id": item.id,
         "object": "review",
@@ -81,6 +83,9 @@ def summary(outcome: Outcome, item: ReviewItem, names: Mapping[str, str]) -> dic
         "expires_at": item.expires_at,
         "claimed_by": person(item.claimed_by, names) if item.claimed_by else None,
         "claim_expires_at": item.claim_expires_at,
+        "tier": item.tier.value,
+        "four_eyes": item.four_eyes,
+        "barred_by": barred,  # the code that a claim by the reader would be refused with
         "question": last_question(outcome)[:QUESTION_CHARACTERS],
     }
 
@@ -105,7 +110,7 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
     confidence = answer.get("confidence", {})
     held = item.claimed_by == reader.id and item.claim_expires_at is not None
     return {
-        **summary(outcome, item, desk.names),
+        **summary(outcome, item, desk.names, desk.barred),
         "interaction_id": item.interaction_id,
         "served_model": outcome.interaction.served_model,
         "messages": list(outcome.interaction.messages),
@@ -123,8 +128,16 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
         "claim": {"fencing_token": item.fencing_token, "expires_at": item.claim_expires_at} if held else None,
         "draft": draft_shape(desk.draft),
         "verdict": None if withheld else verdict_shape(outcome.verdict, desk.names),
+        "proposal": None if withheld else verdict_shape(proposal(desk), desk.names),
+        "opinions": [] if withheld else [verdict_shape(word, desk.names) for word in desk.opinions],
         "trace_id": outcome.interaction.trace_id,
     }
+
+
+def proposal(desk: Desk) -> Verdict | None:
+    """The latest text that somebody stood up for, and that waits for a second person who does."""
+    texts = [word for word in desk.opinions if word.content_hash is not None]
+    return texts[-1] if texts and desk.outcome.verdict is None else None
 
 
 def draft_shape(draft: Draft | None) -> dict[str, Any] | None:

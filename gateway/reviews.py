@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
@@ -21,6 +22,7 @@ from storage.errors import AlreadyClaimed, Conflict
 from storage.records import ItemState, Key, ReviewItem
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"], responses=ERRORS)
+log = structlog.get_logger("reviews")
 
 
 @router.post("/claim", openapi_extra=body_of(ClaimNext), responses={204: {"description": "Nothing waits."}})
@@ -45,7 +47,7 @@ async def claim(request: Request, id: str, key: Key = Depends(reviewer)) -> dict
         if error.item.claimed_by != key.id:
             raise
         await context.recorder.write(
-            lambda connection: reviews.extend_claim(connection, id, key, fencing_token, seconds)
+            lambda connection: reviews.extend_claim(connection, id, key, fencing_token, seconds), tenant=key.tenant
         )
     return await shown(context, id, key)
 
@@ -66,13 +68,13 @@ async def list_reviews(
         more = len(found) > limit
         return {
             "object": "list",
-            "data": summaries_of(connection, found[:limit], key.tenant),
+            "data": summaries_of(connection, found[:limit], key),
             "has_more": more,
             "next": review_reads.cursor_of(found[limit - 1]) if more else None,
             "counts": review_reads.counts(connection, key.tenant),
         }
 
-    return await context_of(request).recorder.read(read)
+    return await context_of(request).recorder.read(read, tenant=key.tenant)
 
 
 @router.get("/{id}")
@@ -87,7 +89,8 @@ async def save_draft(request: Request, id: str, key: Key = Depends(reviewer)) ->
     context = context_of(request)
     wanted = await read_as(request, DraftRequest)
     draft = await context.recorder.write(
-        lambda connection: reviews.save_draft(connection, id, key, wanted.fencing_token, wanted.text, wanted.note)
+        lambda connection: reviews.save_draft(connection, id, key, wanted.fencing_token, wanted.text, wanted.note),
+        tenant=key.tenant,
     )
     return {"saved_at": draft.saved_at}
 
@@ -99,7 +102,7 @@ async def extend(request: Request, id: str, key: Key = Depends(reviewer)) -> dic
     wanted = await read_as(request, Holding)
     seconds = context.settings.claim_seconds
     claimed = await context.recorder.write(
-        lambda connection: reviews.extend_claim(connection, id, key, wanted.fencing_token, seconds)
+        lambda connection: reviews.extend_claim(connection, id, key, wanted.fencing_token, seconds), tenant=key.tenant
     )
     return {"expires_at": claimed.expires_at}
 
@@ -109,7 +112,9 @@ async def release(request: Request, id: str, key: Key = Depends(reviewer)) -> Re
     """Puts the item back for anyone."""
     context = context_of(request)
     wanted = await read_as(request, Holding)
-    await context.recorder.write(lambda connection: reviews.release_claim(connection, id, key, wanted.fencing_token))
+    await context.recorder.write(
+        lambda connection: reviews.release_claim(connection, id, key, wanted.fencing_token), tenant=key.tenant
+    )
     return Response(status_code=204)
 
 
@@ -118,7 +123,9 @@ async def decide(request: Request, id: str, key: Key = Depends(reviewer)) -> dic
     """The reviewer's word. One that comes too late is answered 409 and recorded as an audit event."""
     context = context_of(request)
     wanted = (await read_as(request, VerdictRequest)).checked()
-    item, asked_in = await context.recorder.read(lambda connection: item_and_trace(connection, id, key))
+    item, asked_in = await context.recorder.read(
+        lambda connection: item_and_trace(connection, id, key), tenant=key.tenant
+    )
     await give_verdict(request, context, item, asked_in, key, wanted)
     context.bell.ring(item.interaction_id)  # after the commit: whoever wakes reads the database
     return await shown(context, id, key)
@@ -135,28 +142,31 @@ def item_and_trace(connection: Any, id: str, key: Key) -> tuple[ReviewItem, str 
 async def give_verdict(
     request: Request, context: Context, item: ReviewItem, asked_in: str | None, key: Key, wanted: VerdictRequest
 ) -> None:
-    fencing_token = wanted.fencing_token
+    token, most = wanted.fencing_token, context.settings.max_opinions
     with context.telemetry.verdict(item, asked_in, request.headers) as span:
         mine = traceparent_of(span)
         try:
-            _, verdict = await context.recorder.write(
+            after, verdict = await context.recorder.write(
                 lambda connection: reviews.decide(
-                    connection, item.id, key, fencing_token, wanted.verdict, wanted.reason, wanted.content, mine
-                )
+                    connection, item.id, key, token, wanted.verdict, wanted.reason, wanted.content, mine, most
+                ),
+                tenant=key.tenant,
             )
         except Conflict as refusal:
             why = refusal.code
             context.metrics.refused_verdicts.labels(why).inc()
             await context.recorder.write(
-                lambda connection: reviews.refused_verdict(connection, item.id, key, fencing_token, why)
+                lambda connection: reviews.refused_verdict(connection, item.id, key, token, why), tenant=key.tenant
             )
             raise
         tell_verdict(span, verdict)
+    if after.state is ItemState.QUARANTINED:
+        log.error("review item quarantined: nobody could end it", item=after.id, claims=after.claims)
     context.metrics.judged(verdict, item.created_at)
 
 
 async def shown(context: Context, id: str, key: Key) -> dict[str, Any]:
-    return detail(await context.recorder.read(lambda connection: desk_of(connection, id, key)), key)
+    return detail(await context.recorder.read(lambda connection: desk_of(connection, id, key), tenant=key.tenant), key)
 
 
 def states_of(listed: str) -> list[ItemState]:

@@ -12,7 +12,7 @@ import structlog
 
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from storage import dispatch, idempotency, leader, partitions, review_sweeps
+from storage import dispatch, idempotency, leader, partitions, review_alarms, review_sweeps
 from storage.database import Database
 from storage.errors import DatabaseUnreachable, QueueUnreachable
 from storage.ids import new_id
@@ -23,6 +23,7 @@ LEASE = "worker"
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
 SWEEP_SECONDS = 0.5
+WATCH_SECONDS = 15.0
 PREPARE_SECONDS = 3_600.0
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
 log = structlog.get_logger("worker")
@@ -46,7 +47,7 @@ class Worker:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
         self._prepare_at = 0.0
-        self._leads, self._renew_at, self._sweep_at, self._reconcile_at = False, 0.0, 0.0, 0.0
+        self._leads, self._renew_at, self._sweep_at, self._reconcile_at, self._watch_at = False, 0.0, 0.0, 0.0, 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -68,6 +69,7 @@ class Worker:
             if not self._hold_lease():
                 return RENEW_SECONDS
             self._sweep()  # before the queue's part: a Valkey that is away must not keep answers from expiring
+            self._watch()
             self._reconcile()
             self._prepare()
             while dispatch.relay(self._database, self._queue) and not self._stopping.is_set():
@@ -109,6 +111,16 @@ class Worker:
             log.error("review item quarantined: its answer stays withheld", item=item.id, claims=item.claims)
         for item in (*expired, *quarantined):
             self._changed(item.interaction_id)
+
+    def _watch(self) -> None:
+        """Tells of items that would wait until they expire, since nobody may decide them."""
+        if monotonic() < self._watch_at:
+            return
+        self._watch_at = monotonic() + WATCH_SECONDS
+        with self._database.read() as connection:
+            lonely = review_alarms.without_reviewer(connection)
+        for (tenant, domain), items in lonely.items():
+            log.error("no present reviewer may decide these items", tenant=tenant, domain=domain, items=items)
 
     def _prepare(self) -> None:
         """Makes the partitions of the months to come, long before any event needs one."""

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log
+from storage import audit_log, subjects
 from storage.database import now
 from storage.errors import InvalidValue, LinkExpired, LinkUsed, NotFound
 from storage.ids import new_id
@@ -62,13 +62,12 @@ def create(
     conn.execute(keys.insert(), row)
     data = {
         "key_id": key.id,
-        "name": name,
         "roles": sorted(wanted),
         "policy_id": policy.id,
         "skills": _listed(able),
         "expires_at": expires_at,
     }
-    audit_log.append(conn, "key.created", actor, tenant, data=data)
+    _append_named(conn, "key.created", actor, key, data)
     return key, secret
 
 
@@ -125,7 +124,7 @@ def revoke(conn: Connection, key_id: str, tenant: str, actor: str) -> Key:
         raise NotFound("key", key_id)
     if key.revoked_at is None:
         conn.execute(sa.update(keys).where(keys.c.id == key_id).values(revoked_at=now(conn)))
-        audit_log.append(conn, "key.revoked", actor, tenant, data={"key_id": key_id, "name": key.name})
+        _append_named(conn, "key.revoked", actor, key, {"key_id": key_id})
     return get(conn, key_id, tenant) or key
 
 
@@ -137,7 +136,7 @@ def set_skills(conn: Connection, key_id: str, tenant: str, skills: Iterable[str]
     if able != key.skills:
         conn.execute(sa.update(keys).where(keys.c.id == key_id).values(skills=_skills_text(able)))
         data = {"key_id": key_id, "skills": _listed(able), "skills_before": _listed(key.skills)}
-        audit_log.append(conn, "key.updated", actor, tenant, data=data)
+        _append_named(conn, "key.updated", actor, key, data)
     return dataclasses.replace(key, skills=able)
 
 
@@ -216,6 +215,12 @@ def _checked_skills(skills: Iterable[str] | None) -> frozenset[str] | None:
     if not able or not all(skill.strip() == skill and 0 < len(skill) <= MAX_SKILL for skill in able):
         raise InvalidValue("skills", f"name at least one domain, each of at most {MAX_SKILL} characters; none for all.")
     return able
+
+
+def _append_named(conn: Connection, kind: str, actor: str, key: Key, data: dict[str, Any]) -> None:
+    """The event with the key's name, which is often a person's, among its private facts."""
+    subject = subjects.known(conn, key.tenant, subjects.name_of_key(key.id))
+    audit_log.append(conn, kind, actor, key.tenant, data=data, private={"name": key.name}, subject=subject)
 
 
 def _listed(skills: frozenset[str] | None) -> list[str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, outbox
+from storage import audit_log, outbox, subjects
 from storage.database import now
 from storage.errors import AlreadyClaimed, AlreadyDecided, Conflict, IllegalTransition, NotFound
 from storage.records import OPEN_STATES, ItemState, ReviewItem
@@ -38,10 +38,11 @@ def move(
     *,
     changes: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
+    private: dict[str, Any] | None = None,
     at: float | None = None,
 ) -> ReviewItem:
-    """The item after the move; `changes` are further columns, `data` further facts for the audit event; `at` is the
-    database's clock, where the caller has just read it.
+    """The item after the move; `changes` are further columns, `data` further facts for the audit event, `private` those
+    that can be erased with whoever asked; `at` is the database's clock, where the caller has just read it.
 
     Raises IllegalTransition for a move outside TRANSITIONS; AlreadyDecided, AlreadyClaimed or Conflict when another
     transaction moved the item since `item` was read.
@@ -63,7 +64,7 @@ def move(
     topic = outbox.REVIEW_ENQUEUE if to is ItemState.PENDING else outbox.REVIEW_REMOVE
     at = now(conn) if at is None else at
     outbox.add(conn, topic, {"item_id": item.id, "tenant": item.tenant}, at)
-    _note(conn, item, moved, row, kind, actor, data or {}, at)
+    _note(conn, item, moved, row, kind, actor, data or {}, private, at)
     return moved
 
 
@@ -75,6 +76,7 @@ def _note(
     kind: str,
     actor: str,
     data: dict[str, Any],
+    private: dict[str, Any] | None,
     at: float,
 ) -> None:
     facts = {
@@ -94,6 +96,8 @@ def _note(
         item_id=after.id,
         trace_id=row.trace_id,
         data={**facts, **data},
+        private=private,
+        subject=subjects.of_interaction(conn, after.interaction_id) if private else None,
         at=at,
     )
 

@@ -211,18 +211,18 @@ def _apply(
 ) -> ReviewItem:
     """`first`: the word of another person that this one agrees with, where two must agree."""
     state, event = _OUTCOMES[verdict.kind] if verdict.final else _OUTCOMES[VerdictKind.REFER]
-    # not the reason: people quote the answer in it, and events outlive a deletion; it is kept with the verdict
+    # people quote the answer in their reasons, and a short answer can be guessed from its hash: events outlive both
     data = {
         "reviewer": reviewer.id,
         "verdict": verdict.kind.value,
         "verdict_id": verdict.id,
-        "content_hash": verdict.content_hash,
     }
+    private = {"content_hash": verdict.content_hash, "said": verdict.reason}
     if first is not None:
         data |= {"first_reviewer": first.reviewer_id, "first_verdict_id": first.id}
     ended = {"claimed_by": reviewer.id, "decided_at": verdict.created_at}
     changes: dict[str, Any] = ended if verdict.final else {"referred_by": reviewer.id}
-    moved = move(conn, item, state, event, _actor(reviewer), changes=changes, data=data)
+    moved = move(conn, item, state, event, _actor(reviewer), changes=changes, data=data, private=private)
     conn.execute(verdicts.insert(), {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant})
     if not verdict.final:
         moved = pass_on(conn, moved, reviewer.id, max_opinions)
