@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import JSONB
 
-from storage import audit_log, outbox
+from storage import audit_log, outbox, subjects
 from storage.database import now
 from storage.errors import InvalidValue, NotFound
 from storage.records import OPEN_STATES, Action, Decision, Interaction, ItemState, Outcome, ReviewItem
@@ -39,10 +39,13 @@ def record(conn: Connection, interaction: Interaction, decision: Decision, item:
     rows = (interaction_row(interaction), decision_row(decision, interaction.tenant))
     item_values = None if item is None else item_row(item, interaction)
     at = now(conn)
-    conn.execute(interactions.insert(), rows[0])
+    subject = subjects.known(conn, interaction.tenant, subjects.name_of(interaction.params, interaction.key_id))
+    conn.execute(interactions.insert(), rows[0] | {"subject": None if subject is None else subject.id})
     conn.execute(decisions.insert(), rows[1])
-    _note(conn, "interaction.recorded", interaction, {"content_hash": interaction.content_hash}, at=at)
-    _note(conn, "decision", interaction, _decision_facts(interaction, decision), item, at=at)
+    who_asked, text_hash = _private_facts(interaction), {"content_hash": decision.content_hash}
+    _note(conn, "interaction.recorded", interaction, {}, at=at, private=who_asked, subject=subject)
+    facts = _decision_facts(interaction, decision)
+    _note(conn, "decision", interaction, facts, item, at=at, private=text_hash, subject=subject)
     if item is not None and item_values is not None:
         conn.execute(review_items.insert(), item_values)
         facts = {"to": item.state.value, "version": item.version, "action": item.action.value}
@@ -182,10 +185,16 @@ def _decision_facts(interaction: Interaction, decision: Decision) -> dict[str, A
         "calibration": decision.calibration_id,
         "policy_id": decision.policy_id,
         "policy_version": decision.policy_version,
-        "content_hash": decision.content_hash,
         "domain": confidence.get("domain"),
         "finish_reason": interaction.answer.get("finish_reason"),
     }
+
+
+def _private_facts(interaction: Interaction) -> dict[str, Any]:
+    """What could tell who asked, or let a short answer be guessed."""
+    named = {name: interaction.params[name] for name in ("user", "safety_identifier") if interaction.params.get(name)}
+    metadata = {"metadata": interaction.metadata} if interaction.metadata else {}
+    return {"content_hash": interaction.content_hash, **named, **metadata}
 
 
 def _note(
@@ -196,6 +205,8 @@ def _note(
     item: ReviewItem | None = None,
     actor: str | None = None,
     at: float | None = None,
+    private: dict[str, Any] | None = None,
+    subject: subjects.Subject | None = None,
 ) -> None:
     who = {
         "key_id": interaction.key_id,
@@ -212,5 +223,7 @@ def _note(
         item_id=None if item is None else item.id,
         trace_id=interaction.trace_id,
         data={**who, **facts},
+        private=private,
+        subject=subject or interaction.subject,
         at=at,
     )

@@ -18,6 +18,7 @@ from storage.errors import WrongMasterKey
 from storage.ids import new_id
 from storage.records import AuditEvent, PrivateState
 from storage.storable import checked_text, from_json
+from storage.tables import interactions
 from storage.vault import Vault, new_key, open_sealed, vault_of
 
 
@@ -69,6 +70,19 @@ def by_ids(conn: Connection, ids: Collection[str]) -> dict[str, Subject]:
         return {}
     query = sa.select(subjects).where(subjects.c.id.in_(sorted(ids))).order_by(subjects.c.id)
     return {row.id: _subject(vault, row) for row in conn.execute(query.with_for_update(read=True, key_share=True))}
+
+
+def of_interaction(conn: Connection, interaction_id: str) -> Subject | None:
+    """Whose question it was; None without a vault.
+
+    An interaction of before there were subjects, or recorded without a vault, counts as its key's.
+    """
+    table = interactions.c
+    query = sa.select(table.subject, table.tenant, table.key_id).where(table.id == interaction_id)
+    row = conn.execute(query).one()
+    if row.subject is None:
+        return known(conn, row.tenant, name_of_key(row.key_id))
+    return by_ids(conn, {row.subject}).get(row.subject)
 
 
 def find(conn: Connection, tenant: str, name_or_id: str) -> str | None:

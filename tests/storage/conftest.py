@@ -18,7 +18,6 @@ from storage.vault import Vault
 from tests.storage.made import held, key
 from tests.storage.servers import new_database, postgres_server, valkey_server
 
-
 VAULT = Vault(bytes(range(32)))
 
 

@@ -6,8 +6,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit_query, interactions, outbox, review_reads, reviews
+from storage import audit_query, interactions, outbox, review_reads, reviews, subjects
 from storage.audit_query import Filters
+from storage.audit_tables import audit_events
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound
 from storage.records import Action, ItemState, VerdictKind
@@ -29,7 +30,7 @@ def test_what_was_recorded_comes_back_unchanged(database: Database, caller) -> N
     with database.read() as conn:
         outcome = interactions.get_outcome(conn, asked.id, "acme")
     assert outcome is not None
-    assert outcome.interaction == asked
+    assert outcome.interaction == dataclasses.replace(asked, subject=outcome.interaction.subject)
     assert (outcome.decision, outcome.item, outcome.verdict) == (decided, waiting, None)
     assert outcome.released_text is None
 
@@ -59,7 +60,41 @@ def test_the_decision_event_says_what_an_auditor_asks(database: Database, caller
     assert event.interaction_id == waiting.interaction_id
     assert event.actor == f"key:{caller.id}"
     wanted = {"action", "reason", "confidence", "threshold", "calibration", "policy_id", "policy_version", "model"}
-    assert wanted | {"served_model", "key_id", "content_hash", "domain", "finish_reason"} <= set(event.data)
+    assert wanted | {"served_model", "key_id", "domain", "finish_reason"} <= set(event.data)
+
+
+def test_what_tells_who_asked_or_what_was_said_is_private_to_its_subject(database: Database, caller) -> None:
+    params = {"user": "ada@example.org", "temperature": 0.0}
+    with database.transaction() as conn:
+        asked, _ = record(conn, caller, params=params, metadata={"ward": "7"})
+    with database.read() as conn:
+        events = subjects.revealed(conn, audit_query.query(conn, "acme", Filters(interaction_id=asked.id)))
+        facts = {event.kind: event.private for event in events}
+        subject = subjects.find(conn, "acme", "ada@example.org")
+        outcome = interactions.get_outcome(conn, asked.id, "acme")
+        stored = conn.execute(sa.select(audit_events.c.data)).scalars().all()
+    assert facts["interaction.recorded"] == {
+        "content_hash": asked.content_hash,
+        "user": "ada@example.org",
+        "metadata": {"ward": "7"},
+    }
+    assert facts["decision"] == {"content_hash": asked.content_hash}
+    assert facts["review.created"] is None
+    assert outcome is not None
+    assert outcome.interaction.subject == subject is not None
+    assert not [text for text in stored if "ada@" in text or asked.content_hash in text]
+
+
+@pytest.mark.parametrize(
+    ("params", "name"),
+    [({"user": "u", "safety_identifier": "s"}, "s"), ({"user": "u"}, "u"), ({"user": ""}, None), ({}, None)],
+)
+def test_the_subject_is_who_the_request_names_else_its_key(database: Database, caller, params, name) -> None:
+    with database.transaction() as conn:
+        asked, _ = record(conn, caller, params=params)
+        outcome = interactions.get_outcome(conn, asked.id, "acme")
+        assert outcome is not None
+        assert outcome.interaction.subject == subjects.find(conn, "acme", name or f"key:{caller.id}") is not None
 
 
 def test_the_same_interaction_cannot_be_recorded_twice(database: Database, caller) -> None:
