@@ -9,15 +9,14 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from gateway import audit_command, operations
+from gateway import audit_command, keys_command, operations
 from gateway.settings import Settings
 from storage.errors import StorageError
-from storage.records import Role
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Countersign: an LLM gateway with a review desk.")
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
 calibrations = typer.Typer(no_args_is_help=True, help="What turns signals into a confidence.")
-app.add_typer(keys, name="keys")
+app.add_typer(keys_command.keys, name="keys")
+app.add_typer(keys_command.policies, name="policies")
 app.add_typer(calibrations, name="calibrations")
 app.add_typer(audit_command.app, name="audit")
 
@@ -49,31 +48,6 @@ def worker(
         operations.check_reachable(Settings(), seals=True)
     else:
         work(Settings())
-
-
-@keys.command("create")
-def create_key(
-    name: str,
-    role: Annotated[list[Role], typer.Option(help="caller, reviewer, auditor or admin; may be repeated.")],
-    tenant: Tenant = "default",
-    threshold: Annotated[float | None, typer.Option(help="Release at or above; a policy of its own.")] = None,
-    below: Annotated[str | None, typer.Option(help="Under the threshold: hold, flag or release.")] = None,
-) -> None:
-    """Make a key and print its secret, which is shown this once."""
-    typer.echo(operations.create_key(Settings(), tenant, name, role, threshold, below))
-
-
-@keys.command("list")
-def list_keys(tenant: Tenant = "default") -> None:
-    """One line a key: id, name, roles, policy, state."""
-    for line in operations.list_keys(Settings(), tenant):
-        typer.echo(line)
-
-
-@keys.command("revoke")
-def revoke_key(key_id: str, tenant: Tenant = "default") -> None:
-    """End a key and every sign-in on it at once."""
-    operations.revoke_key(Settings(), tenant, key_id)
 
 
 @app.command("signin-link")

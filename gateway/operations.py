@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.settings import Settings
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json, calibration_to_json
-from storage import calibrations, database, keys, log_keys, policies, subjects
+from storage import calibrations, database, keys, log_keys, subjects
 from storage.checkpoints import Signer
 from storage.database import Database, open_database
-from storage.records import Action, Key, Role
+from storage.records import Role
 from storage.review_queue import ReviewQueue
 from storage.schema import check_schema
 from storage.vault import Vault
@@ -69,49 +69,6 @@ def check_reachable(settings: Settings, *, seals: bool) -> None:
         queue.ping()
     finally:
         queue.close()
-
-
-def create_key(
-    settings: Settings, tenant: str, name: str, roles: Sequence[Role], threshold: float | None, below: str | None
-) -> str:
-    """The new key's secret."""
-    with opened(settings) as found, found.transaction() as connection:
-        policy_id = None
-        if threshold is not None or below is not None:
-            policy = policies.create_policy(
-                connection,
-                tenant,
-                name=name,
-                threshold=0.85 if threshold is None else threshold,
-                below=action(below),
-                actor=ACTOR,
-            )
-            policy_id = policy.id
-        return keys.create(connection, tenant, name, roles, policy_id, actor=ACTOR)[1]
-
-
-def action(below: str | None) -> Action:
-    try:
-        return Action.HOLD if below is None else Action(below)
-    except ValueError:
-        raise Refused(f"--below: '{below}' is not one of hold, flag, release.") from None
-
-
-def list_keys(settings: Settings, tenant: str) -> list[str]:
-    with opened(settings) as found, found.read() as connection:
-        return [line_of(key) for key in keys.list_keys(connection, tenant)]
-
-
-def line_of(key: Key) -> str:
-    roles = ",".join(sorted(role.value for role in key.roles))
-    state = "revoked" if key.revoked_at is not None else "active"
-    policy = f"{key.policy.name} v{key.policy.version} {key.policy.threshold:g} {key.policy.below.value}"
-    return "\t".join((key.id, key.name, roles, policy, state))
-
-
-def revoke_key(settings: Settings, tenant: str, key_id: str) -> None:
-    with opened(settings) as found, found.transaction() as connection:
-        keys.revoke(connection, key_id, tenant, ACTOR)
 
 
 def signin_link(settings: Settings, tenant: str, name: str, seconds: float, dashboard: str) -> str:

@@ -9,7 +9,7 @@ from gateway.app import create_app
 from gateway.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
-ADDRESS = re.compile(r"`(GET|POST|PUT|DELETE) (/[^`]*)`")
+ADDRESS = re.compile(r"`(GET|POST|PUT|PATCH|DELETE) (/[^`]*)`")
 
 
 def test_the_page_names_every_address_and_no_other(tmp_path: Path) -> None:

@@ -123,6 +123,22 @@ def test_keys_are_made_listed_and_revoked(shell: Shell) -> None:
     assert "--below" in shell.refusal("keys", "create", "x", "--role", "caller", "--below", "maybe")
 
 
+def test_skills_and_policies_are_set_and_changed(shell: Shell) -> None:
+    policy = ("--tier", "ultra", "--four-eyes", "--review-seconds", "60")
+    shell.run("keys", "create", "Ada", "--role", "reviewer", "--skill", "law", "--skill", "arithmetic", *policy)
+    key_id, _, _, skills, rules, policy_id, _ = shell.run("keys", "list").stdout.splitlines()[-1].split("\t")
+    assert (skills, rules) == ("arithmetic,law", "Ada v1 0.85 hold ultra four-eyes")
+    assert shell.run("keys", "skills", key_id, "--every").returncode == 0
+    changed = shell.run("policies", "update", policy_id, "--threshold", "0.9", "--two-eyes").stdout.strip()
+    assert changed == "Ada v2 0.9 hold ultra"
+    assert f"every domain\t{changed}" in shell.run("keys", "list").stdout
+    for refused in (("keys", "skills", key_id), ("keys", "skills", key_id, "--every", "--skill", "law")):
+        assert "--every" in shell.refusal(*refused)
+    assert "--threshold" in shell.refusal("policies", "update", policy_id)
+    assert "--tier" in shell.refusal("policies", "update", policy_id, "--tier", "gold")
+    assert "policy" in shell.refusal("policies", "update", "pol_none", "--tier", "pro")
+
+
 def test_signin_link_makes_the_reviewer_once(shell: Shell) -> None:
     first, second = (shell.run("signin-link", "Ada Lovelace", "--dashboard", "http://desk:1/").stdout for _ in "12")
     assert first.startswith("http://desk:1/signin?link=csl_")

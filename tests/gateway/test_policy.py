@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.policy import decide, urgency
 from serving.answer import Confidence, FinishReason
-from storage.records import Action, Policy, Reason
+from storage.records import Action, Policy, Reason, Tier
 
 FINISHES: list[FinishReason] = ["stop", "length", "content_filter", "error"]
 anything = st.one_of(st.none(), st.floats(), st.integers().map(float))
@@ -17,6 +17,7 @@ policies = st.builds(
     id=st.just("pol_1"),
     threshold=st.one_of(st.floats(0, 1), st.just(math.nan)),
     below=st.sampled_from(Action),
+    tier=st.sampled_from(Tier),
 )
 
 
@@ -92,6 +93,16 @@ def test_less_sure_is_more_urgent_and_flagged_before_held() -> None:
     unknown = urgency(decide(sure(None), held, "stop"), held, 0.0)
     assert unknown < low < high
     assert shown < high
+
+
+@pytest.mark.parametrize(("tier", "share"), [(Tier.BASE, 1.0), (Tier.PRO, 0.7), (Tier.ULTRA, 0.5)])
+@pytest.mark.parametrize(("below", "half"), [(Action.HOLD, 1.0), (Action.FLAG, 0.5)])
+def test_urgency_is_a_share_of_the_review_time_by_confidence_tier_and_action(
+    tier: Tier, share: float, below: Action, half: float
+) -> None:
+    chosen = Policy(id="pol_1", below=below, review_seconds=1000.0, tier=tier)
+    found = urgency(decide(sure(0.5), chosen, "stop"), chosen, 100.0)
+    assert found == pytest.approx(100.0 + 1000.0 * (0.1 + 0.4 * 0.5) * share * half)
 
 
 @given(anything, policies, st.floats(0, 2e9))
