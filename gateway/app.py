@@ -24,7 +24,7 @@ from gateway import (
     reviews,
     signin,
 )
-from gateway.addresses import refuse_nul
+from gateway.addresses import refuse_odd
 from gateway.context import Context
 from gateway.errors import ApiError, handle
 from gateway.limits import Places
@@ -102,7 +102,7 @@ def create_app(
         title="Countersign",
         description="An LLM gateway in which no answer leaves on the model's word alone.",
         lifespan=lifespan,
-        dependencies=[Depends(refuse_nul)],
+        dependencies=[Depends(refuse_odd)],
         redirect_slashes=False,  # a redirect would repeat whatever Host the caller sent
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,

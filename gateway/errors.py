@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from storage import errors as storage_errors
+from storage.storable import hidden_character
 
 TYPES = {
     400: "invalid_request_error",
@@ -63,8 +64,16 @@ def conflict(message: str, code: str) -> ApiError:
 
 
 def error_body(status: int, message: str, code: str | None, param: str | None) -> dict[str, Any]:
+    message, param = legible(message), None if param is None else legible(param)
     kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def legible(text: str) -> str:
+    """`text` with what is not seen, or reorders what is seen, as escapes: a refusal may quote what it refuses."""
+    if hidden_character(text) is None:
+        return text
+    return "".join(f"\\u{{{ord(letter):x}}}" if hidden_character(letter) else letter for letter in text)
 
 
 def error_response(error: Exception) -> Response:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from gateway.auth import admin
 from gateway.bodies import read_as
 from gateway.context import context_of
+from gateway.names import Seen
 from gateway.openapi import ERRORS, body_of
 from gateway.policies import LONGEST_SECONDS, PolicyRequest, stored_fields
 from gateway.policies import described as described_policy
@@ -20,13 +21,15 @@ from storage.keys import MAX_SKILL
 from storage.records import Key, Role
 
 router = APIRouter(prefix="/v1/keys", tags=["keys"], responses=ERRORS)
-Skills = Annotated[list[Annotated[str, Field(min_length=1, max_length=MAX_SKILL)]], Field(min_length=1, max_length=100)]
+Skills = Annotated[
+    list[Annotated[Seen, Field(min_length=1, max_length=MAX_SKILL)]], Field(min_length=1, max_length=100)
+]
 
 
 class KeyRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1, max_length=100)
+    name: Seen = Field(min_length=1, max_length=100)
     roles: list[Role] = Field(min_length=1, max_length=4)
     policy: PolicyRequest | None = Field(None, description="None: the tenant's default policy.")
     expires_in: float | None = Field(None, gt=0, le=LONGEST_SECONDS, strict=True, description="Seconds from now.")

@@ -11,6 +11,7 @@ from gateway.auth import admin
 from gateway.bodies import read_as
 from gateway.context import context_of
 from gateway.errors import bad_request
+from gateway.names import Seen
 from gateway.openapi import ERRORS, body_of
 from storage import policies
 from storage.records import Action, Key, Policy, Tier
@@ -26,7 +27,7 @@ class PolicyFields(BaseModel):
 class PolicyRequest(PolicyFields):
     """How the key's answers are gated; what is left out takes the product's default."""
 
-    name: str | None = Field(None, min_length=1, max_length=100, description="None: the key's name.")
+    name: Seen | None = Field(None, min_length=1, max_length=100, description="None: the key's name.")
     threshold: float = Field(0.85, ge=0, le=1, strict=True)  # false is no threshold: it would release everything
     below: Literal["hold", "flag", "release"] = "hold"
     review_seconds: float = Field(86_400.0, gt=0, le=LONGEST_SECONDS, strict=True)
@@ -37,7 +38,7 @@ class PolicyRequest(PolicyFields):
 class PolicyChange(PolicyFields):
     """The next version of a policy; what is left out stays as it is."""
 
-    name: str | None = Field(None, min_length=1, max_length=100)
+    name: Seen | None = Field(None, min_length=1, max_length=100)
     threshold: float | None = Field(None, ge=0, le=1, strict=True)
     below: Literal["hold", "flag", "release"] | None = None
     review_seconds: float | None = Field(None, gt=0, le=LONGEST_SECONDS, strict=True)

@@ -9,12 +9,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import bad_request
+from gateway.names import Seen
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json
 from storage.records import Draft, Key, Outcome, Policy, ReviewItem, StoredCalibration, Verdict, VerdictKind
 from storage.storable import is_visible
 
 MAX_TEXT = 1_000_000  # characters of an edited answer or a draft
 MAX_NOTE = 10_000
+MAX_TOKEN = 2**31 - 1  # what the database counts to
 QUESTION_CHARACTERS = 200
 
 
@@ -23,13 +25,13 @@ class Strict(BaseModel):
 
 
 class ClaimNext(Strict):
-    domain: str | None = Field(None, max_length=100)
+    domain: Seen | None = Field(None, max_length=100)
 
 
 class Holding(Strict):
     """Proof of a claim."""
 
-    fencing_token: int = Field(ge=0, strict=True)
+    fencing_token: int = Field(ge=0, le=MAX_TOKEN, strict=True)
 
 
 class DraftRequest(Holding):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from gateway.bodies import validated
 from gateway.errors import bad_request
+from gateway.names import Seen
 
 MAX_TOP_LOGPROBS = 5
 MAX_INTEGER = 2**53 - 1  # beyond it JSON numbers lose digits
@@ -41,7 +42,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 # Hints that promise nothing about the answer: accepted and recorded with the interaction.
 HINTS = ("user", "safety_identifier", "prompt_cache_key")
 
-Name = Annotated[str, Field(min_length=1, max_length=256)]
+Name = Annotated[Seen, Field(min_length=1, max_length=256)]
 
 
 class Strict(BaseModel):
@@ -83,7 +84,7 @@ class StreamOptions(Strict):
 
 class ReviewOptions(Strict):
     on_hold: Literal["answer", "error"] = Field("answer", description="`error`: a held answer is told as 409.")
-    domain: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+    domain: Annotated[Seen, Field(min_length=1, max_length=100)] | None = Field(
         None, description="What the question is about, for the choice of reviewer, where the model does not tell."
     )
 
@@ -103,7 +104,7 @@ class ChatRequest(Strict):
     stop: list[Annotated[str, Field(min_length=1, max_length=256)]] | None = Field(None, max_length=4)
     logprobs: bool = False
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
-    metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
+    metadata: dict[Annotated[Seen, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
         default_factory=dict, max_length=16
     )
     user: Name | None = None

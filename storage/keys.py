@@ -18,7 +18,7 @@ from storage.ids import new_id
 from storage.policies import default_policy, get_policy
 from storage.records import Action, Key, Policy, Role, Tier
 from storage.rows import key_from, roles_text
-from storage.storable import checked_text, to_json
+from storage.storable import checked_name, to_json
 from storage.tables import keys, policies, sign_ins, signin_links
 
 SIGN_IN_SECONDS = 12 * 3600.0  # a working day
@@ -47,11 +47,11 @@ def create(
     policy = default_policy(conn, tenant) if policy_id is None else get_policy(conn, policy_id, tenant)
     secret = _new_secret("csk")
     able = _checked_skills(skills)
-    key = Key(new_id("key"), checked_text("tenant", tenant), name, wanted, policy, now(conn), expires_at, skills=able)
+    key = Key(new_id("key"), checked_name("tenant", tenant), name, wanted, policy, now(conn), expires_at, skills=able)
     row = {
         "id": key.id,
         "tenant": tenant,
-        "name": checked_text("name", name),
+        "name": checked_name("name", name),
         "secret_hash": _hash(secret),
         "roles": roles_text(wanted),
         "policy_id": policy.id,
@@ -211,7 +211,7 @@ def _checked_skills(skills: Iterable[str] | None) -> frozenset[str] | None:
     """Raises InvalidValue."""
     if skills is None:
         return None
-    able = frozenset(checked_text("skills", skill) for skill in skills)
+    able = frozenset(checked_name("skills", skill) for skill in skills)
     if not able or not all(skill.strip() == skill and 0 < len(skill) <= MAX_SKILL for skill in able):
         raise InvalidValue("skills", f"name at least one domain, each of at most {MAX_SKILL} characters; none for all.")
     return able

@@ -16,7 +16,7 @@ from storage.errors import InvalidValue, NotFound
 from storage.ids import new_id
 from storage.records import Action, Policy, Tier
 from storage.rows import policy_from
-from storage.storable import checked_text
+from storage.storable import checked_name
 from storage.tables import policies
 
 
@@ -107,7 +107,7 @@ def _store(conn: Connection, policy: Policy, tenant: str, kind: str, actor: str)
         raise InvalidValue("review_seconds", "must be above 0.")
     if policy.below is Action.ESCALATE:
         raise InvalidValue("below", "cannot be escalate yet: use hold, flag or release.")
-    checked_text("name", policy.name)
+    checked_name("name", policy.name)
     row = {**dataclasses.asdict(policy), "below": policy.below.value, "tier": policy.tier.value}
     conn.execute(policies.insert(), {**row, "tenant": tenant, "created_at": now(conn)})
     data = {"policy_id": policy.id, "policy_version": policy.version, **row}

@@ -10,6 +10,8 @@ from typing import Any
 
 from storage.errors import InvalidValue
 
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_JOINERS = "\u200c\u200d"  # between letters of Persian and Indic scripts, and within emoji
 # An escaped NUL in JSON: \u0000 after an even number of backslashes (an odd one would make it the six letters).
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -27,6 +29,28 @@ def checked_text(field: str, value: str) -> str:
     except UnicodeEncodeError as error:
         raise InvalidValue(field, "contains a lone surrogate, which is not text; remove it.") from error
     return value
+
+
+def checked_name(field: str, value: str) -> str:
+    """`value` itself; raises InvalidValue naming `field` for what no name has.
+
+    That is what `checked_text` refuses, and characters that nobody sees or that reorder what is seen: names stand in
+    logs, on screens and in reports, where they must be what they seem.
+    """
+    hidden = hidden_character(checked_text(field, value))
+    if hidden is not None:
+        raise InvalidValue(field, f"contains {hidden}, which is not seen or reorders what is seen; remove it.")
+    return value
+
+
+def hidden_character(text: str) -> str | None:
+    """The first control, format or separating character, as U+202E; the joiners of scripts and emoji are none."""
+    if text.isascii() and text.isprintable():
+        return None
+    for character in text:
+        if unicodedata.category(character) in _HIDDEN and character not in _JOINERS:
+            return f"U+{ord(character):04X}"
+    return None
 
 
 def to_json(field: str, value: Any) -> str:

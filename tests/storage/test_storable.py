@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import InvalidValue
-from storage.storable import checked_text, content_hash, from_json, is_visible, to_json
+from storage.storable import checked_name, checked_text, content_hash, from_json, is_visible, to_json
 
 _texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 _values = st.recursive(
@@ -63,3 +63,14 @@ def test_content_hash_is_sha256_of_utf8() -> None:
 def test_nobody_sees_a_text_of_spaces_and_marks_of_formatting(text: str) -> None:
     assert not is_visible(text)
     assert is_visible(f"{text}é{text}")
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u2067", "\u200e", "\ufeff", "\u2028", "\x1b", "\n", "\x85"])
+def test_name_has_no_character_that_hides_or_reorders(hidden: str) -> None:
+    with pytest.raises(InvalidValue, match=f"^name: contains U\\+{ord(hidden):04X}"):
+        checked_name("name", f"Ada{hidden}ecalevoL")
+
+
+@pytest.mark.parametrize("name", ["Ada Lovelace", "محمد", "שרה", "می\u200cخواهم", "👩\u200d⚕️", "O’Brien-Ñúñez"])
+def test_names_of_people_are_names(name: str) -> None:
+    assert checked_name("name", name) == name
