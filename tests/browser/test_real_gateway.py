@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -127,3 +129,19 @@ def test_the_audit_view_filters_and_opens_events(gateway: Gateway, desk: Dashboa
     page.locator("tbody tr", has_text="low confidence").get_by_role("button").first.click()
 
     expect(page.get_by_role("dialog")).to_contain_text(asked["id"])
+
+
+def test_the_audit_view_hands_on_what_fits_its_filters(gateway: Gateway, desk: Dashboard, page: Page) -> None:  # noqa: F811
+    asked = gateway.ask("What is 5 + 5? [0.20]").json()
+    desk_flow.sign_in(page, signin_link(gateway, desk, "auditor"))
+    page.get_by_role("link", name="Audit").click()
+    page.get_by_label("Interaction id").fill(asked["id"])
+    page.keyboard.press("Enter")
+    expect(page.locator("tbody tr")).to_have_count(3)
+
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Download JSONL").click()
+
+    lines = [json.loads(line) for line in Path(taken.value.path()).read_text(encoding="utf-8").splitlines()]
+    assert len(lines) == 3
+    assert {line["interaction_id"] for line in lines} == {asked["id"]}

@@ -118,6 +118,7 @@ def events(now: float) -> list[dict[str, Any]]:
                 "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
                 "data": {**decided, "threshold": 0.85} if kind == "decision" else {"fencing_token": number},
                 "hash": f"{number:064x}",
+                "leaf_index": None if number < 2 else 1_000 - number,
             }
         )
     return rows

@@ -12,7 +12,8 @@ from review_ui.inert import shortened, visible
 from review_ui.moments import both, span, until, utc
 from review_ui.reviews import Token, review
 from review_ui.signal_words import NAMES, clues
-from review_ui.views.audit import KINDS, what
+from review_ui.views.audit import sealed, what
+from review_ui.views.audit_filters import KINDS
 from serving.confidence import catalogue
 from storage import audit_log
 from tests.review_ui import samples
@@ -111,3 +112,8 @@ def test_the_audit_filter_offers_every_kind_of_event_that_storage_writes() -> No
 def test_an_events_data_is_told_in_a_few_words() -> None:
     assert what({"action": "hold", "reason": "low_confidence", "confidence": 0.61}) == "hold, low confidence, 61%"
     assert what({}) == "–"
+
+
+def test_an_event_shows_its_place_in_the_sealed_log() -> None:
+    assert sealed({"leaf_index": 0}) == "#0"
+    assert sealed({"leaf_index": None}) == "not yet"
