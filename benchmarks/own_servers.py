@@ -77,7 +77,7 @@ def own_gateway(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     url, log = f"http://127.0.0.1:{port}", folder / "gateway.log"
     with log.open("wb") as sink:
         command = [sys.executable, "-m", "gateway.command", "gateway"]
-        process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=sink, stderr=sink)  # noqa: S603: our own
+        process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=sink, stderr=sink)  # noqa: S603  # our own
     try:
         _wait(process, f"{url}/health/live", log)
         yield url
