@@ -84,7 +84,7 @@ def key_hash(origin: str, public: bytes) -> bytes:
 def read_note(note: str) -> Checkpoint:
     """Raises ValueError for anything but a note of this form with one signature."""
     found = _NOTE.fullmatch(note)
-    if found is None:
+    if found is None or not all(_canonical(found[name]) for name in ("root", "signature")):
         raise ValueError("This is not a checkpoint of a Countersign log.")
     return Checkpoint(
         origin=found["origin"],
@@ -94,6 +94,11 @@ def read_note(note: str) -> Checkpoint:
         text=found["text"],
         signature=base64.b64decode(found["signature"]),
     )
+
+
+def _canonical(encoded: str) -> bool:
+    """Whether no other base64 means the same bytes: a note has one form only."""
+    return base64.b64encode(base64.b64decode(encoded)).decode() == encoded
 
 
 _MAKE_ONE = "put back the one that was there, or make one for a new log with `countersign audit new-keys`."

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from storage import merkle, proofs
 from storage.audit_tables import audit_checkpoints, audit_events, audit_leaves, audit_nodes, audit_unsealed
-from storage.checkpoints import Signer, read_note
+from storage.checkpoints import Checkpoint, Signer, read_note
 from storage.database import now
 from storage.errors import SealedByAnother, TreeDamaged
 
@@ -36,7 +36,8 @@ def seal(conn: Connection, signer: Signer, limit: int = LIMIT, frontier: merkle.
     Raises SealedByAnother when a second sealer was quicker, TreeDamaged when the tree does not have the root that its
     last checkpoint was signed over. Whatever it raises, the transaction must be rolled back.
     """
-    grown = _frontier(conn, frontier)
+    last = _last(conn)
+    grown = merkle.Frontier() if last is None else _frontier(conn, last, frontier)
     begin = grown.size
     try:
         leaves = _place(conn, begin, limit)
@@ -48,7 +49,8 @@ def seal(conn: Connection, signer: Signer, limit: int = LIMIT, frontier: merkle.
     if nodes:
         rows = [{"level": level, "position": position, "hash": root.hex()} for level, position, root in nodes]
         conn.execute(audit_nodes.insert(), rows)
-    note = signer.sign(grown.size, grown.root(), now(conn))
+    at = now(conn) if last is None else max(now(conn), last.sealed_at)  # it never falls, even if a clock does
+    note = signer.sign(grown.size, grown.root(), at)
     conn.execute(audit_checkpoints.insert(), {"tree_size": grown.size, "note": note})
     # by the leaves just placed, not by a range of ids: a transaction that commits at this moment may have smaller ids
     placed = sa.select(audit_leaves.c.event_id).where(audit_leaves.c.leaf_index >= begin)
@@ -72,14 +74,18 @@ def lag_seconds(conn: Connection) -> float:
     return 0.0 if written is None else max(0.0, now(conn) - written)
 
 
-def _root_in(note: str, size: int) -> bytes:
+def _last(conn: Connection) -> Checkpoint | None:
+    found = proofs.latest_note(conn)
+    if found is None:
+        return None
+    size, note = found
     try:
         said = read_note(note)
     except ValueError as error:
         raise TreeDamaged(f"The last checkpoint cannot be read. {proofs.LOOK}") from error
     if said.size != size:
         raise TreeDamaged(f"The last checkpoint is kept as one of {size} events and says {said.size}. {proofs.LOOK}")
-    return said.root
+    return said
 
 
 def _place(conn: Connection, begin: int, limit: int) -> list[bytes]:
@@ -94,15 +100,11 @@ def _place(conn: Connection, begin: int, limit: int) -> list[bytes]:
     return [bytes.fromhex(row.hash) for row in sorted(placed, key=lambda row: row.leaf_index)]
 
 
-def _frontier(conn: Connection, kept: merkle.Frontier | None) -> merkle.Frontier:
+def _frontier(conn: Connection, last: Checkpoint, kept: merkle.Frontier | None) -> merkle.Frontier:
     """A copy of `kept` where it is the last checkpoint's tree, otherwise that tree as the database holds it."""
-    last = proofs.latest_note(conn)
-    if last is None:
-        return merkle.Frontier()
-    size, root = last[0], _root_in(last[1], last[0])
-    if kept is not None and kept.size == size and kept.root() == root:
+    if kept is not None and kept.size == last.size and kept.root() == last.root:
         return kept.copy()
-    found = proofs.frontier(conn, size)
-    if found.root() != root:
-        raise TreeDamaged(f"The leaves do not have the root of checkpoint {size}. {proofs.LOOK}")
+    found = proofs.frontier(conn, last.size)
+    if found.root() != last.root:
+        raise TreeDamaged(f"The leaves do not have the root of checkpoint {last.size}. {proofs.LOOK}")
     return found

@@ -125,6 +125,16 @@ def test_nothing_is_sealed_upon_a_tree_that_is_not_its_checkpoints(database: Dat
     assert waiting(database) == 1
 
 
+def test_the_time_of_a_checkpoint_never_falls(database: Database) -> None:
+    append(database, 1)
+    seal(database)
+    ahead = SIGNER.sign(1, root_of(database), 9_000_000_000.0)  # by a clock that was a century fast
+    with database.transaction() as conn:
+        conn.execute(sa.update(audit_checkpoints).values(note=ahead))
+    append(database, 1)
+    assert read_note(seal(database).note or "").sealed_at == 9_000_000_000.0
+
+
 def test_the_age_of_the_oldest_waiting_event_is_known(database: Database) -> None:
     with database.transaction() as conn:
         assert sealing.lag_seconds(conn) == 0.0
