@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from time import time
 from typing import Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy import Connection
 
 from gateway.auth import watcher
 from gateway.context import context_of
 from gateway.openapi import ERRORS
 from storage import monitoring
+from storage.database import now
 from storage.records import Key
 
 router = APIRouter(tags=["monitoring"], responses=ERRORS)
@@ -21,7 +22,8 @@ async def figures(
     request: Request, hours: float = Query(24.0, gt=0, le=24 * 366), key: Key = Depends(watcher)
 ) -> dict[str, Any]:
     """Decisions, confidence, the review queue and verdicts of the last `hours`."""
-    since = time() - hours * 3600
-    return await context_of(request).recorder.read(
-        lambda connection: monitoring.figures(connection, key.tenant, since), tenant=key.tenant
-    )
+
+    def read(connection: Connection) -> dict[str, Any]:
+        return monitoring.figures(connection, key.tenant, now(connection) - hours * 3600)
+
+    return await context_of(request).recorder.read(read, tenant=key.tenant)
