@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from gateway import audit_table, operations
+from gateway import audit_keys, audit_table, operations
 from gateway.audit import shown
 from gateway.audit_options import filtered
 from gateway.export_file import write_file
@@ -22,6 +22,7 @@ from storage.audit_query import Filters
 from storage.schema import check_schema
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: query, export, prove, erase.")
+app.command("new-keys")(audit_keys.new_keys)
 Tenant = Annotated[str, typer.Option(help="Whose events.")]
 
 

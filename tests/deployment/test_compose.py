@@ -132,6 +132,7 @@ def test_only_processes_that_keep_something_have_a_volume():
     kept = {name: service["volumes"] for name, service in SERVICES.items() if "volumes" in service}
     assert kept == {
         "postgres": ["postgres:/var/lib/postgresql"],
+        "worker": ["audit:/var/lib/countersign/audit"],
         "redis": ["redis:/data"],
         "serving": ["serving:/var/lib/countersign"],
     }
@@ -226,6 +227,21 @@ def test_only_gateway_and_dashboard_are_published_and_only_on_loopback():
     assert COMPOSE["networks"]["inside"]["internal"] is True
 
 
+def test_the_log_is_signed_by_the_worker_alone_and_its_keys_open_what_all_write():
+    signs = {name for name in SERVICES if "COUNTERSIGN_AUDIT_SIGNING_KEY" in environment(name)}
+    assert signs == {"worker"}
+    opens = {name for name in SERVICES if "COUNTERSIGN_MASTER_KEY" in environment(name)}
+    assert opens == {"gateway", "worker", "migrate"}
+
+
+def test_the_checkpoints_volume_is_where_the_worker_writes_and_belongs_to_it():
+    home = re.findall(r"COUNTERSIGN_HOME=(\S+)", stage("worker"))[-1]
+    settings = GatewaySettings(home=Path(home))
+    (volume,) = SERVICES["worker"]["volumes"]
+    assert volume.split(":")[1] == str(settings.checkpoints.parent)
+    assert re.search(rf"--owner=countersign .*{settings.checkpoints.parent}$", stage("worker"), re.M)
+
+
 def test_volumes_are_named_and_declared():
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])}
     assert used == set(COMPOSE["volumes"])
@@ -234,7 +250,8 @@ def test_volumes_are_named_and_declared():
 def test_no_secret_is_written_down():
     text = (ROOT / "docker-compose.yml").read_text()
     wanted = set(re.findall(r"^([A-Z_]+)=$", EXAMPLE, re.M))
-    assert wanted == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "COUNTERSIGN_SERVING_TOKEN"}
+    keys = {"COUNTERSIGN_MASTER_KEY", "COUNTERSIGN_AUDIT_SIGNING_KEY"}
+    assert wanted == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "COUNTERSIGN_SERVING_TOKEN"} | keys
     for name in wanted:
         assert re.search(rf"\$\{{{name}:\?", text), f"{name} must be required, without a default"
     asked = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text))
