@@ -81,8 +81,13 @@ def ended_before(conn: Connection, cutoff: float) -> list[Month]:
 
 
 def drop(conn: Connection, months: Iterable[Month]) -> None:
-    """Removes whole months of events at once; whoever calls has made sure that none of them must be kept."""
+    """Removes whole months of events at once; whoever calls has made sure that none of them must be kept.
+
+    Everybody waits while they go. Raises DatabaseUnreachable (as its transaction does) when somebody reads or writes
+    the log for too long: then try again later.
+    """
     for month in months:
+        conn.exec_driver_sql("SET LOCAL lock_timeout = '2s'")  # who waits for this lock keeps everybody else waiting
         conn.exec_driver_sql(f"ALTER TABLE audit_events DETACH PARTITION {month.name}")
         conn.exec_driver_sql(f"DROP TABLE {month.name}")
 
