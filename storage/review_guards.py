@@ -26,11 +26,14 @@ from storage.rows import item_from
 from storage.storable import checked_text, content_hash, from_json, is_visible
 from storage.tables import interactions, review_items, verdicts
 
+_BY_ID = sa.select(review_items).where(review_items.c.id == sa.bindparam("item"))
+_OWN = _BY_ID.where(review_items.c.tenant == sa.bindparam("tenant"))
+_FREE = _BY_ID.with_for_update(skip_locked=True)  # SQLite ignores it: it has one writer
+
 
 def row_for(conn: Connection, item_id: str, reviewer: Key) -> sa.Row[Any]:
     """The item's row. Raises NotFound, also for another tenant's item; NotAReviewer."""
-    query = sa.select(review_items).where(review_items.c.id == item_id, review_items.c.tenant == reviewer.tenant)
-    row = conn.execute(query).one_or_none()
+    row = conn.execute(_OWN, {"item": item_id, "tenant": reviewer.tenant}).one_or_none()
     if row is None:
         raise NotFound("review item", item_id)
     require_reviewer(reviewer)
@@ -43,12 +46,10 @@ def require_reviewer(reviewer: Key) -> None:
         raise NotAReviewer(reviewer.id)
 
 
-def lock_free(conn: Connection, item_id: str) -> bool:
-    """Keeps the item for this transaction; False when another one has it (PostgreSQL; SQLite has one writer)."""
-    if conn.dialect.name != "postgresql":
-        return True
-    query = sa.select(review_items.c.id).where(review_items.c.id == item_id).with_for_update(skip_locked=True)
-    return conn.execute(query).first() is not None
+def lock_free(conn: Connection, item_id: str) -> ReviewItem | None:
+    """The item, kept for this transaction; None when another one has it (PostgreSQL; SQLite has one writer)."""
+    row = conn.execute(_FREE, {"item": item_id}).one_or_none()
+    return None if row is None else item_from(row)
 
 
 def require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_by: str, at: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,6 +16,7 @@ from storage.records import OPEN_STATES, ItemState, ReviewItem
 from storage.rows import item_from
 from storage.tables import review_items
 
+_FIELDS = {field.name for field in dataclasses.fields(ReviewItem)}
 _S = ItemState
 TRANSITIONS: frozenset[tuple[ItemState, ItemState]] = frozenset(
     {
@@ -49,23 +52,34 @@ def move(
     """
     if (item.state, to) not in TRANSITIONS:
         raise IllegalTransition(item, to.value)
-    unchanged = (
-        review_items.c.id == item.id,
-        review_items.c.state == item.state.value,
-        review_items.c.version == item.version,
-        review_items.c.fencing_token == item.fencing_token,
-    )
-    leaving = {"claimed_by": None, "claim_expires_at": None}
-    values = {**leaving, **(changes or {}), "state": to.value, "version": review_items.c.version + 1}
-    row = conn.execute(sa.update(review_items).where(*unchanged).values(values).returning(review_items)).one_or_none()
+    values = {"claimed_by": None, "claim_expires_at": None, **(changes or {}), "state": to.value}
+    seen = {"seen_id": item.id, "seen_state": item.state.value, "seen_version": item.version}
+    given = {**values, **seen, "seen_token": item.fencing_token, "next_version": item.version + 1}
+    row = conn.execute(_compare_and_set(tuple(sorted(values))), given).one_or_none()
     if row is None:
         raise _lost_race(conn, item)
-    moved = item_from(row)
+    kept = {name: values[name] for name in _FIELDS & values.keys()}
+    moved = dataclasses.replace(item, **{**kept, "state": to, "version": item.version + 1})
     topic = outbox.REVIEW_ENQUEUE if to is ItemState.PENDING else outbox.REVIEW_REMOVE
     at = now(conn) if at is None else at
     outbox.add(conn, topic, {"item_id": item.id, "tenant": item.tenant}, at)
     _note(conn, item, moved, row, kind, actor, data or {}, private, at)
     return moved
+
+
+@functools.cache
+def _compare_and_set(names: tuple[str, ...]) -> sa.Update:
+    """The update of these columns, made once: making it anew took longer than running it."""
+    table = review_items.c
+    unchanged = (
+        table.id == sa.bindparam("seen_id"),
+        table.state == sa.bindparam("seen_state"),
+        table.version == sa.bindparam("seen_version"),
+        table.fencing_token == sa.bindparam("seen_token"),
+    )
+    values = {name: sa.bindparam(name, type_=table[name].type) for name in names}
+    update = sa.update(review_items).where(*unchanged).values(version=sa.bindparam("next_version"), **values)
+    return update.returning(table.asked_by, table.trace_id)
 
 
 def _note(

@@ -12,7 +12,6 @@ from storage import audit_log
 from storage.database import now
 from storage.errors import (
     AlreadyDecided,
-    Conflict,
     LapsedTooOften,
     NotFound,
     StaleToken,
@@ -40,7 +39,7 @@ from storage.review_guards import (
 )
 from storage.review_moves import move
 from storage.review_opinions import MAX_OPINIONS, RELEASING, agreeing, pass_on
-from storage.review_reads import get_item, get_items
+from storage.review_reads import get_item, hints
 from storage.review_sweeps import MAX_LAPSES, return_lapsed
 from storage.rows import draft_from, fields_of, item_from
 from storage.storable import checked_text
@@ -79,23 +78,21 @@ def claim_first(
     On PostgreSQL what another transaction claims right now is passed over, not waited for. Raises NotAReviewer.
     """
     require_reviewer(reviewer)
-    found = get_items(conn, item_ids, reviewer.tenant, for_reviewer=reviewer)
     at, stale = now(conn), list[str]()
-    for item in found:
-        if item.state is not ItemState.PENDING or item.expires_at <= at:
-            stale.append(item.id)
-        elif domain in (None, item.domain) and lock_free(conn, item.id):
-            try:
+    for hint in hints(conn, item_ids, reviewer):
+        if hint.state != ItemState.PENDING.value or hint.expires_at <= at:
+            stale.append(hint.id)
+        elif domain in (None, hint.domain) and (item := lock_free(conn, hint.id)) is not None:
+            if item.state is ItemState.PENDING:
                 return _grant(conn, item, reviewer, lease_seconds, at), stale
-            except Conflict:
-                stale.append(item.id)
+            stale.append(hint.id)
     return None, stale
 
 
 def _grant(conn: Connection, item: ReviewItem, reviewer: Key, lease_seconds: float, at: float) -> Claim:
     changes = {
-        "fencing_token": review_items.c.fencing_token + 1,
-        "claims": review_items.c.claims + 1,
+        "fencing_token": item.fencing_token + 1,  # exact: the move is refused if another claim came between
+        "claims": item.claims + 1,
         "claimed_by": reviewer.id,
         "claim_expires_at": at + lease_seconds,
     }

@@ -77,7 +77,8 @@ def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:
 
 
 def item_from(row: Row[Any]) -> ReviewItem:
-    facts = {name: row._mapping[name] for name in _ITEM_FIELDS}
+    mapping = row._mapping
+    facts = {name: mapping[name] for name in _ITEM_FIELDS}
     enums = {
         "state": ItemState(row.state),
         "reason": Reason(row.reason),
