@@ -49,6 +49,10 @@ EVENT_KINDS = (
     "review.quarantined",
     "review.withdrawn",
     "verdict.refused",
+    "subject.erased",  # its key is destroyed, and with it the private facts of its events
+    "hold.placed",
+    "hold.lifted",
+    "audit.purged",  # events before a leaf were removed, after their retention
     "access.export",  # who took the log, or a part of it, away
 )
 _KNOWN = frozenset(EVENT_KINDS)
@@ -153,9 +157,12 @@ def _sealed(event_id: str, facts: dict[str, Any] | None, key: bytes | None) -> t
     return event_format.commitment(salt, sealed), salt.hex(), base64.b64encode(sealed).decode()
 
 
-_FIELDS = tuple(
-    column.name for column in audit_events.columns if column.name not in {"data", "salt", "sealed", *_FILTERED}
-)
+def _written(table: sa.Table) -> list[str]:
+    """Names of the columns that the database does not compute itself."""
+    return [column.name for column in table.columns if column.computed is None]
+
+
+_FIELDS = tuple(name for name in _written(audit_events) if name not in {"data", "salt", "sealed", *_FILTERED})
 
 
 def _insert(conn: Connection, rows: list[dict[str, Any]]) -> None:
@@ -163,17 +170,17 @@ def _insert(conn: Connection, rows: list[dict[str, Any]]) -> None:
     for table, values in ((audit_events, rows), (audit_unsealed, waiting)):
         if conn.dialect.name == "postgresql":
             # one statement of one shape, whatever their number: arrays, a column each
-            columns = {column.name: [row[column.name] for row in values] for column in table.columns}
+            columns = {name: [row[name] for row in values] for name in _written(table)}
             conn.execute(_FROM_ARRAYS[table.name], columns)
         else:
             conn.execute(table.insert(), values)
 
 
 def _from_arrays(table: sa.Table) -> sa.TextClause:
-    names = [column.name for column in table.columns]
+    names = _written(table)
     arrays = (
-        f"CAST(:{column.name} AS {'double precision' if isinstance(column.type, sa.Double) else 'text'}[])"
-        for column in table.columns
+        f"CAST(:{name} AS {'double precision' if isinstance(table.c[name].type, sa.Double) else 'text'}[])"
+        for name in names
     )
     return sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({', '.join(arrays)})")  # noqa: S608 - names of our own
 

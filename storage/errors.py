@@ -78,6 +78,25 @@ class CheckpointsContradict(StorageError):
     code = "checkpoints_contradict"
 
 
+class UnderLegalHold(StorageError):
+    """What was to be destroyed must be kept; HTTP says 409."""
+
+    code = "legal_hold"
+
+    def __init__(self, hold_id: str) -> None:
+        super().__init__(f"Legal hold {hold_id!r} keeps this: nothing was deleted. Lift the hold first.")
+        self.hold_id = hold_id
+
+
+class PurgeTooEarly(StorageError):
+    """The audit log is kept for at least its retention floor."""
+
+    code = "purge_too_early"
+
+    def __init__(self, days: float, least: float) -> None:
+        super().__init__(f"Events are kept for at least {least:g} days: a purge after {days:g} days is refused.")
+
+
 class Conflict(StorageError):
     """The item is not in a state that allows this; HTTP says 409."""
 

@@ -73,7 +73,7 @@ def begin(
     found = conn.execute(sa.select(idempotency).where(*_named(key.id, name))).first()
     if found is None:  # abandoned between the two statements: the next try takes it
         return InFlight()
-    if found.body_hash != body_hash:
+    if found.body_hash not in (body_hash, ""):  # blank: of an interaction that was deleted, which replaying says
         return OtherBody()
     return InFlight() if found.interaction_id is None else Replay(found.interaction_id)
 

@@ -9,11 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import JSONB
 
-from storage import audit_log, outbox, subjects
+from storage import audit_log, erasure, legal_holds, outbox, subjects
 from storage.database import now
 from storage.errors import InvalidValue, NotFound
-from storage.records import OPEN_STATES, Action, Decision, Interaction, ItemState, Outcome, ReviewItem
-from storage.reviews import withdraw
+from storage.records import Action, Decision, Interaction, ItemState, Outcome, ReviewItem
 from storage.rows import (
     decision_from,
     decision_row,
@@ -24,7 +23,7 @@ from storage.rows import (
     verdict_from,
 )
 from storage.storable import content_hash
-from storage.tables import decisions, drafts, interactions, review_items, verdicts
+from storage.tables import decisions, interactions, review_items, verdicts
 
 _REVIEWED = (Action.HOLD, Action.FLAG)
 
@@ -103,20 +102,15 @@ def list_outcomes(
 
 
 def delete(conn: Connection, interaction_id: str, tenant: str, actor: str) -> bool:
-    """Removes the content for good and withdraws an open review item; decision and audit events stay.
+    """Removes the content for good, private facts of its events included, and withdraws an open review item.
 
-    False when there is nothing to delete.
+    Decision and audit events stay. False when there is nothing to delete. Raises UnderLegalHold.
     """
     outcome = get_outcome(conn, interaction_id, tenant)
     if outcome is None:
         return False
-    if outcome.item is not None:
-        if outcome.item.state in OPEN_STATES:
-            withdraw(conn, outcome.item.id, actor, tenant)
-        conn.execute(sa.delete(drafts).where(drafts.c.item_id == outcome.item.id))
-        conn.execute(sa.update(verdicts).where(verdicts.c.item_id == outcome.item.id).values(content=None, reason=""))
-    emptied = {"messages": "[]", "params": "{}", "answer": "{}", "metadata": "{}", "deleted_at": now(conn)}
-    conn.execute(sa.update(interactions).where(interactions.c.id == interaction_id).values(emptied))
+    legal_holds.require_free(conn, tenant, outcome.interaction.subject, [interaction_id])
+    erasure.empty(conn, tenant, [interaction_id], actor)
     _note(conn, "interaction.deleted", outcome.interaction, {}, outcome.item, actor)
     return True
 
