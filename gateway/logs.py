@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -22,7 +23,7 @@ def configure_logs(level: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_trace_id,
-        structlog.processors.format_exc_info,
+        tell_where,
         redact,
     ]
     structlog.configure(
@@ -51,6 +52,23 @@ def add_trace_id(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
     if span.is_valid and "trace_id" not in event:
         event["trace_id"] = f"{span.trace_id:032x}"
     return event
+
+
+def tell_where(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Writes an exception as its kind and where it came from; its message may quote content or a secret."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = told(error)
+    return event
+
+
+def told(error: BaseException) -> str:
+    """The traceback without messages, causes first as Python prints them."""
+    lines = traceback.format_tb(error.__traceback__)
+    earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    before = f"{told(earlier)}\n" if earlier is not None else ""
+    return f"{before}{''.join(lines)}{type(error).__module__}.{type(error).__qualname__}"
 
 
 def redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

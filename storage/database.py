@@ -119,12 +119,16 @@ def _open_sqlite(url: sa.URL, options: dict[str, Any]) -> Database:
     # One writer connection, as SQLite has one writer anyway: it never waits for itself. Where SQLite has the WAL-reset
     # bug, a lock file keeps the writers of other processes away too.
     lock = WriterLock(f"{url.database}.writer" if has_wal_reset_bug() else None, LOCK_WAIT_SECONDS)
-    pool: dict[str, Any] = {"poolclass": QueuePool, "pool_timeout": LOCK_WAIT_SECONDS, "execution_options": options}
+    pool: dict[str, Any] = {"poolclass": QueuePool, "pool_timeout": LOCK_WAIT_SECONDS, **_common(options)}
     writer = sa.create_engine(url, pool_size=1, max_overflow=0, **pool)
     reader = sa.create_engine(url, pool_size=4, max_overflow=12, **pool)
     _prepare_sqlite(writer, "PRAGMA synchronous=FULL", begin="BEGIN IMMEDIATE")
     _prepare_sqlite(reader, "PRAGMA query_only=ON", begin="BEGIN")
     return Database(url, writer, reader, lock)
+
+
+def _common(options: dict[str, Any]) -> dict[str, Any]:
+    return {"execution_options": options, "hide_parameters": True}  # an error's words never quote what was written
 
 
 def _prepare_sqlite(engine: Engine, pragma: str, begin: str) -> None:
@@ -148,7 +152,7 @@ def _prepare_sqlite(engine: Engine, pragma: str, begin: str) -> None:
 def _open_postgresql(url: sa.URL, options: dict[str, Any]) -> Database:
     server_options = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
     connect_args = {"connect_timeout": 5, "options": server_options}
-    pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_pre_ping": True, "execution_options": options}
+    pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_pre_ping": True, **_common(options)}
     try:
         writer = sa.create_engine(url, connect_args=connect_args, **pool)
     except (ImportError, NoSuchModuleError) as error:
