@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from gateway import audit_keys, audit_table, operations
+from gateway import audit_duties, audit_keys, audit_table, operations
 from gateway.audit import shown
 from gateway.audit_options import filtered
 from gateway.export_file import write_file
@@ -22,7 +22,10 @@ from storage.audit_query import Filters
 from storage.schema import check_schema
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: query, export, prove, erase.")
+app.command("erase")(audit_duties.erase)
+app.command("purge")(audit_duties.purge)
 app.command("new-keys")(audit_keys.new_keys)
+app.add_typer(audit_duties.hold, name="hold")
 Tenant = Annotated[str, typer.Option(help="Whose events.")]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ import pytest
 from gateway import audit_table, command, export_file
 from gateway.audit_options import filters_of, moment
 from gateway.export_formats import FORMATS
-from storage import audit_export, keys, sealing
+from storage import audit_export, keys, log_keys, sealing
 from storage.audit_query import EVERYTHING
 from storage.checkpoints import Signer, new_signing_key
 from storage.database import Database, open_database
@@ -27,7 +28,7 @@ from storage.records import Role
 @pytest.fixture
 def log(home: Path) -> Iterator[Database]:
     """A log in which the tenants acme and other each made a key."""
-    opened = open_database(f"sqlite:///{home}/countersign.db")
+    opened = open_database(f"sqlite:///{home}/countersign.db", log_keys.vault(home / "audit"))
     with opened.transaction() as conn:
         for tenant in ("acme", "other"):
             keys.create(conn, tenant, "Ada", [Role.REVIEWER])
@@ -48,6 +49,7 @@ def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     monkeypatch.setenv("COUNTERSIGN_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "140")
     monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))  # what a person answers who is asked
 
     def audit(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["countersign", "audit", *arguments])
@@ -156,3 +158,34 @@ def test_every_filter_reaches_the_query() -> None:
 
 def test_a_callers_text_cannot_steer_the_terminal() -> None:
     assert audit_table.plain("a\x1b[2Jb\n\u202ec") == "a�[2Jb��c"
+
+
+def test_erasing_asks_first_and_says_what_it_destroyed(run: Callable[..., Done], log: Database) -> None:
+    event = json.loads(run("query", "--tenant", "acme", "--json", "--kinds", "key.created").stdout)
+    key = f"key:{event['data']['key_id']}"
+    assert run("erase", key, "--tenant", "acme").returncode == 1  # nobody said yes
+    done = run("erase", key, "--tenant", "acme", "--yes")
+    assert (done.returncode, done.stdout.split(":")[1]) == (
+        0, " 1 events lost their private facts, 0 interactions their content; the log still verifies.\n"
+    )  # fmt: skip
+    shown = json.loads(run("show", event["id"], "--tenant", "acme").stdout)
+    assert (shown["private"], shown["private_state"]) == (None, "erased")
+
+
+def test_holds_are_placed_listed_and_lifted(run: Callable[..., Done], log: Database) -> None:
+    placed = run("hold", "place", "--reason", "case 7", "--tenant", "acme").stdout
+    hold = placed.split()[1].rstrip(":")
+    assert placed == f"Placed {hold}: it keeps the tenant acme.\n"
+    assert run("hold", "list", "--tenant", "acme").stdout.split("\t")[::5] == [hold, "case 7\n"]
+    refused = run("erase", "key:any", "--tenant", "acme", "--yes")
+    assert refused.returncode == 1
+    assert run("hold", "lift", hold, "--tenant", "acme").stdout == f"Lifted {hold}, which kept the tenant acme.\n"
+    assert run("hold", "list", "--tenant", "acme").stdout == "No legal hold stands.\n"
+
+
+def test_purge_is_refused_before_the_floor_and_says_what_went(run: Callable[..., Done], log: Database) -> None:
+    refused = run("purge", "--older-than-days", "10", "--yes")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("countersign: Events are kept for at least 183 days")
+    done = run("purge", "--older-than-days", "200", "--yes")
+    assert (done.returncode, done.stdout) == (0, "Purged 0 events and the content of 0 interactions.\n")
