@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -31,13 +32,21 @@ def act_for(conn: Connection, tenant: str | None) -> None:
 def as_system(conn: Connection) -> Iterator[None]:
     """What a tenant's transaction may not do itself, such as erasing from the audit log; the tenant acts on after it.
 
-    When the block raises, the role stays the system's: roll back to a savepoint from before it, or altogether.
+    The tenant acts on also when the block raises, unless the database refused a statement: then the transaction, or the
+    savepoint, can only be rolled back, which brings the tenant back too.
     """
     if conn.dialect.name != "postgresql":
         yield
         return
     role, tenant = conn.execute(_ACTING).one()
     act_for(conn, None)
-    yield
-    if role == ROLE:
-        act_for(conn, tenant)
+    try:
+        yield
+    finally:
+        if role == ROLE and _is_usable(conn):
+            act_for(conn, tenant)
+
+
+def _is_usable(conn: Connection) -> bool:
+    driver: Any = conn.connection.driver_connection
+    return bool(driver.info.transaction_status == driver.info.transaction_status.INTRANS)

@@ -180,6 +180,22 @@ def test_system_is_lent_to_a_tenants_transaction_and_given_back(one_connection: 
         assert _acting(opened) == ("tenant", MINE)
 
 
+def test_system_is_given_back_when_it_refuses(one_connection: sa.Engine) -> None:
+    with one_connection.begin() as opened:
+        act_for(opened, MINE)
+        with pytest.raises(LookupError), as_system(opened):
+            raise LookupError
+        assert _acting(opened) == ("tenant", MINE)
+
+
+def test_system_is_given_back_when_the_database_refuses(one_connection: sa.Engine) -> None:
+    with one_connection.begin() as opened:
+        act_for(opened, MINE)
+        with pytest.raises(sa.exc.DataError), opened.begin_nested(), as_system(opened):
+            opened.exec_driver_sql("SELECT 1 / 0")
+        assert _acting(opened) == ("tenant", MINE)
+
+
 def test_sqlite_has_no_roles_to_take_on(tmp_path) -> None:
     database = open_database(f"sqlite:///{tmp_path}/any.db")
     with database.transaction() as opened:

@@ -38,6 +38,7 @@ def _acts(url: str) -> str:
     opened = open_database(url)
     with opened.transaction() as conn:
         act_for(conn, "acme")
+        assert conn.exec_driver_sql("SELECT count(*) FROM audit_events").scalar_one() == 0
         user = conn.exec_driver_sql("SELECT current_user").scalar_one()
     opened.close()
     return str(user)
