@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tests.faults.history import Accepted, Acknowledged, Content, Granted, History, Probed, hash_of
 from tests.faults.snapshot import Row, Snapshot
@@ -178,7 +179,7 @@ def transitions_have_events(evidence: Evidence) -> Iterator[Violation]:
         versions = [data["version"] for data in moves]
         if versions != list(range(1, item["version"] + 1)):
             yield Violation("I5", f"version {item['version']} with events of {versions}", (item["id"],))
-        elif any(one["to"] != two.get("from") for one, two in zip(moves, moves[1:], strict=False)):
+        elif any(one["to"] != two.get("from") for one, two in pairwise(moves)):
             yield Violation("I5", "its events do not lead into one another", (item["id"],))
         elif moves[-1]["to"] != item["state"]:
             yield Violation("I5", f"{item['state']} after an event to {moves[-1]['to']}", (item["id"],))

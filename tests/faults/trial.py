@@ -1,4 +1,4 @@
-"""One trial from beginning to end: start the world, load it, strike it by the schedule, let it rest, check everything."""
+"""One trial: load the world, strike it by the schedule, let it come to rest, check everything."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class Report:
 
 
 async def run(
-    world: World, faults: Sequence[Fault], seconds: float, seed: int, load: Load, more: dict[str, Act]
+    world: World, faults: Sequence[Fault], seconds: float, seed: int, load: Load, more: Mapping[str, Act]
 ) -> Report:
     """The world must be started. `more`: acts of kinds that the world alone does not know. Raises TimeoutError."""
     report = Report(seed, history=into(world.wanted.home / "history.jsonl"))
