@@ -127,8 +127,8 @@ def recorder_of(settings: Settings, database: Database) -> Recorder:
 
 
 def places_of(settings: Settings) -> Places:
-    share = settings.max_asks_per_key or max(1, settings.max_asks // 2)
-    return Places(settings.max_asks, share, settings.max_waiting_asks)
+    share = settings.max_questions_per_key or max(1, settings.max_questions // 2)
+    return Places(settings.max_questions, share, settings.max_waiting_questions)
 
 
 def client_of(settings: Settings) -> ModelClient:

@@ -45,14 +45,16 @@ class Settings(BaseSettings):
         description="Model to ask for at COUNTERSIGN_UPSTREAM_URL; answers that name another are held as uncalibrated.",
     )
     ask_timeout_seconds: float = Field(default=120.0, gt=0, description="Longest wait for the model's answer.")
-    max_asks: int = Field(default=64, ge=1, description="Questions under way at once in one gateway; beyond: 503.")
-    max_waiting_asks: int = Field(
-        default=16, ge=0, description="Questions that may wait for a place under COUNTERSIGN_MAX_ASKS, for at most 5 s."
+    max_questions: int = Field(default=64, ge=1, description="Questions under way at once in one gateway; beyond: 503.")
+    max_waiting_questions: int = Field(
+        default=16,
+        ge=0,
+        description="Questions that may wait for a place under COUNTERSIGN_MAX_QUESTIONS, for at most 5 s.",
     )
-    max_asks_per_key: int = Field(
+    max_questions_per_key: int = Field(
         default=0,
         ge=0,
-        description="Questions of one key under way at once; beyond: 429. 0: half of COUNTERSIGN_MAX_ASKS.",
+        description="Questions of one key under way at once; beyond: 429. 0: half of COUNTERSIGN_MAX_QUESTIONS.",
     )
     idempotency_hours: float = Field(
         default=24.0, gt=0, description="How long an Idempotency-Key stands for its first request."

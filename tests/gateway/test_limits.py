@@ -94,7 +94,9 @@ async def test_line_that_does_not_move_ends(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_burst_of_ten_times_the_limit_loses_nothing(home: Path, serving: FakeServing, valkey_url: str) -> None:
-    limited = settings_for(home, serving.url, valkey_url, max_asks=4, max_waiting_asks=2, max_asks_per_key=4)
+    limited = settings_for(
+        home, serving.url, valkey_url, max_questions=4, max_waiting_questions=2, max_questions_per_key=4
+    )
     serving.hold_slow_answers()
     with running(limited) as gateway, ThreadPoolExecutor(40) as callers:
 
@@ -118,7 +120,7 @@ def test_burst_of_ten_times_the_limit_loses_nothing(home: Path, serving: FakeSer
 
 
 def test_overload_is_told_before_a_body_is_read(home: Path, serving: FakeServing, valkey_url: str) -> None:
-    limited = settings_for(home, serving.url, valkey_url, max_asks=1, max_waiting_asks=0)
+    limited = settings_for(home, serving.url, valkey_url, max_questions=1, max_waiting_questions=0)
     serving.hold_slow_answers()
     serving.asked.clear()
     with running(limited) as gateway:
@@ -134,7 +136,7 @@ def test_overload_is_told_before_a_body_is_read(home: Path, serving: FakeServing
 
 
 def test_who_waits_for_a_verdict_takes_no_place(home: Path, serving: FakeServing, valkey_url: str) -> None:
-    limited = settings_for(home, serving.url, valkey_url, max_asks=1, max_waiting_asks=0)
+    limited = settings_for(home, serving.url, valkey_url, max_questions=1, max_waiting_questions=0)
     with running(limited) as gateway, ThreadPoolExecutor(2) as waiting:
         held = [
             waiting.submit(lambda: post(gateway.http(), "long poll [0.3]", {"prefer": "wait=25"})),
