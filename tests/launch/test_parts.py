@@ -9,11 +9,15 @@ from launch.settings import LaunchSettings
 
 WIRING = Wiring("mark", "sqlite:////somewhere/countersign.db", "unix:///somewhere/valkey.sock", "the-token")
 
+KEYS_OF_THE_LOG = ("COUNTERSIGN_MASTER_KEY", "COUNTERSIGN_AUDIT_SIGNING_KEY")
+
 
 @pytest.fixture
 def told(monkeypatch):
     for name in ("DATABASE_URL", "REDIS_URL", "COUNTERSIGN_SERVING_TOKEN", "COUNTERSIGN_SERVING_PORT"):
         monkeypatch.setenv(name, "from-outside")
+    for name in KEYS_OF_THE_LOG:
+        monkeypatch.setenv(name, "a-secret")
     monkeypatch.setenv("COUNTERSIGN_CLAIM_SECONDS", "60")
     monkeypatch.setenv("COUNTERSIGN_WORKER", "off")
     settings = LaunchSettings(home=Path("/somewhere"), port=1, serving_port=2, dashboard_port=3)
@@ -45,6 +49,11 @@ def test_the_gateway_knows_truth_queue_and_serving(told):
     assert told[GATEWAY]["REDIS_URL"] == WIRING.redis_url
     assert told[GATEWAY]["COUNTERSIGN_SERVING_URL"] == "http://127.0.0.1:2"
     assert told[GATEWAY]["COUNTERSIGN_SERVING_TOKEN"] == "the-token"
+
+
+def test_only_the_gateway_knows_the_keys_of_the_audit_log(told):
+    for name in KEYS_OF_THE_LOG:
+        assert {part: told[part].get(name) for part in told} == {GATEWAY: "a-secret", SERVING: None, DASHBOARD: None}
 
 
 def test_the_worker_runs_in_the_gateway_whatever_the_environment_says(told):
