@@ -29,7 +29,9 @@ def desk_of(connection: Connection, item_id: str, reader: Key) -> Desk:
     outcome = interactions.get_outcome(connection, item.interaction_id, tenant) if item else None
     if item is None or outcome is None:
         raise not_found("review item", item_id)
-    decision, verdict, words = outcome.decision, outcome.verdict, review_opinions.opinions(connection, item_id)
+    decision, verdict = outcome.decision, outcome.verdict
+    looked_at = item.claims > 1 or item.state is not ItemState.CLAIMED  # at a first claim nobody has said anything
+    words = review_opinions.opinions(connection, item_id) if looked_at else []
     people = {item.claimed_by, verdict.reviewer_id if verdict else None, *(word.reviewer_id for word in words)}
     return Desk(
         outcome=outcome,

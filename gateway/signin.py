@@ -60,5 +60,6 @@ def described(key: Key) -> dict[str, Any]:
         "name": key.name,
         "tenant": key.tenant,
         "roles": sorted(role.value for role in key.roles),
+        "skills": None if key.skills is None else sorted(key.skills),
         "expires_at": key.expires_at,
     }

@@ -22,6 +22,7 @@ class Me:
     name: str
     tenant: str
     roles: frozenset[str]
+    skills: tuple[str, ...] | None = None  # the domains this person decides; None: every one
 
     def may(self, *roles: Role) -> bool:
         return Role.ADMIN in self.roles or any(role in self.roles for role in roles)
@@ -55,7 +56,7 @@ class Gateway:
 
     def whoami(self) -> Me:
         data = self._ask("GET", "/v1/whoami")
-        return _read(data, lambda d: Me(d["id"], d["name"], d["tenant"], frozenset(d["roles"])))
+        return _read(data, _me)
 
     def sign_out(self) -> None:
         self._ask("DELETE", "/v1/whoami")
@@ -135,6 +136,12 @@ class Gateway:
 def connect(gateway_url: str, timeout_seconds: float) -> httpx2.Client:
     """The one pool of connections that all reviewers of this process share."""
     return httpx2.Client(base_url=gateway_url, timeout=timeout_seconds, trust_env=False)
+
+
+def _me(data: dict[str, Any]) -> Me:
+    skills = data.get("skills")
+    known = None if skills is None else tuple(str(skill) for skill in skills)
+    return Me(data["id"], data["name"], data["tenant"], frozenset(data["roles"]), known)
 
 
 def _body(answer: httpx2.Response) -> Any:

@@ -45,3 +45,24 @@ BY_STATUS: dict[int, type[GatewayFault]] = {401: SignedOut, 403: NotAllowed, 404
 
 def fault_for(status: int) -> type[GatewayFault]:
     return BY_STATUS.get(status, Refused if status < 500 else Broken)
+
+
+# What each refusal means for the person at the desk, and what to do; the gateway's own sentence is for programs.
+CONFLICTS = {
+    "already_claimed": "Another reviewer has it now.",
+    "already_decided": "It was already decided, or has ended.",
+    "lapsed_too_often": "Too many claims on it ran out, so it is being set aside.",
+    "stale_claim": "Your claim on it has lapsed.",
+    "own_request": "It was asked with your own key: another person must decide it.",
+    "referred_by_self": "You already gave your word on it: it waits for another person.",
+    "not_skilled": "It is outside the domains you decide: it waits for a reviewer of that field.",
+    "past_deadline": "Its deadline has passed; its answer stays withheld.",
+    "content_changed": "The stored answer is not the one that was decided on: nothing was released. Tell an operator.",
+    "conflict": "Someone changed it meanwhile.",
+    "illegal_transition": "That cannot be done with it any more.",
+}
+
+
+def in_words(fault: GatewayFault) -> str:
+    """A sentence for the screen."""
+    return CONFLICTS.get(fault.code or "", str(fault)) if isinstance(fault, Conflict) else str(fault)

@@ -32,6 +32,9 @@ class Summary:
     claimed_by: Person | None
     claim_expires_at: float | None
     question: str
+    tier: str = "base"
+    four_eyes: bool = False  # two people must agree on a text
+    barred_by: str | None = None  # the code with which a claim by this reader would be refused
 
     @property
     def is_open(self) -> bool:
@@ -89,6 +92,8 @@ class Review:
     draft: SavedDraft | None
     verdict: GivenVerdict | None
     trace_id: str | None
+    proposal: GivenVerdict | None = None  # the text that waits for a second person who agrees
+    opinions: tuple[GivenVerdict, ...] = ()  # what was said without ending it, oldest first
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +124,9 @@ def summary(data: dict[str, Any]) -> Summary:
         claimed_by=person(data.get("claimed_by")),
         claim_expires_at=data.get("claim_expires_at"),
         question=data.get("question") or "",
+        tier=str(data.get("tier") or "base"),
+        four_eyes=bool(data.get("four_eyes")),
+        barred_by=data.get("barred_by"),
     )
 
 
@@ -143,6 +151,8 @@ def review(data: dict[str, Any]) -> Review:
         draft=SavedDraft(draft["text"], draft["note"], float(draft["saved_at"])) if draft else None,
         verdict=_verdict(data.get("verdict")),
         trace_id=data.get("trace_id"),
+        proposal=_verdict(data.get("proposal")),
+        opinions=tuple(word for each in data.get("opinions") or () if (word := _verdict(each))),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from review_ui.client import Gateway, Me
-from review_ui.faults import Broken, Conflict, GatewayFault, GatewayUnreachable, Missing, SignedOut
+from review_ui.faults import Broken, Conflict, GatewayFault, GatewayUnreachable, Missing, SignedOut, in_words
 from review_ui.reviews import Review, Summary
 from storage.records import ItemState, VerdictKind
 
@@ -107,16 +107,16 @@ def claim_next(work: Work, gateway: Gateway, now: float) -> None:
             work.skipped.clear()
             review = gateway.claim_next()
     except Conflict as fault:
-        work.notice = Notice("warning", f"{fault} Try the next one.")
+        work.notice = Notice("warning", f"{in_words(fault)} Try the next one.")
         return
     work.take(review, now)
     if review is None:
-        work.notice = Notice("info", "Nothing waits for review.")
+        work.notice = Notice("info", "Nothing waits that is yours to decide.")
 
 
 def _not_skipped(work: Work, gateway: Gateway) -> Review | None:
     for row in gateway.reviews("pending").rows:
-        if row.id not in work.skipped:
+        if row.id not in work.skipped and row.barred_by is None:
             return gateway.claim(row.id)
     return None
 
@@ -127,7 +127,7 @@ def claim(work: Work, gateway: Gateway, item_id: str, now: float) -> None:
         work.take(gateway.claim(item_id), now)
         work.notice = None
     except Conflict as fault:
-        work.notice = Notice("warning", f"{fault} Nothing was lost; take the next one.")
+        work.notice = Notice("warning", f"{in_words(fault)} Nothing was lost; take the next one.")
 
 
 def put_back(work: Work, gateway: Gateway, now: float) -> None:
@@ -189,7 +189,7 @@ def _explain_conflict(work: Work, gateway: Gateway, fault: Conflict, now: float)
     refresh(work, gateway, now)
     lapsed = fault.code == "stale_claim"
     advice = "Claim it again to go on; your draft is kept." if lapsed else "Your verdict was not used."
-    work.notice = Notice("warning", f"{fault} {advice}")
+    work.notice = Notice("warning", f"{in_words(fault)} {advice}")
 
 
 def confirmation(kind: VerdictKind, summary: Summary) -> str:
@@ -199,6 +199,10 @@ def confirmation(kind: VerdictKind, summary: Summary) -> str:
         VerdictKind.REJECT: "nothing is released",
         VerdictKind.REFER: "it waits for a different reviewer",
     }[kind]
+    if summary.state is ItemState.PENDING and kind is not VerdictKind.REFER:
+        went = "nothing is released yet, a second person must agree with you"
+    elif summary.state is ItemState.QUARANTINED:
+        went = "so many people passed it on or disagreed that it is set aside, and nothing is released"
     return f"{SAID[kind]}: {went}. {confidence_words(summary)}"
 
 

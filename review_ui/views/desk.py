@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Sequence
 
 import streamlit as st
 
 from review_ui import work as working
-from review_ui.faults import GatewayFault, GatewayUnreachable, SignedOut
+from review_ui.faults import CONFLICTS, GatewayFault, GatewayUnreachable, SignedOut
+from review_ui.inert import visible
 from review_ui.moments import span, utc
 from review_ui.reviews import Review, ReviewPage
 from review_ui.seat import Seat
-from review_ui.views import judging, reading
+from review_ui.views import judging, reading, second_look
 from review_ui.work import Work
 from storage.records import ItemState
 
@@ -135,7 +138,14 @@ def _what_waits(work: Work, seat: Seat, told: working.Notice | None) -> None:
             on_click=_claim_next, args=(work, seat), help="Takes the most urgent item; it is yours until you decide.",
         )  # fmt: skip
 
+    if seat.me.skills is not None:
+        st.caption(f":material/person_check: You decide {listed(seat.me.skills)}; others are asked about the rest.")
     st.caption(f"Looked at {utc(time.time(), time.time())}, again every {LOOK_AGAIN_SECONDS} s.")
+
+
+def listed(skills: Sequence[str]) -> str:
+    """Domains in a caption, where markdown must stay inert."""
+    return ", ".join(re.sub(r"([^\w\s-])", r"\\\1", visible(skill)) for skill in skills)
 
 
 def _oldest(page: ReviewPage) -> str:
@@ -148,6 +158,7 @@ def _at_work(work: Work, review: Review, seat: Seat) -> None:
     left, right = st.columns([7, 4], gap="medium")
     with left:
         reading.conversation(review)
+        second_look.notice(review)
         reading.answer(review)
         judging.form(work, review, seat)
         reading.signals(review)
@@ -184,6 +195,9 @@ def _not_mine(work: Work, review: Review, seat: Seat) -> None:
         elif summary.claimed_by and summary.state is ItemState.CLAIMED and review.claim is None:
             st.subheader("Someone else has this review")
             st.text(f"{summary.claimed_by.name} is reading it now. Take the next one.")
+        elif summary.barred_by is not None:
+            st.subheader("This review is not for you")
+            st.text(CONFLICTS.get(summary.barred_by, "Another person must decide it."))
         elif summary.is_open:
             st.subheader("Your claim on this review has lapsed")
             st.text("It waits again, for you or another reviewer. A draft that was saved is kept.")
@@ -191,7 +205,7 @@ def _not_mine(work: Work, review: Review, seat: Seat) -> None:
             st.subheader(f"This review has ended: {summary.state}")
             st.text("Nobody needs to decide it any more.")
         with st.container(horizontal=True):
-            if summary.state is ItemState.PENDING or review.claim is not None:
+            if summary.barred_by is None and (summary.state is ItemState.PENDING or review.claim is not None):
                 st.button("Claim it again", shortcut="A", key=f"again-{summary.id}", on_click=_claim_again,
                           args=(work, seat, summary.id))  # fmt: skip
             st.button("Claim the next", type="primary", shortcut="N", key="claim-next", on_click=_claim_next,

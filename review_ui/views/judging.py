@@ -167,7 +167,7 @@ def _form_body(work: Work, review: Review, seat: Seat, kind: VerdictKind) -> Non
     key = f"editor-{item_id}-{kind}"
     shown = draw.Form(
         id=f"{item_id}-{kind}-{work.shown_at}", kind=kind, original=review.text, text=text, note=note,
-        note_label=NOTE_LABELS[kind], send_label=SEND_LABELS[kind], reasons=REASONS[kind],
+        note_label=NOTE_LABELS[kind], send_label=SEND_LABELS[kind], reasons=_reasons(review, kind),
     )  # fmt: skip
 
     def drafted() -> None:
@@ -196,8 +196,20 @@ def _typed_so_far(work: Work, review: Review) -> tuple[str, str]:
     if work.typed is not None:
         return work.typed
     if review.draft is not None:
-        return review.draft.text or review.text, review.draft.note
-    return review.text, ""
+        return review.draft.text or _first_text(review), review.draft.note
+    return _first_text(review), ""
+
+
+def _first_text(review: Review) -> str:
+    """What editing begins with: the text that a first person proposed, else the model's."""
+    proposed = review.proposal.content if review.proposal else None
+    return review.text if proposed is None else proposed
+
+
+def _reasons(review: Review, kind: VerdictKind) -> tuple[str, ...]:
+    proposal = review.proposal
+    agrees = kind is VerdictKind.EDIT and proposal is not None and proposal.content is not None
+    return (f"I agree with {proposal.reviewer.name}",) + REASONS[kind] if agrees and proposal else REASONS[kind]
 
 
 def _heard(key: str, name: str) -> dict[str, Any]:

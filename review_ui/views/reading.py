@@ -96,6 +96,7 @@ def _facts(review: Review, now: float, zone: str | None) -> None:
         ("Model", review.served_model or summary.model),
         ("Calibration", review.calibration or "none"),
         ("Policy", review.policy_name),
+        ("Tier", summary.tier),
         ("Finish", FINISHES.get(review.finish_reason, review.finish_reason)),
         ("Review", summary.id),
     ]

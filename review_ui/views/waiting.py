@@ -19,6 +19,7 @@ from storage.records import ItemState, Role
 
 SHOWN = {"Open": "pending,claimed,referred", "Waiting": "pending", "Being read": "claimed",
          "Decided": "approved,edited,rejected", "Ended without": "expired,quarantined,withdrawn"}  # fmt: skip
+BARRED = {"not_skilled": "not your field", "own_request": "your own question", "referred_by_self": "you gave your word"}
 COLUMNS = ("Question", "Why", "State", "Domain", "Waits", "Deadline", "Reviewer")
 
 
@@ -76,10 +77,15 @@ def _row(row: Summary, may_claim: bool) -> draw.Row:
     now, question = time.time(), shortened(row.question, 90) or "(no question)"
     return draw.Row(
         row.id,
-        (question, row.reason.replace("_", " "), str(row.state), row.domain or "–", span(now - row.created_at),
+        (question, row.reason.replace("_", " "), _state(row), row.domain or "–", span(now - row.created_at),
          f"{until(row.expires_at, now)}, {utc(row.expires_at, now)}", row.claimed_by.name if row.claimed_by else "–"),
-        action=f"Claim: {question}" if may_claim and row.state is ItemState.PENDING else None,
+        action=f"Claim: {question}" if may_claim and row.state is ItemState.PENDING and not row.barred_by else None,
     )  # fmt: skip
+
+
+def _state(row: Summary) -> str:
+    """Also why a waiting one is not for this reader."""
+    return f"{row.state}, {BARRED.get(row.barred_by, 'not for you')}" if row.barred_by else str(row.state)
 
 
 def _take(item_id: str, seat: Seat) -> None:

@@ -64,12 +64,20 @@ class GatewayDouble:
 
     # -- what a request may see and do ------------------------------------------------------------
 
+    def four_eyes(self, item_id: str, name: str, kind: str, content: str | None = None) -> None:
+        """Two must agree on this item, and `name` gave the first word."""
+        word = {"kind": kind, "reason": "a slip" if content else "", "content": content,
+                "reviewer": {"id": "key_first", "name": name}, "created_at": time.time()}  # fmt: skip
+        self.items[item_id] |= {"four_eyes": True, "tier": "ultra", "proposal": word, "opinions": [word]}
+
     def detail(self, item: dict[str, Any], me: dict[str, Any]) -> dict[str, Any]:
         mine = item["state"] == "claimed" and item["claimed_by"]["id"] == me["id"]
         claim = {"fencing_token": item["fencing_token"], "expires_at": item["claim_expires_at"]} if mine else None
         return {**item, "claim": claim}
 
     def claim(self, item: dict[str, Any], me: dict[str, Any]) -> dict[str, Any]:
+        if item.get("barred_by"):
+            raise Fault(409, "The gateway's own sentence.", item["barred_by"])
         if item["state"] == "claimed" and item["claimed_by"]["id"] != me["id"]:
             raise Fault(409, f"{item['claimed_by']['name']} holds this review.", "already_claimed")
         if item["state"] not in ("pending", "claimed"):
@@ -92,6 +100,8 @@ class GatewayDouble:
 
     def decide(self, item: dict[str, Any], me: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
         item |= {"state": STATE_AFTER[body["verdict"]], "claim_expires_at": None, "claimed_by": None}
+        if item.get("four_eyes") and not item["proposal"] and body["verdict"] in ("approve", "edit"):
+            item["state"] = "pending"
         item["verdict"] = {"kind": body["verdict"], "reason": body["reason"], "content": body["content"],
                            "reviewer": {"id": me["id"], "name": me["name"]}, "created_at": time.time()}  # fmt: skip
         return self.detail(item, me)
@@ -174,7 +184,7 @@ class GatewayDouble:
         if parts == [""]:
             return JSONResponse(self.listing(query))
         if parts == ["claim"]:
-            waiting = self.listing({"state": "pending"})["data"]
+            waiting = [row for row in self.listing({"state": "pending"})["data"] if not row.get("barred_by")]
             return JSONResponse(self.claim(waiting[0], me)) if waiting else Response(status_code=204)
         item_id, verb = parts[0], parts[1] if len(parts) > 1 else ""
         if item_id not in self.items:

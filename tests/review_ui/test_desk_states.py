@@ -8,13 +8,13 @@ from tests.review_ui.gateway_double import GatewayDouble
 from tests.review_ui.samples import item
 
 
-def desk_script(url: str, secret: str, dwell: float) -> None:
+def desk_script(url: str, secret: str, dwell: float, skills: tuple[str, ...] | None = None) -> None:
     from review_ui.client import Gateway, Me, connect
     from review_ui.seat import Seat
     from review_ui.settings import Settings
     from review_ui.views import desk
 
-    me = Me("key_ada", "Ada Lovelace", "acme", frozenset({"reviewer"}))
+    me = Me("key_ada", "Ada Lovelace", "acme", frozenset({"reviewer"}), skills)
     desk.show(Seat(Gateway(connect(url, 5.0), secret), me, Settings(dwell_seconds=dwell, undo_seconds=0)))
 
 
@@ -24,7 +24,17 @@ def open_desk(url: str, dwell: float = 0.0) -> AppTest:
 
 def said(app: AppTest) -> str:
     """Everything in words on the page."""
-    kinds = (app.title, app.subheader, app.text, app.markdown, app.info, app.warning, app.error, app.success)
+    kinds = (
+        app.title,
+        app.subheader,
+        app.text,
+        app.markdown,
+        app.caption,
+        app.info,
+        app.warning,
+        app.error,
+        app.success,
+    )
     return "\n".join(str(element.value) for kind in kinds for element in kind)
 
 
