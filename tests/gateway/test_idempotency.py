@@ -167,3 +167,53 @@ def test_worker_sweeps_entries_past_their_end(gateway: Gateway) -> None:
             return conn.execute(sa.select(entries.c.name).where(entries.c.name == "n-12")).first() is None
 
     until(swept)
+
+
+def entry(gateway: Gateway, name: str) -> Any:
+    with gateway.database.read() as conn:
+        return conn.execute(sa.select(entries).where(entries.c.name == name)).first()
+
+
+def test_lease_is_renewed_while_the_model_is_asked(
+    gateway: Gateway, serving: FakeServing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.idempotency.RENEW_SECONDS", 0.02)
+    serving.hold_slow_answers()
+    asking = threading.Thread(target=lambda: send(gateway, "long [slow] [0.97]", "n-13"))
+    asking.start()
+    until(lambda: entry(gateway, "n-13") is not None)
+    first = entry(gateway, "n-13").lease_expires_at
+    until(lambda: bool(entry(gateway, "n-13").lease_expires_at > first))
+    serving.let_slow_answers_go()
+    asking.join(30)
+    assert entry(gateway, "n-13").interaction_id is not None
+
+
+def test_attempt_that_was_taken_over_records_nothing_and_says_so(gateway: Gateway, serving: FakeServing) -> None:
+    serving.hold_slow_answers()
+    answers: list[httpx2.Response] = []
+    question = "taken over [slow] [0.3]"
+    asking = threading.Thread(target=lambda: answers.append(send(gateway, question, "n-14")))
+    asking.start()
+    until(lambda: serving.times_asked(question) == 1)
+    with gateway.database.transaction() as conn:  # as another gateway leaves it that took over
+        conn.execute(sa.update(entries).where(entries.c.name == "n-14").values(owner="try_of_another"))
+    serving.let_slow_answers_go()
+    asking.join(30)
+    assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (409, "idempotency_in_flight")
+    assert answers[0].headers["retry-after"] == "1"
+    with gateway.http() as http:
+        listed = http.get("/v1/chat/completions?order=desc").json()["data"]
+        asked = [http.get(f"/v1/chat/completions/{each['id']}/messages").json()["data"][0] for each in listed]
+    assert question not in [message["content"] for message in asked]
+    assert entry(gateway, "n-14").owner == "try_of_another"
+
+
+def test_caller_who_leaves_frees_the_name(gateway: Gateway, serving: FakeServing) -> None:
+    serving.hold_slow_answers()
+    body = {**GOOD, "messages": [{"role": "user", "content": "leaves [slow] [0.97]"}]}
+    with gateway.http() as http, pytest.raises(httpx2.TimeoutException):
+        http.post("/v1/chat/completions", json=body, headers={"idempotency-key": "n-15"}, timeout=0.5)
+    until(lambda: entry(gateway, "n-15") is None)
+    serving.let_slow_answers_go()
+    until(lambda: send(gateway, "leaves [slow] [0.97]", "n-15").status_code == 200)

@@ -124,3 +124,25 @@ def test_record_keeps_by_what_a_retry_is_known(database: Database, caller: Key) 
     assert outcome is not None
     kept: Interaction = outcome.interaction
     assert (kept.body_hash, kept.retry_count) == (BODY, 2)
+
+
+def test_groups_in_any_order_never_wait_in_a_circle(database: Database, caller: Key) -> None:
+    bodies = [f"{number:064x}" for number in range(40)]
+    barrier = threading.Barrier(2)
+    failures: list[Exception] = []
+
+    def group(order: list[str]) -> None:
+        try:
+            for _ in range(5):
+                barrier.wait(30)
+                with database.transaction() as conn:
+                    retries.standing(conn, [sent(caller, 1, id=body, body=body) for body in order])
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=group, args=(order,)) for order in (bodies, bodies[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
