@@ -16,6 +16,7 @@ from gateway import (
     audit_proofs,
     chat,
     completions,
+    erasure,
     health,
     keys,
     models,
@@ -24,6 +25,7 @@ from gateway import (
     reviews,
     signin,
 )
+from gateway.access_log import AccessLog
 from gateway.addresses import refuse_odd
 from gateway.context import Context
 from gateway.errors import ApiError, handle
@@ -53,6 +55,7 @@ ROUTERS = (
     audit,
     audit_export,
     audit_proofs,
+    erasure,
     monitoring,
     keys,
     policies,
@@ -75,7 +78,8 @@ def create_app(
         context = Context(
             settings=settings,
             database=(used := database or open_database(settings.database, vault_of(settings))),
-            recorder=recorder_of(settings, used),
+            recorder=(recorder := recorder_of(settings, used)),
+            access=AccessLog(recorder, settings.access_log_seconds),
             queue=queue or ReviewQueue(settings.redis, settings.queue_prefix),
             model_client=model_client or client_of(settings),
             telemetry=Telemetry(settings),

@@ -33,6 +33,7 @@ async def retrieve(request: Request, id: str, key: Key = Depends(caller)) -> Res
         if waited is None:
             raise not_found("completion", id)
         outcome = waited
+    await context.access.completion(key, outcome)
     return respond(context, outcome, preferred)
 
 
@@ -60,6 +61,7 @@ async def list_completions(
         raise bad_request("after", "after: no completion has this id.") from None
     for outcome in found[:limit]:
         watch(context, outcome)
+    await context.access.completions(key, found[:limit])
     shown = [completion(outcome) for outcome in found[:limit]]
     return page(shown, has_more=len(found) > limit)
 
@@ -83,6 +85,7 @@ async def list_messages(
     names = [row["id"] for row in rows]
     if after is not None and after not in names:
         raise bad_request("after", "after: no message has this id.")
+    await context_of(request).access.completion(key, outcome, "messages")
     rest = rows[names.index(after) + 1 if after else 0 :]
     return page(rest[:limit], has_more=len(rest) > limit)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
+from gateway.access_log import AccessLog
 from gateway.limits import Places
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient
@@ -25,6 +26,7 @@ class Context:
     settings: Settings
     database: Database
     recorder: Recorder
+    access: AccessLog
     queue: ReviewQueue
     model_client: ModelClient
     telemetry: Telemetry

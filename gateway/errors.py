@@ -104,6 +104,8 @@ def as_storage_error(error: Exception) -> ApiError:
             return ApiError(404, str(error), code=code, param="id")
         case storage_errors.Superseded():
             return ApiError(409, str(error), code=code, headers={"retry-after": "1"})
+        case storage_errors.UnderLegalHold():
+            return conflict(str(error), code)
         case storage_errors.Conflict():
             return conflict(str(error), code)
         case storage_errors.InvalidValue():

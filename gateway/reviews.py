@@ -74,7 +74,10 @@ async def list_reviews(
             "counts": review_reads.counts(connection, key.tenant),
         }
 
-    return await context_of(request).recorder.read(read, tenant=key.tenant)
+    context = context_of(request)
+    page = await context.recorder.read(read, tenant=key.tenant)
+    await context.access.questions(key, [case["id"] for case in page["data"]])
+    return page
 
 
 @router.get("/{id}")
@@ -166,7 +169,9 @@ async def give_verdict(
 
 
 async def shown(context: Context, id: str, key: Key) -> dict[str, Any]:
-    return detail(await context.recorder.read(lambda connection: desk_of(connection, id, key), tenant=key.tenant), key)
+    desk = await context.recorder.read(lambda connection: desk_of(connection, id, key), tenant=key.tenant)
+    await context.access.case(key, desk.outcome.interaction, desk.item)
+    return detail(desk, key)
 
 
 def states_of(listed: str) -> list[ItemState]:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from storage import embedded_valkey, log_keys
+from storage import embedded_valkey, log_keys, retention
 
 
 class Settings(BaseSettings):
@@ -113,6 +113,15 @@ class Settings(BaseSettings):
         default=None,
         description="File outside the database that keeps every checkpoint; empty: audit/checkpoints.jsonl in "
         "COUNTERSIGN_HOME.",
+    )
+    access_log_seconds: float = Field(
+        default=60.0, ge=0, description="Within which the same key's reading of the same thing is one audit event."
+    )
+    retention_days: float | None = Field(
+        default=None,
+        ge=retention.FLOOR_DAYS,
+        description="Age beyond which `countersign audit purge` removes events and contents, at least 183 days; "
+        "empty: nothing is removed unless the command names an age.",
     )
     otlp_endpoint: str = Field(default="", description="OTLP/HTTP base address for traces; empty: none are exported.")
     span_file: Path | None = Field(default=None, description="File to which finished spans are appended as JSON lines.")

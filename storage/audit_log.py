@@ -53,6 +53,9 @@ EVENT_KINDS = (
     "hold.placed",
     "hold.lifted",
     "audit.purged",  # events before a leaf were removed, after their retention
+    "access.review",  # a reviewer was shown a case
+    "access.completion",  # a caller came back for an answer or its messages
+    "access.events",  # an auditor was shown private facts
     "access.export",  # who took the log, or a part of it, away
 )
 _KNOWN = frozenset(EVENT_KINDS)

@@ -16,7 +16,8 @@ KINDS = (
     "review.quarantined", "review.withdrawn", "verdict.refused",
     "signin.linked", "signin.redeemed", "signin.ended", "key.created", "key.updated", "key.revoked",
     "policy.created", "policy.updated", "calibration.stored", "calibration.activated",
-    "access.export", "subject.erased", "hold.placed", "hold.lifted", "audit.purged",
+    "access.review", "access.completion", "access.events", "access.export",
+    "subject.erased", "hold.placed", "hold.lifted", "audit.purged",
 )  # fmt: skip
 
 

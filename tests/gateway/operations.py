@@ -21,6 +21,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /v1/keys": {"name": "new", "roles": ["caller"]},
     "POST /v1/keys/{id}/skills": {"skills": ["arithmetic"]},
     "PATCH /v1/policies/{id}": {"threshold": 0.5},
+    "POST /v1/audit/subjects/erase": {"subject": "nobody"},
+    "POST /v1/audit/holds": {"scope": "interaction", "target": "unknown", "reason": "asked"},
 }
 WITHOUT_BODY = (
     "GET /health/live",
@@ -32,6 +34,8 @@ WITHOUT_BODY = (
     "GET /v1/audit/events/{id}",
     "GET /v1/audit/events/{id}/proof",
     "GET /v1/audit/export",
+    "GET /v1/audit/holds",
+    "DELETE /v1/audit/holds/{id}",
     "GET /v1/chat/completions",
     "GET /v1/chat/completions/{id}",
     "DELETE /v1/chat/completions/{id}",

@@ -22,12 +22,14 @@ NAMED = {
     "/v1/chat/completions/{id}": "interaction",
     "/v1/reviews/{id}": "item",
     "/v1/audit/events/{id}": "event",
+    "/v1/audit/holds/{id}": "hold",
     "/v1/keys/{id}": "key",
     "/v1/policies/{id}": "policy",
 }
 EVERYBODYS = {"GET /v1/models/{name}"}
 # Operations that change something, and name nothing that somebody else could have made.
 OWN = {"POST /v1/chat/completions", "POST /v1/reviews/claim", "POST /v1/signin", "POST /v1/keys", "DELETE /v1/whoami"}
+OWN |= {"POST /v1/audit/subjects/erase", "POST /v1/audit/holds"}
 FILTERS = {"interaction_id": "interaction", "item_id": "item", "key_id": "key", "reviewer": "reviewer"}
 
 
@@ -74,11 +76,14 @@ def furnished(gateway: Gateway) -> dict[str, str]:
     with gateway.http("admin") as http:
         made = {"name": "named privately", "roles": ["caller"], "policy": {"name": "ruled privately"}}
         key = http.post("/v1/keys", json=made).raise_for_status().json()
+        order = {"scope": "interaction", "target": held["id"], "reason": "kept privately"}
+        hold = http.post("/v1/audit/holds", json=order).raise_for_status().json()["id"]
     event = gateway.events(item_id=item)[0]["id"]
     return {
         "interaction": held["id"],
         "item": item,
         "event": event,
+        "hold": hold,
         "key": key["id"],
         "policy": key["policy"]["id"],
         "reviewer": reviewer,
