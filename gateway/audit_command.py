@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,15 @@ import typer
 from sqlalchemy import Connection
 
 from gateway import audit_duties, audit_keys, audit_table, operations
-from gateway.audit import shown
+from gateway.access_log import events_data, one_interaction
+from gateway.audit import whole
 from gateway.audit_options import filtered
 from gateway.export_file import write_file
 from gateway.export_formats import FORMATS
 from gateway.settings import Settings
-from storage import audit_query, proofs, tenancy
+from storage import audit_log, audit_query, proofs, tenancy
 from storage.audit_query import Filters
+from storage.records import AuditEvent, PrivateState
 from storage.schema import check_schema
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: query, export, prove, erase.")
@@ -29,13 +32,21 @@ app.add_typer(audit_duties.hold, name="hold")
 Tenant = Annotated[str, typer.Option(help="Whose events.")]
 
 
-@contextmanager
-def reading(tenant: str) -> Iterator[Connection]:
-    """A snapshot in which there are no other tenant's rows."""
-    with operations.opened(Settings()) as found, found.read() as connection:
-        check_schema(connection)
-        tenancy.act_for(connection, tenant)
-        yield connection
+def read(tenant: str, find: Callable[[Connection], Sequence[AuditEvent]], most: int) -> tuple[list[AuditEvent], bool]:
+    """The first `most` of what `find` finds, with their private facts, which is recorded; and whether it found more."""
+    with operations.opened(Settings()) as found:
+        with found.read() as connection:
+            check_schema(connection)
+            tenancy.act_for(connection, tenant)
+            matching = find(connection)
+            events = whole(connection, matching[:most])
+        told = [event for event in events if event.private_state is PrivateState.OPEN]
+        if told:
+            with found.transaction() as connection:
+                tenancy.act_for(connection, tenant)
+                data, about = events_data(told), one_interaction(told)
+                audit_log.append(connection, "access.events", operations.ACTOR, tenant, interaction_id=about, data=data)
+    return events, len(matching) > most
 
 
 @app.command("query")
@@ -49,18 +60,18 @@ def query(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Show the events that fit, newest first."""
-    with reading(tenant) as connection:
-        found = audit_query.query(connection, tenant, filters, after=after, limit=limit + 1)
-        events = shown(connection, found[:limit])
+    wanted = partial(audit_query.query, tenant=tenant, filters=filters, after=after, limit=limit + 1)
+    events, more = read(tenant, wanted, limit)
+    page = [dataclasses.asdict(event) for event in events]
     if as_json:
-        for event in events:
+        for event in page:
             typer.echo(json.dumps(event, ensure_ascii=False))
-    elif events:
-        audit_table.show(events)
+    elif page:
+        audit_table.show(page)
     else:
         typer.echo("No event fits.")
-    if len(found) > limit:
-        typer.echo(f"More follow: --after {audit_query.cursor_of(found[limit - 1])}", err=True)
+    if more:
+        typer.echo(f"More follow: --after {audit_query.cursor_of(events[-1])}", err=True)
 
 
 @app.command("export")
@@ -83,9 +94,8 @@ def export(
 @app.command("show")
 def show(event_id: str, tenant: Tenant = "default") -> None:
     """Print one event with its private facts, where they were not erased."""
-    with reading(tenant) as connection:
-        event = shown(connection, [audit_query.get_event(connection, event_id, tenant)])[0]
-    typer.echo(json.dumps(event, indent=2, sort_keys=True))
+    (event,), _ = read(tenant, lambda conn: [audit_query.get_event(conn, event_id, tenant)], 1)
+    typer.echo(json.dumps(dataclasses.asdict(event), indent=2, sort_keys=True))
 
 
 @app.command("checkpoint")

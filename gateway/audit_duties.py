@@ -43,15 +43,21 @@ def erase(subject: str, tenant: Tenant = "default", yes: Yes = False) -> None:
 
 
 def purge(
-    older_than_days: Annotated[float, typer.Option(help=f"At least {retention.FLOOR_DAYS:g}.")], yes: Yes = False
+    older_than_days: Annotated[
+        float | None, typer.Option(help=f"At least {retention.FLOOR_DAYS:g}; without it COUNTERSIGN_RETENTION_DAYS.")
+    ] = None,
+    yes: Yes = False,
 ) -> None:
     """Remove the events and contents of all tenants that are older, up to the first under a legal hold."""
+    days = Settings().retention_days if older_than_days is None else older_than_days
+    if days is None:
+        raise operations.Refused("How old? Give --older-than-days, or set COUNTERSIGN_RETENTION_DAYS.")
     if not yes:
-        typer.confirm(f"Remove for good what is older than {older_than_days:g} days, of all tenants?", abort=True)
+        typer.confirm(f"Remove for good what is older than {days:g} days, of all tenants?", abort=True)
     with operations.opened(Settings()) as found:
         with found.read() as connection:
             check_schema(connection)
-        done = retention.purge(found, older_than_days, operations.ACTOR)
+        done = retention.purge(found, days, operations.ACTOR)
     stopped = " A legal hold keeps what follows." if done.held else ""
     typer.echo(f"Purged {done.events} events and the content of {done.interactions} interactions.{stopped}")
 

@@ -189,3 +189,19 @@ def test_purge_is_refused_before_the_floor_and_says_what_went(run: Callable[...,
     assert refused.stderr.startswith("countersign: Events are kept for at least 183 days")
     done = run("purge", "--older-than-days", "200", "--yes")
     assert (done.returncode, done.stdout) == (0, "Purged 0 events and the content of 0 interactions.\n")
+
+
+def test_purge_takes_its_age_from_the_settings(
+    run: Callable[..., Done], log: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("purge", "--yes").stderr.startswith("countersign: How old?")
+    monkeypatch.setenv("COUNTERSIGN_RETENTION_DAYS", "365")
+    assert run("purge", "--yes").returncode == 0
+
+
+def test_reading_private_facts_is_recorded(run: Callable[..., Done], log: Database) -> None:
+    event = json.loads(run("query", "--tenant", "acme", "--json", "--kinds", "key.created").stdout)
+    assert event["private"] == {"name": "Ada"}
+    (access,) = [json.loads(line) for line in run("query", "--tenant", "acme", "--json", "--kinds", "access.events")
+                 .stdout.splitlines()]  # fmt: skip
+    assert (access["actor"], access["data"]) == ("operator", {"events": 1, "event_ids": [event["id"]]})
