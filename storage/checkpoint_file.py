@@ -29,7 +29,7 @@ class CheckpointFile:
         """Appends the notes that the file lacks, and syncs it; returns how many.
 
         A last line that was torn is cut off first. Raises CheckpointsContradict when the file's last checkpoint is not
-        the database's of that size; OSError when the file cannot be written; DatabaseUnreachable.
+        the database's of that size; OSError when the file cannot be written now; DatabaseUnreachable.
         """
         with self._opened() as file:
             if self._known != _mark(file):
@@ -44,12 +44,15 @@ class CheckpointFile:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        """The locked file's descriptor; two sealers never append at once."""
+        """The locked file's descriptor: two sealers never append at once, even if one was stopped in the middle.
+
+        Raises BlockingIOError, an OSError, while the other holds it.
+        """
         is_new = not self.path.exists()
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if is_new:
                 sync_folder(self.path.parent)
             yield file

@@ -33,10 +33,13 @@ def seal(conn: Connection, signer: Signer, limit: int = LIMIT, frontier: merkle.
     Only a committed row of `audit_unsealed` is seen, so a leaf never gets its place before its event is certain.
     `frontier`: of the turn before; whatever does not fit the last checkpoint is read anew from the tree.
 
-    Raises SealedByAnother when a second sealer was quicker, TreeDamaged when the tree does not have the root that its
+    Raises SealedByAnother when a second sealer was quicker, TreeDamaged when the tree is not the one that its
     last checkpoint was signed over. Whatever it raises, the transaction must be rolled back.
     """
-    last = _last(conn)
+    placed = conn.execute(sa.select(sa.func.max(audit_leaves.c.leaf_index))).scalar()
+    last = _last(conn)  # after the leaves: another sealer's turn between the two makes it larger, never smaller
+    if placed is not None and (last is None or placed >= last.size):
+        raise TreeDamaged(f"There are leaves beyond the last checkpoint. {proofs.LOOK}")
     grown = merkle.Frontier() if last is None else _frontier(conn, last, frontier)
     begin = grown.size
     try:
@@ -53,8 +56,8 @@ def seal(conn: Connection, signer: Signer, limit: int = LIMIT, frontier: merkle.
     note = signer.sign(grown.size, grown.root(), at)
     conn.execute(audit_checkpoints.insert(), {"tree_size": grown.size, "note": note})
     # by the leaves just placed, not by a range of ids: a transaction that commits at this moment may have smaller ids
-    placed = sa.select(audit_leaves.c.event_id).where(audit_leaves.c.leaf_index >= begin)
-    conn.execute(audit_unsealed.delete().where(audit_unsealed.c.event_id.in_(placed)))
+    sealed = sa.select(audit_leaves.c.event_id).where(audit_leaves.c.leaf_index >= begin)
+    conn.execute(audit_unsealed.delete().where(audit_unsealed.c.event_id.in_(sealed)))
     return Turn(len(leaves), grown.size, note, grown)
 
 

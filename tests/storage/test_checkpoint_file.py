@@ -1,5 +1,7 @@
 """The file outside the database gets every checkpoint once, whatever tore it, and tells when the two disagree."""
 
+import contextlib
+import fcntl
 import json
 import stat
 import threading
@@ -134,9 +136,26 @@ def test_a_file_that_was_taken_away_begins_anew(database: Database, path: Path) 
     assert kept(path) == known(database)
 
 
+def test_a_file_that_another_process_holds_is_not_waited_for(database: Database, path: Path) -> None:
+    sealed(database)
+    path.parent.mkdir()
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError):
+            CheckpointFile(path).publish(database)
+    assert CheckpointFile(path).publish(database) == 1
+
+
 def test_two_who_publish_at_once_double_nothing(database: Database, path: Path) -> None:
     sealed(database, 30)
-    threads = [threading.Thread(target=CheckpointFile(path).publish, args=(database,)) for _ in range(4)]
+
+    def publish() -> None:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                CheckpointFile(path).publish(database)
+                return
+
+    threads = [threading.Thread(target=publish) for _ in range(4)]
     for each in threads:
         each.start()
     for each in threads:

@@ -110,6 +110,8 @@ def test_a_kept_frontier_that_is_not_the_last_checkpoints_is_not_used(database: 
         sa.delete(audit_leaves).where(audit_leaves.c.leaf_index == 298),
         sa.update(audit_nodes).values(hash="00" * 32),
         sa.delete(audit_nodes),
+        sa.insert(audit_leaves).values(leaf_index=300, event_id="evt_x", hash="00" * 32),
+        sa.delete(audit_checkpoints),
         sa.update(audit_checkpoints).values(note="x"),
         sa.update(audit_checkpoints).values(tree_size=299),
     ],
