@@ -24,7 +24,7 @@ class ErasureRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     # not Seen: an end user's name may have held anything that a request could send
-    subject: str = Field(
+    subject: Seen = Field(
         min_length=1,
         max_length=512,
         description="The end user as requests named them, `key:<key id>` for a key itself, or a subject's id.",
@@ -35,7 +35,7 @@ class HoldRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     scope: Scope
-    target: str | None = Field(
+    target: Seen | None = Field(
         None, min_length=1, max_length=512, description="The subject, or the interaction's id; none for the tenant."
     )
     reason: Annotated[Seen, Field(min_length=1, max_length=MAX_REASON, description="For whoever may lift it.")]
