@@ -9,11 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from verifier import outside
 from verifier.checkpoints import BadCheckpoint, VerifyingKey, read_key
 from verifier.export import LONGEST_LINE, verify_export
 from verifier.findings import Altered, CannotRead
+from verifier.growth import verify_growth
 from verifier.log import verify
 from verifier.postgres_log import PostgresLog
 from verifier.proof import Proven, verify_proof
@@ -59,13 +61,17 @@ def _parser() -> argparse.ArgumentParser:
     proof = commands.add_parser("proof", help="verify the answer of GET /v1/audit/events/{id}/proof")
     proof.add_argument("file", type=Path, metavar="FILE.json")
     proof.set_defaults(run=_proof)
+    growth = commands.add_parser("consistency", help="verify the answer of GET /v1/audit/consistency")
+    growth.add_argument("file", type=Path, metavar="FILE.json")
+    growth.set_defaults(run=_growth)
     export = commands.add_parser("export", help="verify an export in JSON lines")
     export.add_argument("file", type=Path, metavar="FILE.jsonl")
     export.set_defaults(run=_export)
-    for command in (log, proof):
+    for command in (log, proof, growth):
         command.add_argument("--key", type=Path, required=True, metavar="verify.pub", help="the log's public key")
+    for command in (log, proof):
         command.add_argument("--checkpoints", type=Path, metavar="checkpoints.jsonl", help="those kept outside")
-    for command in (log, proof, export):
+    for command in (log, proof, growth, export):
         command.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -96,17 +102,27 @@ def _opened(database: str) -> SqlLog:
 
 def _proof(asked: argparse.Namespace, teller: Teller) -> None:
     key = read_key(asked.key)
-    try:
-        with asked.file.open("rb") as file:
-            proof = json.loads(file.read(_LONGEST_PROOF))
-    except OSError as error:
-        raise CannotRead(f"{asked.file} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise CannotRead(f"{asked.file} is not JSON; a proof that was cut off ends like this.") from error
-    if not isinstance(proof, dict):
-        raise CannotRead(f"{asked.file} is not a proof: it is not a JSON object.")
+    proof = _json_of(asked.file)
     found = verify_proof(proof, key)
     teller.proven(found, _witnessed(found, proof["checkpoint"], asked.checkpoints, key))
+
+
+def _growth(asked: argparse.Namespace, teller: Teller) -> None:
+    key = read_key(asked.key)
+    teller.grown(verify_growth(_json_of(asked.file), key))
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            proof = json.loads(file.read(_LONGEST_PROOF))
+    except OSError as error:
+        raise CannotRead(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CannotRead(f"{path} is not JSON; a proof that was cut off ends like this.") from error
+    if not isinstance(proof, dict):
+        raise CannotRead(f"{path} is not a proof: it is not a JSON object.")
+    return proof
 
 
 def _witnessed(found: Proven, note: str, checkpoints: Path | None, key: VerifyingKey) -> str:

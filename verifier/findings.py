@@ -31,15 +31,19 @@ class Altered(Exception):
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @property
-    def place(self) -> str:
-        """For people: `leaf 7, event evt_…, decision, tenant acme, 2026-01-01 00:00:00.000 UTC`."""
-        leaf = f"leaf {self.leaf_index}" if self.leaf_index is not None else ""
+    def named(self) -> list[tuple[str, str]]:
+        """What is known of the event, for people: name and value."""
+        leaf = str(self.leaf_index) if self.leaf_index is not None else ""
         if self.last_leaf is not None and self.last_leaf != self.leaf_index:
-            leaf = f"one of leaves {self.leaf_index} to {self.last_leaf}"
-        event = f"event {printable(self.event_id)}" if self.event_id else ""
-        tenant = f"tenant {printable(self.tenant)}" if self.tenant else ""
-        parts = (leaf, event, printable(self.kind or ""), tenant, moment(self.at))
-        return ", ".join(part for part in parts if part)
+            leaf = f"one of {self.leaf_index} to {self.last_leaf}"
+        known = {
+            "leaf": leaf,
+            "event": printable(self.event_id or ""),
+            "kind": printable(self.kind or ""),
+            "tenant": printable(self.tenant or ""),
+            "time": moment(self.at),
+        }
+        return [(name, value) for name, value in known.items() if value]
 
 
 def printable(text: str) -> str:

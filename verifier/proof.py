@@ -42,7 +42,7 @@ def verify_proof(proof: Mapping[str, Any], key: VerifyingKey) -> Proven:
         raise Altered(
             f"The proof is for another tree size than its checkpoint's {checkpoint.size}.", index, None, row[0]
         )
-    root = root_of_proof(leaf, index, checkpoint.size, [_digest(step, index) for step in path[: _MOST_STEPS + 1]])
+    root = root_of_proof(leaf, index, checkpoint.size, digests(path, index))
     if root is None:
         why = f"A proof for leaf {index} of {checkpoint.size} does not have {len(path)} hashes."
         raise Altered(why, index, None, row[0])
@@ -77,14 +77,17 @@ def checked_leaf(row: Event, index: int | None) -> bytes:
         raise Altered(str(wrong), index, None, *_named(row)) from wrong
 
 
-def _digest(step: Any, index: int) -> bytes:
-    try:
-        digest = bytes.fromhex(step)
-    except (TypeError, ValueError):
-        digest = b""
-    if len(digest) != 32 or digest.hex() != step:
-        raise Altered("One of the proof's hashes is not a hash.", index)
-    return digest
+def digests(path: list[Any], index: int | None = None) -> list[bytes]:
+    """The hashes of a proof; of one that is too long to be right, only a few. Raises Altered."""
+    raw = []
+    for step in path[: _MOST_STEPS + 1]:
+        try:
+            raw.append(bytes.fromhex(step))
+        except (TypeError, ValueError):
+            raw.append(b"")
+        if len(raw[-1]) != 32 or raw[-1].hex() != step:
+            raise Altered("One of the proof's hashes is not a hash.", index)
+    return raw
 
 
 def _named(row: Event) -> tuple[str | None, str | None, str | None, float | None]:

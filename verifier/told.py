@@ -11,6 +11,7 @@ from typing import Any
 
 from verifier.export import Exported
 from verifier.findings import Altered, CannotRead, moment
+from verifier.growth import Grown
 from verifier.log import Intact
 from verifier.proof import Proven
 
@@ -75,6 +76,19 @@ class Teller:
         ]
         self._table(lines)
 
+    def grown(self, found: Grown) -> None:
+        if self._json:
+            sizes = {"first": found.first.size, "second": found.second.size, "root": found.second.root.hex()}
+            self._print_json(verdict="grown", **sizes)
+            return
+        print(self._in(_GREEN, "Grown.") + " The second tree begins with the whole first one.\n")
+        lines = [
+            ("from", f"{found.first.size:,} events, {moment(found.first.sealed_at)}"),
+            ("to", f"{found.second.size:,} events, {moment(found.second.sealed_at)}"),
+            ("root", found.second.root.hex()),
+        ]
+        self._table(lines)
+
     def exported(self, found: Exported) -> None:
         if self._json:
             self._print_json(verdict="intact", **asdict(found))
@@ -95,10 +109,13 @@ class Teller:
         if self._json:
             self._print_json(verdict="altered", **found.as_json())
             return
-        print(self._in(_RED, "Altered.") + f" {found.why}")
-        for line in (found.place, found.unsettled):
-            if line:
-                print(f"  {line}")
+        if found.leaf_index is None and found.event_id is None:
+            print(self._in(_RED, "Altered.") + f" {found.why}")
+        else:
+            print(self._in(_RED, "Altered.") + " The first event that is not as it was sealed:\n")
+            self._table([*found.named, ("why", found.why)])
+        if found.unsettled:
+            print("\n" + self._in(_YELLOW, "Note: ") + found.unsettled)
 
     def unreadable(self, why: CannotRead) -> None:
         self._clear()

@@ -66,5 +66,34 @@ def root_of_proof(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> 
     return node if last == 0 else None
 
 
+def roots_of_growth(first_root: bytes, first: int, second: int, path: Sequence[bytes]) -> tuple[bytes, bytes] | None:
+    """Both roots that a consistency proof leads to (RFC 9162, 2.1.4.2), or None where its length cannot be right.
+
+    `first` and `second` are tree sizes. The proof holds when the roots are those of the two checkpoints.
+    """
+    if not 0 < first <= second or (first == second and path):
+        return None
+    if first == second:
+        return first_root, first_root
+    steps = [first_root, *path] if first & (first - 1) == 0 else list(path)
+    if not steps:
+        return None
+    position, last = first - 1, second - 1
+    while position & 1:
+        position, last = position >> 1, last >> 1
+    old = new = steps[0]
+    for step in steps[1:]:
+        if last == 0:
+            return None
+        if position & 1 or position == last:
+            old, new = _parent(step, old), _parent(step, new)
+            while not position & 1 and position:
+                position, last = position >> 1, last >> 1
+        else:
+            new = _parent(new, step)
+        position, last = position >> 1, last >> 1
+    return (old, new) if last == 0 else None
+
+
 def _parent(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()

@@ -77,6 +77,18 @@ def path_of(index: int, leaves: list[bytes]) -> list[bytes]:
     return [*path_of(index - split, leaves[split:]), tree_root(leaves[:split])]
 
 
+def growth_path(first: int, leaves: list[bytes], whole: bool = True) -> list[bytes]:
+    """RFC 9162, 2.1.4.1."""
+    if first == len(leaves):
+        return [] if whole else [tree_root(leaves)]
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    if first <= split:
+        return [*growth_path(first, leaves[:split], whole), tree_root(leaves[split:])]
+    return [*growth_path(first - split, leaves[split:], False), tree_root(leaves[:split])]
+
+
 @dataclass
 class Log:
     """A log that grows event by event and is sealed when told to."""
@@ -138,6 +150,17 @@ class Log:
             "tree_size": len(self.leaves),
             "inclusion": [step.hex() for step in path_of(place, self.leaves)],
             "checkpoint": self.tables.audit_checkpoints[-1][1],
+        }
+
+    def growth(self, first: int, second: int) -> dict[str, Any]:
+        leaves = self.leaves
+        return {
+            "object": "audit.consistency",
+            "first": first,
+            "second": second,
+            "consistency": [step.hex() for step in growth_path(first, leaves[:second])],
+            "first_checkpoint": self.note(first, tree_root(leaves[:first])),
+            "second_checkpoint": self.note(second, tree_root(leaves[:second])),
         }
 
 
