@@ -46,7 +46,7 @@ schema = schemathesis.openapi.from_dict(create_app(Settings(home=Path("nowhere")
 
 @schema.parametrize()
 @settings(
-    max_examples=8,
+    max_examples=4,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
     derandomize=True,
