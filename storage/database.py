@@ -66,14 +66,16 @@ class Database:
             raise DatabaseUnreachable(f"The database {shown} went away: {_first_line(error)}") from error
 
 
-def open_database(url: str, vault: Vault | None = None) -> Database:
+def open_database(url: str, vault: Vault | None = None, *, check_references: bool = True) -> Database:
     """`sqlite:///path/to/file.db` or `postgresql://user@host/name`; `vault` seals the private facts of audit events.
+
+    `check_references`: False only to migrate, since SQLite drops and remakes tables that others refer to.
 
     Opens no connection yet. Raises DatabaseUnreachable when the URL names no usable database or its driver is missing.
     """
     parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
-        return _open_sqlite(parsed, {OPTION: vault})
+        return _open_sqlite(parsed, {OPTION: vault}, check_references)
     return _open_postgresql(parsed, {OPTION: vault})
 
 
@@ -115,14 +117,15 @@ def _parsed(url: str) -> sa.URL:
     return parsed
 
 
-def _open_sqlite(url: sa.URL, options: dict[str, Any]) -> Database:
+def _open_sqlite(url: sa.URL, options: dict[str, Any], check_references: bool) -> Database:
     # One writer connection, as SQLite has one writer anyway: it never waits for itself. Where SQLite has the WAL-reset
     # bug, a lock file keeps the writers of other processes away too.
     lock = WriterLock(f"{url.database}.writer" if has_wal_reset_bug() else None, LOCK_WAIT_SECONDS)
     pool: dict[str, Any] = {"poolclass": QueuePool, "pool_timeout": LOCK_WAIT_SECONDS, **_common(options)}
     writer = sa.create_engine(url, pool_size=1, max_overflow=0, **pool)
     reader = sa.create_engine(url, pool_size=4, max_overflow=12, **pool)
-    _prepare_sqlite(writer, "PRAGMA synchronous=FULL", begin="BEGIN IMMEDIATE")
+    checking = f"PRAGMA foreign_keys={'ON' if check_references else 'OFF'}"  # has no effect within a transaction
+    _prepare_sqlite(writer, "PRAGMA synchronous=FULL", checking, begin="BEGIN IMMEDIATE")
     _prepare_sqlite(reader, "PRAGMA query_only=ON", begin="BEGIN")
     return Database(url, writer, reader, lock)
 
@@ -131,14 +134,13 @@ def _common(options: dict[str, Any]) -> dict[str, Any]:
     return {"execution_options": options, "hide_parameters": True}  # an error's words never quote what was written
 
 
-def _prepare_sqlite(engine: Engine, pragma: str, begin: str) -> None:
+def _prepare_sqlite(engine: Engine, *pragmas: str, begin: str) -> None:
     def connected(raw: Any, _record: Any) -> None:
         raw.isolation_level = None  # SQLAlchemy begins and ends transactions, not the driver
         for statement in (
             "PRAGMA busy_timeout=5000",  # milliseconds
             "PRAGMA journal_mode=WAL",
-            "PRAGMA foreign_keys=ON",
-            pragma,
+            *pragmas,
         ):
             raw.execute(statement)
 

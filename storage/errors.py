@@ -43,6 +43,17 @@ class SchemaOutdated(StorageError):
     code = "schema_outdated"
 
 
+class EventAltered(StorageError):
+    """An event of before the log was sealed does not have the hash that was recorded with it."""
+
+    code = "event_altered"
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(
+            f"Nothing was migrated: audit event {event_id!r} was altered since it was recorded. Restore a backup."
+        )
+
+
 class WrongMasterKey(StorageError):
     """The private facts in this database were sealed under another master key."""
 

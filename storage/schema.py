@@ -58,15 +58,25 @@ def declared(thing: Any, name: str | None, kind: str, reflected: bool, compare_t
 @contextmanager
 def _alone(url: str) -> Iterator[Connection]:
     """A transaction that no other migration of this database runs beside."""
-    database = open_database(url)
+    database = open_database(url, check_references=False)
     try:
         with database.transaction() as conn:
             if conn.dialect.name == "postgresql":
                 conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
                 conn.exec_driver_sql("SET LOCAL statement_timeout = 0")  # a large table takes as long as it takes
             yield conn
+            _require_whole(conn)
     finally:
         database.close()
+
+
+def _require_whole(conn: Connection) -> None:
+    """On SQLite, whose references were not watched meanwhile. Raises SchemaOutdated, which rolls all of it back."""
+    if conn.dialect.name != "sqlite":
+        return
+    astray = conn.exec_driver_sql("PRAGMA foreign_key_check").first()
+    if astray is not None:
+        raise SchemaOutdated(f"Nothing was migrated: a row of {astray[0]} refers to a row of {astray[2]} that is gone.")
 
 
 def _config(conn: Connection | None = None) -> Config:

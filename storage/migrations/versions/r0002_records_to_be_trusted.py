@@ -1,13 +1,24 @@
 """Committed and sealed audit events, subjects, legal holds, idempotency, tiers, skills and second opinions."""
 
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+
+from storage.errors import EventAltered
 
 revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+HASHED = ("id", "at", "tenant", "kind", "actor", "interaction_id", "item_id", "trace_id", "data")
+HASHED_SINCE = (*HASHED, "subject", "commitment")
+AT_ONCE = 5_000  # events
 TIERS = "tier IN ('base', 'pro', 'ultra')"
 
 
@@ -83,6 +94,7 @@ def upgrade() -> None:
     with op.batch_alter_table("audit_events") as table:
         for name in ("subject", "commitment", "salt", "sealed"):
             table.add_column(sa.Column(name, sa.Text(), nullable=True))
+    hash_anew(old_hash, new_hash, wait_to_be_sealed=True)
     with op.batch_alter_table("interactions") as table:
         table.add_column(sa.Column("subject", sa.Text(), nullable=True))
         table.add_column(sa.Column("body_hash", sa.Text(), nullable=True))
@@ -114,6 +126,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """What the first version cannot keep is lost: private facts, the tree, and words of two who must agree."""
+    op.execute("DELETE FROM verdicts WHERE NOT final AND kind <> 'refer'")
+    hash_anew(None, old_hash, wait_to_be_sealed=False)
     with op.batch_alter_table("verdicts") as table:
         table.drop_index("uq_verdicts_one_final")
         table.drop_constraint(op.f("ck_verdicts_referral_not_final"), type_="check")
@@ -151,3 +166,51 @@ def downgrade() -> None:
         "audit_unsealed",
     ):
         op.drop_table(name)
+
+
+def hash_anew(
+    before: Callable[[sa.Row[Any]], str] | None, after: Callable[[sa.Row[Any]], str], *, wait_to_be_sealed: bool
+) -> None:
+    """Every event gets the other version's hash. Raises EventAltered for one that does not have that of `before`."""
+    connection = op.get_bind()
+    update = sa.text("UPDATE audit_events SET hash = :hash WHERE id = :id")
+    wait = sa.text("INSERT INTO audit_unsealed (event_id, hash) VALUES (:id, :hash)")
+    for rows in events():
+        for row in rows:
+            if before is not None and before(row) != row.hash:
+                raise EventAltered(row.id)
+        hashes = [{"id": row.id, "hash": after(row)} for row in rows]
+        connection.execute(update, hashes)
+        if wait_to_be_sealed:
+            connection.execute(wait, hashes)
+
+
+def events() -> Iterator[list[sa.Row[Any]]]:
+    """Pages in the order in which they happened."""
+    place: tuple[float, str] = (float("-inf"), "")
+    later = sa.text("SELECT * FROM audit_events WHERE (at, id) > (:at, :id) ORDER BY at, id LIMIT :most")
+    while rows := op.get_bind().execute(later, {"at": place[0], "id": place[1], "most": AT_ONCE}).all():
+        yield list(rows)
+        place = (rows[-1].at, rows[-1].id)
+
+
+def old_hash(row: sa.Row[Any]) -> str:
+    """SHA-256 over the canonical JSON of all fields but the hash: the first version's."""
+    fields = {name: row._mapping[name] for name in HASHED} | {"data": json.loads(row.data)}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def new_hash(row: sa.Row[Any]) -> str:
+    """RFC 9162's leaf hash over the fields with their lengths, without subject and commitment, which are not there."""
+    framed = b"".join(frame(row._mapping[name]) for name in HASHED_SINCE)
+    return hashlib.sha256(b"\x00countersign/event/2" + framed).hexdigest()
+
+
+def frame(value: str | float | None) -> bytes:
+    if value is None:
+        return b"\x00"
+    if isinstance(value, str):
+        encoded = value.encode()
+        return struct.pack(">BI", 1, len(encoded)) + encoded
+    return struct.pack(">Bd", 2, value)
