@@ -61,6 +61,19 @@ def test_admins_endpoints_work(on_postgresql: Gateway) -> None:
     assert _ok(on_postgresql, "admin", "DELETE", f"/v1/keys/{made['id']}")["revoked"]
 
 
+def test_admins_keep_and_erase(on_postgresql: Gateway) -> None:
+    asked = on_postgresql.ask("held [0.3]", user="someone").json()["id"]
+    hold = _ok(on_postgresql, "admin", "POST", "/v1/audit/holds", {"scope": "tenant", "reason": "case 7"})["id"]
+    assert hold in [each["id"] for each in _ok(on_postgresql, "admin", "GET", "/v1/audit/holds")["data"]]
+    with on_postgresql.http("admin") as http:
+        assert http.post("/v1/audit/subjects/erase", json={"subject": "someone"}).status_code == 409
+    _ok(on_postgresql, "admin", "DELETE", f"/v1/audit/holds/{hold}")
+    _ok(on_postgresql, "admin", "POST", "/v1/audit/subjects/erase", {"subject": "someone"})
+    states = {event["private_state"] for event in on_postgresql.events(interaction_id=asked)}
+    assert "erased" in states
+    assert "open" not in states
+
+
 def test_auditors_endpoints_work(on_postgresql: Gateway) -> None:
     on_postgresql.ask("held [0.3]")
     events = on_postgresql.events()
