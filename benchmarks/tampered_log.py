@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from storage import audit_log, interactions, keys, policies, reviews, sealing
+from storage import audit_log, erasure, interactions, keys, policies, recording, retention, reviews, sealing
 from storage.checkpoint_file import CheckpointFile
 from storage.checkpoints import Signer, new_signing_key
 from storage.database import Database, migrate, now, open_database
@@ -23,6 +23,8 @@ from verifier.reading import Tables
 TENANT = "acme"
 _NEVER_MADE_UP = {"subject.erased", "interaction.deleted", "audit.purged"}  # they mean that something is gone
 _EVENTS_A_CHECKPOINT = 48
+_OLD = 12  # events that a purge will have removed
+_OLD_SECONDS = (retention.FLOOR_DAYS + 1) * 86_400.0
 _TABLES = {
     "audit_events": ", ".join(COLUMNS),
     "audit_leaves": "leaf_index, event_id, hash",
@@ -67,6 +69,9 @@ def tables_of(database: Database) -> Tables:
 def _tell(database: Database, signer: Signer, outside: CheckpointFile, events: int) -> None:
     """Stories one after another, each step its own transaction; a checkpoint whenever enough events wait."""
     sealed = 0
+    with database.transaction() as conn:
+        for _ in range(_OLD):
+            audit_log.append(conn, "calibration.stored", "system", TENANT, at=now(conn) - _OLD_SECONDS)
     for story in _stories(database):
         with database.transaction() as conn:
             story(conn)
@@ -74,8 +79,10 @@ def _tell(database: Database, signer: Signer, outside: CheckpointFile, events: i
             waiting = sealing.unsealed(conn)
         if waiting >= _EVENTS_A_CHECKPOINT or sealed + waiting >= events:
             with database.transaction() as conn:
-                sealed = sealing.seal(conn, signer).size
+                first, sealed = sealed == 0, sealing.seal(conn, signer).size
             outside.publish(database)
+            if first:
+                retention.purge(database, retention.FLOOR_DAYS, "system")
         if sealed >= events:
             break
     with database.transaction() as conn:  # what the sealer has not seen yet
@@ -115,6 +122,8 @@ def _interaction(number: int, caller: Key, ada: Key, bob: Key) -> Iterator[Calla
             yield lambda conn: _decide(conn, item, bob, VerdictKind.APPROVE)
     if number % 5 == 0:
         yield lambda conn: interactions.delete(conn, asked.id, TENANT, f"key:{caller.id}")
+    if number % 11 == 0:
+        yield lambda conn: erasure.erase_subject(conn, TENANT, f"person {number % 9}", f"key:{caller.id}")
 
 
 def _decide(conn: Connection, item: ReviewItem, reviewer: Key, kind: VerdictKind) -> None:
@@ -157,7 +166,7 @@ def _record(conn: Connection, caller: Key, number: int, action: Action) -> tuple
         created_at=at,
     )
     item = _item(interaction, at) if action is Action.HOLD else None
-    interactions.record(conn, interaction, decision, item)
+    recording.record(conn, interaction, decision, item)
     return interaction, item
 
 

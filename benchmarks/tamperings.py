@@ -49,6 +49,16 @@ class Tamperer:
     bits_a_cell: int
 
     @cached_property
+    def _purged(self) -> int:
+        """So many leaves, from the first on, lost their events to a purge."""
+        known = {event[_ID] for event in self.tables.audit_events}
+        return next((index for index, event_id, _ in self.tables.audit_leaves if event_id in known), 0)
+
+    @cached_property
+    def _purges(self) -> set[str]:
+        return {event[_ID] for event in self.tables.audit_events if event[_KIND] == "audit.purged"}
+
+    @cached_property
     def _places(self) -> dict[str, int]:
         return {event_id: index for index, event_id, _ in self.tables.audit_leaves}
 
@@ -65,6 +75,8 @@ class Tamperer:
         for table, columns in COLUMNS_OF.items():
             for place, row in enumerate(getattr(self.tables, table)):
                 for column, name in enumerate(columns):
+                    if name == "event_id" and table == "audit_leaves" and row[0] < self._purged:
+                        continue  # the id beside the hash of a purged event is all that nothing vouches for
                     for value in flipped(row[column], self._bits_of(table), self.draw):
                         changed = (*row[:column], value, *row[column + 1 :])
                         leaf, event_id = self.named(table, row, name, value)
@@ -130,7 +142,7 @@ class Tamperer:
     def exchanged_leaves(self) -> Iterator[Tampering]:
         size = len(self.tables.audit_leaves)
         for _ in range(500):
-            one, other = sorted(self.draw.sample(range(size), 2))
+            one, other = sorted(self.draw.sample(range(self._purged, size), 2))
             a, b = self.tables.audit_leaves[one], self.tables.audit_leaves[other]
             for what, rows in (
                 ("events and hashes", {one: (one, *b[1:]), other: (other, *a[1:])}),
@@ -142,7 +154,7 @@ class Tamperer:
     def reordered(self) -> Iterator[Tampering]:
         leaves = self.tables.audit_leaves
         for _ in range(500):
-            start = self.draw.randrange(len(leaves) - 3)
+            start = self.draw.randrange(self._purged, len(leaves) - 3)
             end = self.draw.randrange(start + 3, min(len(leaves), start + 64) + 1)
             turned = [*leaves[start + 1 : end], leaves[start]]
             rows = {start + step: (start + step, *leaf[1:]) for step, leaf in enumerate(turned)}
@@ -244,7 +256,16 @@ class Tamperer:
         return Tampering(kind, what, replace(self.tables, **{table: changed}), self.outside, leaf, event_id)
 
     def named(self, table: str, row: Row, column: str, value: Any) -> tuple[int | None, str | None]:
-        """Leaf, or event id, of the first event that is no longer as it was, when one value of a row changes."""
+        """Leaf, or event id, of the first event that is no longer as it was, when one value of a row changes.
+
+        Without the event of a purge the first of the events that it removed is gone without a reason.
+        """
+        ids = {
+            "audit_events": row[0] if column == "id" else None,
+            "audit_leaves": row[1] if column == "event_id" else None,
+        }
+        if self._purged and ids.get(table) in self._purges:
+            return 0, None
         if table == "audit_events":
             leaf = self._leaf_of(row[_ID])
             return (leaf, None) if leaf >= 0 else (None, row[_ID])

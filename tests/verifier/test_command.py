@@ -64,7 +64,7 @@ def test_without_checkpoints_kept_outside_it_says_what_cannot_be_told(copy: Path
 
 def test_an_altered_log_ends_with_1_and_names_the_event(copy: Path, files: list[str], capsys) -> None:
     alter(
-        copy, "UPDATE audit_events SET actor = 'key:2' WHERE id = (SELECT event_id FROM audit_leaves LIMIT 1 OFFSET 9)"
+        copy, "UPDATE audit_events SET actor = 'key:2' WHERE id = (SELECT event_id FROM audit_leaves LIMIT 1 OFFSET 30)"
     )
     assert main(["log", str(copy), *files, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
@@ -75,7 +75,7 @@ def test_an_altered_log_ends_with_1_and_names_the_event(copy: Path, files: list[
 
 
 def test_bytes_that_are_no_text_are_named_and_not_choked_on(copy: Path, files: list[str], capsys) -> None:
-    alter(copy, "UPDATE audit_events SET tenant = CAST(x'ff1b5b' AS TEXT) WHERE rowid = 3")
+    alter(copy, "UPDATE audit_events SET tenant = CAST(x'ff1b5b' AS TEXT) WHERE rowid = 30")
     assert main(["log", str(copy), *files]) == 1
     told = capsys.readouterr().out
     assert "tenant is not text" in told
