@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.faults.world import Member, World
 
 MODEL = "countersign-reference"
 TRIES = 60
+LONGEST_TRY = {"ray": 30.0, "instant": 8.0}  # seconds
 PAUSE = 0.25  # seconds between tries
 TROUBLE = (aiohttp.ClientError, TimeoutError, OSError, openai.APIConnectionError, json.JSONDecodeError)
 AGAIN = frozenset({408, 409, 425, 429, 499, 500, 502, 503, 504})
@@ -50,13 +52,13 @@ class Callers:
     chance: random.Random
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     unexpected: list[str] = field(default_factory=list)  # refusals that nothing explains
-    tries: int = 0
+    tries: Counter[str] = field(default_factory=Counter)  # by what came of them: a status, or the trouble's name
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     async def ask_until_stopped(self, via: str, pause: float) -> None:
         """One caller: question after question to gateways of one kind."""
         gateways = [gateway for gateway in self.world.gateways if gateway.via == via]
-        timeout = aiohttp.ClientTimeout(total=45 if via == "ray" else 20)
+        timeout = aiohttp.ClientTimeout(total=LONGEST_TRY[via])
         async with aiohttp.ClientSession(timeout=timeout) as session:
             while not self.stopping.is_set():
                 wish = self.wish(via)
@@ -83,11 +85,11 @@ class Callers:
         """Tries again, each time perhaps at another gateway, until there is an answer or the caller tires."""
         for attempt in range(TRIES):
             gateway = self.chance.choice(gateways)
-            self.tries += 1
             headers = self.headers(wish, attempt)
             try:
                 url = f"{url_of(gateway)}/v1/chat/completions"
                 async with session.post(url, json=wish.body(), headers=headers) as response:
+                    self.tries[str(response.status)] += 1
                     if response.status in (200, 202):
                         answer = await (self.streamed(response) if wish.stream else response.json())
                         self.acknowledge(wish, response.status, answer, gateway)
@@ -96,8 +98,8 @@ class Callers:
                     if response.status not in AGAIN:
                         self.unexpected.append(f"{wish.number}: {response.status} {(await response.text())[:300]}")
                         return
-            except TROUBLE:
-                pass
+            except TROUBLE as trouble:
+                self.tries[type(trouble).__name__] += 1
             await asyncio.sleep(PAUSE)
 
     def headers(self, wish: Wish, attempt: int) -> dict[str, str]:
@@ -200,9 +202,10 @@ class Callers:
         named = {"Idempotency-Key": wish.name} if wish.name else {}
         secret = self.world.secrets[wish.who]
         body = wish.body() | {"stream": False}
-        async with openai.AsyncOpenAI(base_url=f"{url_of(gateway)}/v1", api_key=secret, timeout=30) as client:
+        async with openai.AsyncOpenAI(
+            base_url=f"{url_of(gateway)}/v1", api_key=secret, timeout=LONGEST_TRY[gateway.via]
+        ) as client:
             client.max_retries = 8
-            self.tries += 1
             try:
                 answer = await client.chat.completions.create(**body, extra_headers=named)
             except (openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError, openai.ConflictError):

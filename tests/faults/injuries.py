@@ -27,7 +27,7 @@ def aimed(fault: Fault, targets: Sequence[Target]) -> Target:
 
 
 def database_way(world: World, fault: Fault) -> Proxy:
-    return aimed(fault, world.members).database
+    return aimed(fault, [member.database for member in world.members if member.database is not None])
 
 
 def valkey_way(world: World, fault: Fault) -> Proxy:
@@ -226,11 +226,11 @@ async def fill_memory(world: World, fault: Fault) -> str:
     return name
 
 
-def _gateway_parts(world: World) -> list[Part]:
+def gateway_parts(world: World) -> list[Part]:
     return [member.part for member in world.gateways]
 
 
-def _worker_parts(world: World) -> list[Part]:
+def worker_parts(world: World) -> list[Part]:
     return [member.part for member in world.workers]
 
 
@@ -257,10 +257,10 @@ ACTS: dict[str, Act] = {
     "delay callers": lasting(entrance, "delayed"),
     "lose callers' replies": lasting(entrance, "losing"),
     "half-close callers": half_close,
-    "kill gateway": killing(_gateway_parts),
-    "stop gateway": stopping(_gateway_parts),
+    "kill gateway": killing(gateway_parts),
+    "stop gateway": stopping(gateway_parts),
     "kill gateway at a durable step": dying_at_step(lambda world: world.gateways),
-    "kill worker": killing(_worker_parts),
-    "stop worker": stopping(_worker_parts),
+    "kill worker": killing(worker_parts),
+    "stop worker": stopping(worker_parts),
     "kill worker at a durable step": dying_at_step(lambda world: world.workers),
 }

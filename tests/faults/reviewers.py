@@ -25,6 +25,7 @@ HABITS = {  # what a reviewer does with a claim, and how often
     "puts it back": 3,
 }
 VERDICTS = {"approve": 50, "edit": 20, "reject": 24, "refer": 6}
+ORDERLY = {"approve": 40, "reject": 60}  # one person's word is enough to reject, whatever the policy
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Reviewers:
                     continue
                 await asyncio.sleep(think * self.chance.random() * 2)
                 habit = "decides" if orderly else self.chance.choices(list(HABITS), list(HABITS.values()))[0]
-                await self.follow(session, name, item, habit)
+                await self.follow(session, name, item, habit, orderly=orderly)
 
     async def claimed(self, session: aiohttp.ClientSession, name: str) -> dict[str, Any] | None:
         status, item = await self.post(session, "/v1/reviews/claim", {})
@@ -55,7 +56,9 @@ class Reviewers:
         self.history.add(Granted(item["id"], item["claim"]["fencing_token"], self.world.ids[name]))
         return item
 
-    async def follow(self, session: aiohttp.ClientSession, name: str, item: dict[str, Any], habit: str) -> None:
+    async def follow(
+        self, session: aiohttp.ClientSession, name: str, item: dict[str, Any], habit: str, *, orderly: bool
+    ) -> None:
         if habit == "says nothing":
             return
         if habit == "puts it back":
@@ -71,7 +74,8 @@ class Reviewers:
             await self.write(session, name, item, "draft", {"text": "so far", "note": "n"}, put=True)
         if habit == "extends and decides":
             await self.write(session, name, item, "extend", {})
-        await self.decide(session, name, item, self.chance.choices(list(VERDICTS), list(VERDICTS.values()))[0])
+        kinds = ORDERLY if orderly else VERDICTS
+        await self.decide(session, name, item, self.chance.choices(list(kinds), list(kinds.values()))[0])
 
     async def decide(self, session: aiohttp.ClientSession, name: str, item: dict[str, Any], kind: str) -> None:
         """A verdict whose reply is lost is sent once more, as a person would."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnreachable
-from tests.faults import snapshot
+from tests.faults import log_check, snapshot
 from tests.faults.callers import Callers
 from tests.faults.checker import Violation, check
 from tests.faults.history import Accepted, Acknowledged, History, Probed, into
@@ -52,8 +52,8 @@ class Report:
     unexpected: list[str] = field(default_factory=list)
     unexpected_deaths: dict[str, int] = field(default_factory=dict)
     left_open: int = 0  # items that did not end though nothing was in their way
-    log_verified: bool | None = None
-    tries: int = 0
+    log_trouble: str = ""  # what the verifier said, if the log is not intact
+    tries: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
     @property
@@ -135,7 +135,7 @@ async def strike_all(world: World, faults: Sequence[Fault], report: Report, acts
 async def settle(world: World, report: Report) -> None:
     """Everything is up again and at rest: check, let the open items end, and check again."""
     await until(world.all_ready, REST_SECONDS, "all gateways are ready again")
-    database = open_database(world.postgres.url)
+    database = open_database(world.database_url)
     try:
         found = await at_rest(world, database)
         report.violations = check(report.history, found)
@@ -144,6 +144,7 @@ async def settle(world: World, report: Report) -> None:
         known = {(one.invariant, one.what, one.ids) for one in report.violations}
         later = check(report.history, last)
         report.violations += [one for one in later if (one.invariant, one.what, one.ids) not in known]
+        report.log_trouble = await log_check.verified(world)
         report.left_open = sum(row["state"] in ("pending", "claimed", "referred") for row in last.items)
     finally:
         database.close()
@@ -153,13 +154,13 @@ async def at_rest(world: World, database: Database) -> Snapshot:
     """A snapshot in which Valkey and SQL agree, or the last one before patience ended."""
     deadline = time.monotonic() + REST_SECONDS
     while True:
-        before = await waiting_ids(world)
+        before = await world.waiting_ids()
         try:
             found = await asyncio.to_thread(snapshot.take, database)
         except DatabaseUnreachable:
             await asyncio.sleep(0.2)
             continue
-        found.waiting = before if before == await waiting_ids(world) else None
+        found.waiting = before if before == await world.waiting_ids() else None
         pending = {row["id"] for row in found.items if row["state"] == "pending"}
         claimed = any(row["state"] == "claimed" for row in found.items)
         if (found.waiting == pending and not claimed) or time.monotonic() > deadline:
@@ -168,18 +169,10 @@ async def at_rest(world: World, database: Database) -> Snapshot:
         await asyncio.sleep(0.3)
 
 
-async def waiting_ids(world: World) -> set[str]:
-    """Members of every tenant's set of waiting items."""
-    valkeys = world.valkeys
-    keys = await valkeys.ask(valkeys.primary, "KEYS", "countersign:waiting:*") or []
-    found = [await valkeys.ask(valkeys.primary, "ZRANGE", key, "0", "-1") for key in keys]
-    return {member.decode() for members in found for member in members or []}
-
-
 async def finish_reviews(world: World, report: Report, database: Database) -> None:
     """Orderly reviewers decide what is left; what they may not decide runs out by itself."""
     reviewers = Reviewers(world, report.history, random.Random(report.seed + 4))
-    working = [asyncio.create_task(reviewers.review_until_stopped(name, 0.0, orderly=True)) for name in REVIEWERS[:4]]
+    working = [asyncio.create_task(reviewers.review_until_stopped(name, 0.0, orderly=True)) for name in REVIEWERS]
 
     async def none_open() -> bool:
         found = await asyncio.to_thread(snapshot.take, database)

@@ -55,7 +55,7 @@ class Valkeys:
 
     async def ask(self, name: str, *words: str) -> Any:
         """One command past every proxy; None when the server does not answer or refuses."""
-        client = redis.Redis(port=self._ports[name], socket_timeout=2, retry=Retry(NoBackoff(), 0))
+        client: Any = redis.Redis(port=self._ports[name], socket_timeout=2, retry=Retry(NoBackoff(), 0))
         try:
             return await client.execute_command(*words)
         except (redis.RedisError, OSError, TimeoutError):

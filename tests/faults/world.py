@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from launch.ports import LOOPBACK
+from storage import log_keys
 from storage.database import open_database
 from tests.faults import people
 from tests.faults.instant import TOKEN, InstantModel
@@ -30,7 +31,7 @@ class Member:
     """A gateway or a worker with its own ways to PostgreSQL and Valkey."""
 
     part: Part
-    database: Proxy
+    database: Proxy | None  # None: a file, which needs no way
     valkey: Proxy
     control: Path  # tests.faults.crashing reads here when to die
     entrance: Proxy | None = None  # where callers and reviewers come in; gateways only
@@ -81,7 +82,13 @@ class World:
     @property
     def proxies(self) -> list[Proxy]:
         entrances = [member.entrance for member in self.gateways if member.entrance is not None]
-        return [*entrances, *(way for member in self.members for way in (member.database, member.valkey))]
+        ways = [way for member in self.members for way in (member.database, member.valkey) if way is not None]
+        return [*entrances, *ways]
+
+    @property
+    def database_url(self) -> str:
+        """The harness's own way in, past every proxy."""
+        return self.postgres.url
 
     async def start(self) -> None:
         """Returns when every gateway says it is ready. Raises TimeoutError, RuntimeError."""
@@ -91,16 +98,14 @@ class World:
         await self.postgres.start(self.keeper, self.logs / "postgres.log", plain)
         await self.valkeys.start(self.keeper, self.logs, plain)
         self._migrate()
-        database = open_database(self.postgres.url)
-        self.secrets, self.ids = people.prepare(database)
-        database.close()
+        self._prepare()
         for number in range(self.wanted.ray_gateways):
             await self._add_gateway(f"gateway-ray-{number}", "ray")
         for number in range(self.wanted.instant_gateways):
             await self._add_gateway(f"gateway-instant-{number}", "instant")
         for number in range(self.wanted.workers):
             self.workers.append(await self._member(f"worker-{number}", "worker", {}))
-        self._keeping = asyncio.create_task(self.keeper.keep())
+        self.begin_keeping()
         await until(self.all_ready, 90, "all gateways are ready: see their logs")
 
     async def stop(self) -> None:
@@ -111,6 +116,16 @@ class World:
             await proxy.stop()
         await self.valkeys.end()
         await self.instant.stop()
+
+    def begin_keeping(self) -> None:
+        self._keeping = asyncio.create_task(self.keeper.keep())
+
+    async def waiting_ids(self) -> set[str]:
+        """What Valkey says waits: members of every tenant's set."""
+        valkeys = self.valkeys
+        keys = await valkeys.ask(valkeys.primary, "KEYS", "countersign:waiting:*") or []
+        found = [await valkeys.ask(valkeys.primary, "ZRANGE", key, "0", "-1") for key in keys]
+        return {member.decode() for members in found for member in members or []}
 
     async def all_ready(self) -> bool:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
@@ -124,11 +139,16 @@ class World:
         return True
 
     def _migrate(self) -> None:
-        told = {**self._product_environment(), "DATABASE_URL": self.postgres.url}
+        told = {**self._product_environment(), "DATABASE_URL": self.database_url}
         command = python("gateway.command", "migrate")
         done = subprocess.run(command, env=told, cwd=self.wanted.tree, capture_output=True, text=True, timeout=120)
         if done.returncode:
             raise RuntimeError(f"countersign migrate failed: {done.stdout[-2000:]}{done.stderr[-4000:]}")
+
+    def _prepare(self) -> None:
+        database = open_database(self.database_url, log_keys.vault(self.product_home / "audit"))
+        self.secrets, self.ids = people.prepare(database)
+        database.close()
 
     async def _add_gateway(self, name: str, via: str) -> None:
         port = free_port()
@@ -140,20 +160,25 @@ class World:
             "COUNTERSIGN_SERVING_URL": self.wanted.serving_url if ray else self.instant.url,
             "COUNTERSIGN_SERVING_TOKEN": self.wanted.serving_token if ray else TOKEN,
         }
-        member = await self._member(name, "gateway", told)
+        await self._open_to_callers(await self._member(name, "gateway", told), port, via)
+
+    async def _open_to_callers(self, member: Member, port: int, via: str) -> None:
         member.port, member.via = port, via
-        member.entrance = await Proxy(f"callers→{name}", (LOOPBACK, port)).start()
+        member.entrance = await Proxy(f"callers→{member.name}", (LOOPBACK, port)).start()
         self.gateways.append(member)
 
     async def _member(self, name: str, what: str, told: Mapping[str, str]) -> Member:
         database = await Proxy(f"{name}→database", self.postgres.socket).start()
         valkey = await Proxy(f"{name}→valkey", self.valkeys.address).start()
         self.valkeys.clients.append(valkey)
+        return self._start_member(name, what, told, database, valkey)
+
+    def _start_member(
+        self, name: str, what: str, told: Mapping[str, str], database: Proxy | None, valkey: Proxy
+    ) -> Member:
+        url = self.database_url if database is None else self.postgres.proxied_url(database.port)
+        ways = {"DATABASE_URL": url, "REDIS_URL": f"redis://{LOOPBACK}:{valkey.port}/0"}
         control = self.wanted.home / f"{name}.die"
-        ways = {
-            "DATABASE_URL": self.postgres.proxied_url(database.port),
-            "REDIS_URL": f"redis://{LOOPBACK}:{valkey.port}/0",
-        }
         command = python("tests.faults.crashing", str(control), "--", what)
         environment = {**self._product_environment(), **ways, **told}
         part = Part(name, command, environment, self.wanted.tree, self.logs / f"{name}.log")
