@@ -5,7 +5,6 @@ from __future__ import annotations
 from time import monotonic
 
 from fastapi import APIRouter, Depends, Request
-from sqlalchemy import Connection
 from starlette.responses import Response, StreamingResponse
 
 from gateway.auth import caller
@@ -13,7 +12,7 @@ from gateway.bodies import parse_object, read_body
 from gateway.completion_shapes import location
 from gateway.context import Context, context_of
 from gateway.errors import ApiError, conflict
-from gateway.idempotency import REPLAYED, Attempt, attempt_of, once
+from gateway.idempotency import REPLAYED, Attempt, attempt_of, once, replayed
 from gateway.model_client import Question, ServedModel
 from gateway.openapi import CHAT
 from gateway.outcomes import Asked, outcome_of
@@ -26,9 +25,9 @@ from gateway.telemetry import tell_answer, trace_id_of, traceparent_of
 from gateway.under_way import Answered
 from gateway.waiting import is_open
 from serving.answer import Answer
-from storage import calibrations, idempotency, interactions, retries
-from storage.database import now
+from storage import calibrations
 from storage.idempotency import Hold
+from storage.recording import Recording
 from storage.records import Key, Outcome, StoredCalibration
 
 router = APIRouter(tags=["chat"])
@@ -112,26 +111,17 @@ async def record(
 ) -> Answered:
     """Commits interaction, decision, review item, audit events and outbox rows as one, unless that was done before."""
 
-    def write(connection: Connection) -> Answered:
-        outcome = outcome_of(asked, answer, ruling, now(connection))
-        if hold is not None:
-            idempotency.finish(connection, hold, outcome.interaction.id)
-        if (earlier := standing(connection, attempt, outcome)) is not None:
-            return Answered(earlier, again=True)
-        interactions.record(connection, outcome.interaction, outcome.decision, outcome.item)
-        return Answered(outcome, again=False)
+    def make(at: float) -> Recording:
+        outcome = outcome_of(asked, answer, ruling, at)
+        sent = attempt.sent(outcome.interaction.id)
+        return Recording(outcome.interaction, outcome.decision, outcome.item, sent, hold)
 
-    got = await context.recorder.write(write, tenant=asked.key.tenant)
-    if not got.again:
-        context.metrics.decided(ruling)
-    return got
-
-
-def standing(connection: Connection, attempt: Attempt, outcome: Outcome) -> Outcome | None:
-    """What another sending of the same request became."""
-    sent = attempt.sent(outcome.interaction.id)
-    earlier = None if sent is None else retries.already_recorded(connection, sent)
-    return None if earlier is None else interactions.get_outcome(connection, earlier, attempt.key.tenant)
+    done = await context.recorder.record(make)
+    got = done.recording
+    if done.stands != got.interaction.id:
+        return Answered(await replayed(context, done.stands, asked.key.tenant), again=True)
+    context.metrics.decided(ruling)
+    return Answered(Outcome(got.interaction, got.decision, got.item, None), again=False)
 
 
 async def deliver(request: Request, context: Context, wanted: ChatRequest, outcome: Outcome) -> Response:

@@ -16,10 +16,13 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 
 from gateway.errors import ApiError, unavailable
 from storage import tenancy
-from storage.database import Database, DatabaseUnreachable
+from storage.database import Database, DatabaseUnreachable, now
+from storage.recording import Recording, record_many
 
 Result = TypeVar("Result")
 Write = Callable[[Connection], Any]
+Make = Callable[[float], Recording]  # from the database's time in unix seconds
+Settled = list[tuple[Future[Any], Any, Exception | None]]  # whose, its result, why it was refused
 log = structlog.get_logger("recorder")
 
 
@@ -30,16 +33,32 @@ class Job:
     future: Future[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question to be recorded: many of them are written in one statement a table."""
+
+    make: Make
+    future: Future[Recorded]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What was handed over to be recorded, and the id of the interaction that stands for it."""
+
+    recording: Recording
+    stands: str
+
+
 class Recorder:
     """Writes in groups and reads beside them.
 
-    A write's result arrives only after its commit, so what is acknowledged is durable. Each write runs in a savepoint:
-    one that is refused takes no other with it.
+    A result arrives only after its commit, so what is acknowledged is durable. Each write runs in a savepoint, and so
+    do the questions of a group together: what is refused takes nothing else with it.
     """
 
     def __init__(self, database: Database, *, waiting: int, batch: int, readers: int) -> None:
         self._database = database
-        self._jobs: queue.Queue[Job | None] = queue.Queue(waiting)
+        self._jobs: queue.Queue[Job | Question | None] = queue.Queue(waiting)
         self._batch = batch
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -55,14 +74,18 @@ class Recorder:
         A caller that is cancelled while it waits does not undo the write.
         """
         job = Job(write, tenant, Future())
-        if self._closed:
-            raise unavailable("The gateway is stopping.", "stopping", 1)
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise unavailable("Too many writes wait for the database; ask again shortly.", "overloaded", 1) from None
+        self._put(job)
         result: Result = await asyncio.shield(asyncio.wrap_future(job.future))
         return result
+
+    async def record(self, make: Make) -> Recorded:
+        """Records a question beside those of others and waits for the commit; raises as `write` does.
+
+        `make` is told the database's time. It may be called twice: when others of its group cannot be recorded.
+        """
+        job = Question(make, Future())
+        self._put(job)
+        return await asyncio.shield(asyncio.wrap_future(job.future))
 
     async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:
         """Runs `read` in a reader thread, where it sees nothing but `tenant`'s rows.
@@ -88,6 +111,14 @@ class Recorder:
         except DatabaseUnreachable as error:
             raise database_down(error) from None
 
+    def _put(self, job: Job | Question) -> None:
+        if self._closed:
+            raise unavailable("The gateway is stopping.", "stopping", 1)
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            raise unavailable("Too many writes wait for the database; ask again shortly.", "overloaded", 1) from None
+
     def _run(self) -> None:
         stopping = False
         while not stopping:
@@ -97,16 +128,39 @@ class Recorder:
             stopping = None in jobs
             self._commit([job for job in jobs if job is not None])
 
-    def _commit(self, jobs: list[Job]) -> None:
-        settled: list[tuple[Job, Any, Exception | None]] = []
+    def _commit(self, jobs: list[Job | Question]) -> None:
+        settled: Settled = []
         try:
             with self._database.transaction() as connection:
-                settled = [(job, *attempt(connection, job.write, job.tenant)) for job in jobs]
+                settled = recorded(connection, [job for job in jobs if isinstance(job, Question)])
+                others = [job for job in jobs if isinstance(job, Job)]
+                settled += [(job.future, *attempt(connection, job.write, job.tenant)) for job in others]
         except Exception as error:  # nothing was committed: everyone is told so
             down = database_down(error)
-            settled = [(job, None, down) for job in jobs]
-        for job, result, refusal in settled:
-            settle(job.future, result, refusal)
+            settled = [(job.future, None, down) for job in jobs]
+        for future, result, refusal in settled:
+            settle(future, result, refusal)
+
+
+def recorded(connection: Connection, questions: list[Question]) -> Settled:
+    """All of them together; where one of them is refused, each by itself.
+
+    They are written as the system's own: row-level security guards what is read and changed, and this only adds.
+    """
+    if not questions:
+        return []
+    results, refusal = attempt(connection, lambda connection: record_all(connection, questions), None)
+    if refusal is None:
+        return [(question.future, result, None) for question, result in zip(questions, results, strict=True)]
+    if len(questions) == 1:
+        return [(questions[0].future, None, refusal)]
+    return [one for question in questions for one in recorded(connection, [question])]
+
+
+def record_all(connection: Connection, questions: list[Question]) -> list[Recorded]:
+    at = now(connection)
+    recordings = [question.make(at) for question in questions]
+    return [Recorded(*each) for each in zip(recordings, record_many(connection, recordings), strict=True)]
 
 
 def attempt(connection: Connection, write: Write, tenant: str | None) -> tuple[Any, Exception | None]:

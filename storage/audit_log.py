@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage import event_format
 from storage.audit_tables import audit_events, audit_unsealed
+from storage.bulk import insert_rows
 from storage.database import now
 from storage.ids import new_event_id
 from storage.records import AuditEvent
@@ -160,32 +160,10 @@ def _sealed(event_id: str, facts: dict[str, Any] | None, key: bytes | None) -> t
     return event_format.commitment(salt, sealed), salt.hex(), base64.b64encode(sealed).decode()
 
 
-def _written(table: sa.Table) -> list[str]:
-    """Names of the columns that the database does not compute itself."""
-    return [column.name for column in table.columns if column.computed is None]
-
-
-_FIELDS = tuple(name for name in _written(audit_events) if name not in {"data", "salt", "sealed", *_FILTERED})
+_WRITTEN = tuple(column.name for column in audit_events.columns if column.computed is None)
+_FIELDS = tuple(name for name in _WRITTEN if name not in {"data", "salt", "sealed", *_FILTERED})
 
 
 def _insert(conn: Connection, rows: list[dict[str, Any]]) -> None:
-    waiting = [{"event_id": row["id"], "hash": row["hash"]} for row in rows]
-    for table, values in ((audit_events, rows), (audit_unsealed, waiting)):
-        if conn.dialect.name == "postgresql":
-            # one statement of one shape, whatever their number: arrays, a column each
-            columns = {name: [row[name] for row in values] for name in _written(table)}
-            conn.execute(_FROM_ARRAYS[table.name], columns)
-        else:
-            conn.execute(table.insert(), values)
-
-
-def _from_arrays(table: sa.Table) -> sa.TextClause:
-    names = _written(table)
-    arrays = (
-        f"CAST(:{name} AS {'double precision' if isinstance(table.c[name].type, sa.Double) else 'text'}[])"
-        for name in names
-    )
-    return sa.text(f"INSERT INTO {table.name} ({', '.join(names)}) SELECT * FROM unnest({', '.join(arrays)})")  # noqa: S608 - names of our own
-
-
-_FROM_ARRAYS = {table.name: _from_arrays(table) for table in (audit_events, audit_unsealed)}
+    insert_rows(conn, audit_events, rows)
+    insert_rows(conn, audit_unsealed, [{"event_id": row["id"], "hash": row["hash"]} for row in rows])

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import interactions, keys
+from storage import keys, recording
 from storage.database import Database, now
 from storage.ids import new_id
 from storage.records import Action, Decision, Interaction, ItemState, Key, Reason, ReviewItem, Role
@@ -82,7 +82,7 @@ def record(conn: Connection, asker: Key, action: Action = Action.HOLD, urgency: 
     at = now(conn)
     asked = interaction(asker, **{"at": at, **changes})
     waiting = item(asked, at, urgency, action) if action in (Action.HOLD, Action.FLAG) else None
-    interactions.record(conn, asked, decision(asked, action), waiting)
+    recording.record(conn, asked, decision(asked, action), waiting)
     return asked, waiting
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from storage import audit_log, audit_query, erasure, event_format, interactions, keys, legal_holds, reviews, subjects
+from storage import (
+    audit_log,
+    audit_query,
+    erasure,
+    event_format,
+    interactions,
+    keys,
+    legal_holds,
+    recording,
+    reviews,
+    subjects,
+)
 from storage.audit_query import Filters
 from storage.audit_tables import audit_events
 from storage.audit_tables import subjects as subject_rows
@@ -195,7 +206,7 @@ def test_many_interactions_of_one_person_are_erased_at_once(database: Database, 
     with database.transaction() as conn:
         for _ in range(7):
             asked = interaction(caller, params=ADA)
-            interactions.record(conn, asked, decision(asked), item(asked, 1_000.0))
+            recording.record(conn, asked, decision(asked), item(asked, 1_000.0))
     assert _erase(database).interactions == 7
     with database.read() as conn:
         states = conn.execute(sa.select(review_items.c.state)).scalars().all()

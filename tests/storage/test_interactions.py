@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit_query, interactions, outbox, review_reads, reviews, subjects
+from storage import audit_query, interactions, outbox, recording, review_reads, reviews, subjects
 from storage.audit_query import Filters
 from storage.audit_tables import audit_events
 from storage.database import Database
@@ -26,7 +26,7 @@ def test_what_was_recorded_comes_back_unchanged(database: Database, caller) -> N
     asked = interaction(caller, "né ✓\n\u202e", metadata={"a": "b"}, traceparent="00-aa-bb-01", confidence=0.1 + 0.2)
     decided, waiting = decision(asked), item(asked, 1_000.0, 1_795_000_000.123456)
     with database.transaction() as conn:
-        interactions.record(conn, asked, decided, waiting)
+        recording.record(conn, asked, decided, waiting)
     with database.read() as conn:
         outcome = interactions.get_outcome(conn, asked.id, "acme")
     assert outcome is not None
@@ -100,9 +100,9 @@ def test_the_subject_is_who_the_request_names_else_its_key(database: Database, c
 def test_the_same_interaction_cannot_be_recorded_twice(database: Database, caller) -> None:
     asked = interaction(caller)
     with database.transaction() as conn:
-        interactions.record(conn, asked, decision(asked), item(asked, 1.0))
+        recording.record(conn, asked, decision(asked), item(asked, 1.0))
     with pytest.raises(IntegrityError), database.transaction() as conn:
-        interactions.record(conn, asked, decision(asked), item(asked, 1.0))
+        recording.record(conn, asked, decision(asked), item(asked, 1.0))
     assert len(_kinds(database, asked.id)) == 3
 
 
@@ -125,7 +125,7 @@ def test_a_record_that_cannot_be_trusted_is_refused_before_anything_is_written(
     broken = dataclasses.replace(asked, **wrong)
     with database.transaction() as conn:
         with pytest.raises(InvalidValue, match=f"^{field}: "):
-            interactions.record(conn, broken, decision(broken), item(broken, 1.0))
+            recording.record(conn, broken, decision(broken), item(broken, 1.0))
         for empty in (table, decisions, review_items):
             assert conn.execute(sa.select(sa.func.count()).select_from(empty)).scalar() == 0
 
@@ -134,13 +134,13 @@ def test_a_decision_about_other_bytes_is_refused(database: Database, caller) -> 
     asked = interaction(caller)
     other = decision(asked, content_hash="0" * 64)
     with database.transaction() as conn, pytest.raises(InvalidValue, match="decision"):
-        interactions.record(conn, asked, other, item(asked, 1.0))
+        recording.record(conn, asked, other, item(asked, 1.0))
 
 
 def test_unknown_confidence_is_never_released(database: Database, caller) -> None:
     asked = interaction(caller, confidence=None)
     with database.transaction() as conn, pytest.raises(InvalidValue, match="must be held"):
-        interactions.record(conn, asked, decision(asked, Action.RELEASE), None)
+        recording.record(conn, asked, decision(asked, Action.RELEASE), None)
 
 
 def test_the_database_itself_refuses_to_release_unknown_confidence(database: Database, caller) -> None:
@@ -154,7 +154,7 @@ def test_the_database_itself_refuses_to_release_unknown_confidence(database: Dat
 def test_hold_and_flag_need_a_review_item(database: Database, caller, action: Action) -> None:
     asked = interaction(caller)
     with database.transaction() as conn, pytest.raises(InvalidValue, match="item"):
-        interactions.record(conn, asked, decision(asked, action), None)
+        recording.record(conn, asked, decision(asked, action), None)
 
 
 def test_another_tenant_finds_nothing(database: Database, caller) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from storage import interactions, monitoring, reviews
+from storage import monitoring, recording, reviews
 from storage.database import Database, now
 from storage.records import Action, VerdictKind
 from storage.tables import review_items, verdicts
@@ -13,7 +13,7 @@ from tests.storage.made import LEASE, decision, held, interaction, item, key
 def _record(conn, asker, action: Action, confidence: float | None, at: float) -> None:
     asked = interaction(asker, confidence=confidence, at=at)
     waiting = item(asked, at, action=action) if action in (Action.HOLD, Action.FLAG) else None
-    interactions.record(conn, asked, decision(asked, action), waiting)
+    recording.record(conn, asked, decision(asked, action), waiting)
 
 
 def test_nothing_recorded_is_no_error(database: Database) -> None:
