@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 import sqlalchemy as sa
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
 from sqlalchemy import Connection
@@ -254,6 +254,7 @@ def test_items_follow_the_model(database: Database, queue: ReviewQueue, redis_cl
             max_examples=30,
             stateful_step_count=30,
             deadline=None,
+            phases=[Phase.reuse, Phase.generate],  # a failure is told at once: finding a shorter one takes minutes
             print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
