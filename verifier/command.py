@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from verifier import outside
-from verifier.checkpoints import BadCheckpoint, VerifyingKey, read_key
+from verifier.checkpoints import read_key
 from verifier.export import LONGEST_LINE, verify_export
 from verifier.findings import Altered, CannotRead
 from verifier.growth import verify_growth
+from verifier.kept import compared
 from verifier.log import verify
 from verifier.postgres_log import PostgresLog
-from verifier.proof import Proven, verify_proof
+from verifier.proof import verify_proof
 from verifier.sql_log import SqlLog
 from verifier.sqlite_log import SqliteLog
 from verifier.told import Teller
@@ -69,7 +70,6 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(run=_export)
     for command in (log, proof, growth):
         command.add_argument("--key", type=Path, required=True, metavar="verify.pub", help="the log's public key")
-    for command in (log, proof):
         command.add_argument("--checkpoints", type=Path, metavar="checkpoints.jsonl", help="those kept outside")
     for command in (log, proof, growth, export):
         command.add_argument("--json", action="store_true", help="print one JSON object")
@@ -104,12 +104,14 @@ def _proof(asked: argparse.Namespace, teller: Teller) -> None:
     key = read_key(asked.key)
     proof = _json_of(asked.file)
     found = verify_proof(proof, key)
-    teller.proven(found, _witnessed(found, proof["checkpoint"], asked.checkpoints, key))
+    teller.proven(found, compared(found.checkpoint, asked.checkpoints, key))
 
 
 def _growth(asked: argparse.Namespace, teller: Teller) -> None:
     key = read_key(asked.key)
-    teller.grown(verify_growth(_json_of(asked.file), key))
+    found = verify_growth(_json_of(asked.file), key)
+    both = [compared(checkpoint, asked.checkpoints, key) for checkpoint in (found.first, found.second)]
+    teller.grown(found, "; ".join(dict.fromkeys(both)))
 
 
 def _json_of(path: Path) -> dict[str, Any]:
@@ -123,26 +125,6 @@ def _json_of(path: Path) -> dict[str, Any]:
     if not isinstance(proof, dict):
         raise CannotRead(f"{path} is not a proof: it is not a JSON object.")
     return proof
-
-
-def _witnessed(found: Proven, note: str, checkpoints: Path | None, key: VerifyingKey) -> str:
-    """Whether the proof's checkpoint is kept outside too, in words. Raises Altered where another one is."""
-    if checkpoints is None:
-        return "not compared; give --checkpoints"
-    for size, kept in outside.look(checkpoints).notes():
-        if size != found.checkpoint.size or kept == note:
-            if kept == note:
-                return "the same checkpoint is kept outside"
-            continue
-        try:
-            other = key.opened(kept)
-        except BadCheckpoint as error:
-            raise Altered(f"The checkpoint of size {size} kept outside {error}.") from error
-        if other.root != found.checkpoint.root:
-            why = f"A checkpoint of size {size} with another root is kept outside: the log was rewritten."
-            raise Altered(why, found.leaf_index, None, found.event_id, found.kind, found.tenant, found.at)
-        return "a checkpoint with the same root is kept outside"
-    return "no checkpoint of this size is kept outside (yet)"
 
 
 def _export(asked: argparse.Namespace, teller: Teller) -> None:

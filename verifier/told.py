@@ -76,16 +76,17 @@ class Teller:
         ]
         self._table(lines)
 
-    def grown(self, found: Grown) -> None:
+    def grown(self, found: Grown, witnessed: str) -> None:
         if self._json:
             sizes = {"first": found.first.size, "second": found.second.size, "root": found.second.root.hex()}
-            self._print_json(verdict="grown", **sizes)
+            self._print_json(verdict="grown", **sizes, witnessed=witnessed)
             return
         print(self._in(_GREEN, "Grown.") + " The second tree begins with the whole first one.\n")
         lines = [
             ("from", f"{found.first.size:,} events, {moment(found.first.sealed_at)}"),
             ("to", f"{found.second.size:,} events, {moment(found.second.sealed_at)}"),
             ("root", found.second.root.hex()),
+            ("outside", witnessed),
         ]
         self._table(lines)
 

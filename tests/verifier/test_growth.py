@@ -57,6 +57,10 @@ def test_by_command(tmp_path: Path, capsys) -> None:
     proof.write_text(json.dumps(LOG.growth(16, 41)))
     assert main(["consistency", str(proof), "--key", str(key)]) == 0
     assert "Grown." in capsys.readouterr().out
+    kept = tmp_path / "kept.jsonl"
+    kept.write_text(json.dumps({"size": 16, "note": LOG.note(16, b"\1" * 32)}) + "\n")
+    assert main(["consistency", str(proof), "--key", str(key), "--checkpoints", str(kept)]) == 1
+    assert "two histories" in capsys.readouterr().out
     proof.write_text(json.dumps(LOG.growth(16, 41) | {"consistency": []}))
     assert main(["consistency", str(proof), "--key", str(key), "--json"]) == 1
     with pytest.raises(CannotRead):
