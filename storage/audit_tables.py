@@ -6,6 +6,16 @@ import sqlalchemy as sa
 
 from storage.metadata import metadata
 
+FILTER_MARKS = ("key_id", "model", "action", "reason", "reviewer", "verdict")
+FILTER_IDS = ("interaction_id", "item_id", "trace_id")
+
+
+def _newest(*columns: str, present: str | None = None) -> sa.Index:
+    """An index that a filter's newest events are read from; `present`: only for the rows that have this mark."""
+    where = None if present is None else sa.text(f"{present} IS NOT NULL")
+    return sa.Index(None, *columns, sqlite_where=where, postgresql_where=where)
+
+
 audit_events = sa.Table(
     "audit_events",
     metadata,
@@ -31,13 +41,13 @@ audit_events = sa.Table(
     sa.Column("reviewer", sa.Text),
     sa.Column("verdict", sa.Text),
     sa.Column("confidence", sa.Double),
+    # storage/audit_query.py reads every filter from an index of its own; a row without the mark costs nothing there.
     sa.Index(None, "tenant", "at", "id"),
-    sa.Index(None, "tenant", "kind", "at", "id"),
-    sa.Index(None, "tenant", "key_id", "at"),
-    sa.Index(None, "tenant", "reviewer", "at"),
-    sa.Index(None, "interaction_id"),
-    sa.Index(None, "item_id"),
-    sa.Index(None, "trace_id"),
+    _newest("tenant", "kind", "at"),
+    *(_newest("tenant", mark, "at", present=mark) for mark in FILTER_MARKS),
+    *(_newest(name, "at", present=name) for name in FILTER_IDS),
+    _newest("tenant", "at", "id", "confidence", present="confidence"),  # for wide ranges of confidence
+    _newest("tenant", "confidence", "at", present="confidence"),  # for narrow ones
 )
 
 # Events whose transaction is committed and that the tree does not hold yet; a row leaves when its leaf is written.
