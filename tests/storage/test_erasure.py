@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 
@@ -15,11 +20,14 @@ from storage import (
     legal_holds,
     recording,
     reviews,
+    sealing,
     subjects,
+    tenancy,
 )
 from storage.audit_query import Filters
 from storage.audit_tables import audit_events
 from storage.audit_tables import subjects as subject_rows
+from storage.checkpoints import Signer, new_signing_key
 from storage.database import Database
 from storage.errors import NotFound, UnderLegalHold
 from storage.legal_holds import Scope
@@ -27,6 +35,10 @@ from storage.records import ItemState, PrivateState, VerdictKind
 from storage.tables import decisions, review_items, verdicts
 from storage.tables import interactions as table
 from tests.storage.made import LEASE, decision, held, interaction, item, key, record, reread
+from verifier.checkpoints import VerifyingKey
+from verifier.findings import Altered
+from verifier.log import verify
+from verifier.sqlite_log import SqliteLog
 
 ADA = {"user": "ada@example.org"}
 
@@ -211,3 +223,56 @@ def test_many_interactions_of_one_person_are_erased_at_once(database: Database, 
     with database.read() as conn:
         states = conn.execute(sa.select(review_items.c.state)).scalars().all()
     assert set(states) == {"withdrawn"}
+
+
+def test_what_is_being_recorded_while_its_subject_is_erased_is_erased_too(database: Database, caller) -> None:
+    held(database, caller, params=ADA)
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as conn:
+            asked, _ = record(conn, caller, params=ADA)
+            erasing = pool.submit(_erase, database)
+            _until_it_waits(database)
+        assert erasing.result(timeout=30).interactions == 2
+    assert PrivateState.OPEN not in {e.private_state for e in _events(database, interaction_id=asked.id)}
+
+
+def _until_it_waits(database: Database) -> None:
+    """On PostgreSQL, for the row; on SQLite whoever writes second waits for the first one's end anyway."""
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    deadline = time.monotonic() + 10
+    while database.dialect == "postgresql":
+        with database.read() as conn:
+            if conn.execute(waiting).scalar():
+                return
+        assert time.monotonic() < deadline, "nobody waits"
+        time.sleep(0.01)
+
+
+def test_a_tenants_own_transaction_erases_and_acts_for_it_afterwards(database: Database, caller) -> None:
+    waiting, rival = held(database, caller, params=ADA), key(database, "rival", tenant="rival")
+    theirs = held(database, rival, params=ADA)
+    with database.transaction() as conn:
+        tenancy.act_for(conn, "acme")
+        assert erasure.erase_subject(conn, "acme", ADA["user"], "key:admin").interactions == 1
+        tenants = conn.execute(sa.select(table.c.tenant).distinct()).scalars().all()
+        assert tenants == ["acme"] or database.dialect == "sqlite"
+    assert reread(database, waiting).state is ItemState.WITHDRAWN
+    assert reread(database, theirs).state is ItemState.PENDING
+
+
+def test_an_erased_log_verifies_and_one_whose_facts_are_just_gone_does_not(database: Database, caller, ada) -> None:
+    if database.dialect != "sqlite":
+        pytest.skip("the rows are the same")
+    _judged(database, caller, ada)
+    _erase(database)
+    signer = Signer(new_signing_key())
+    with database.transaction() as conn:
+        sealing.seal(conn, signer)
+    with closing(SqliteLog(Path(str(database.url.database)))) as log:
+        assert verify(log, VerifyingKey(signer.public), None).erased == 3
+    with database.transaction() as conn:
+        conn.execute(sa.update(audit_events).values(salt=None, sealed=None))
+    with closing(SqliteLog(Path(str(database.url.database)))) as log, pytest.raises(Altered):
+        verify(log, VerifyingKey(signer.public), None)
