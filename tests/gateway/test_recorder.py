@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sqlalchemy as sa
@@ -14,8 +14,13 @@ from sqlalchemy import Connection
 from gateway.errors import ApiError
 from gateway.recorder import Recorder
 from storage.database import Database, DatabaseUnreachable, open_database
+from storage.errors import InvalidValue
+from storage.recording import Recording
+from storage.records import Action, Interaction, Role
+from storage.tables import interactions
 from tests.gateway.fake_serving import SECRET_TEXT, FakeServing
 from tests.gateway.running import Gateway, prepare, running, settings_for
+from tests.storage.made import decision, interaction, key
 
 
 class Failing:
@@ -201,3 +206,30 @@ def test_no_byte_of_an_answer_leaves_before_the_commit(
         database.may_commit.set()
         reader.join(20)
         assert SECRET_TEXT.encode() in b"".join(arrived)
+
+
+async def test_a_question_that_cannot_be_recorded_is_refused_alone(database: Failing) -> None:
+    caller, found = key(cast(Database, database), "chat", Role.CALLER), recorder(database)
+    good = [interaction(caller), interaction(caller)]
+    bad = interaction(caller, content_hash="0" * 64)
+    database.may_commit.clear()
+    before = database.commits
+    blocking = asyncio.ensure_future(found.write(lambda connection: None))  # the others gather behind it
+    await asyncio.to_thread(database.reached.wait, 20)
+
+    def recording(asked: Interaction) -> Recording:
+        return Recording(asked, decision(asked, Action.RELEASE))
+
+    group = [found.record(lambda at, asked=asked: recording(asked)) for asked in (good[0], bad, good[1])]
+    results = asyncio.gather(*group, return_exceptions=True)
+    await asyncio.sleep(0)
+    database.may_commit.set()
+    first, refused, last = await results
+    await blocking
+    assert isinstance(refused, InvalidValue)
+    assert [first.stands, last.stands] == [each.id for each in good]
+    with database.read() as connection:
+        recorded = connection.execute(sa.select(interactions.c.id)).scalars().all()
+    assert sorted(recorded) == sorted(each.id for each in good)
+    assert database.commits == before + 2
+    found.close()
