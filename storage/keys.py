@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import secrets
 from collections.abc import Iterable
@@ -76,13 +77,11 @@ def by_secret(conn: Connection, secret: str) -> Key | None:
 
     A secret minted at sign-in stands for the same key, with the sign-in's own expiry.
     """
-    hashed = _hash(secret)
-    row = conn.execute(_with_policy().where(keys.c.secret_hash == hashed)).one_or_none()
+    hashed = {"hashed": _hash(secret)}
+    row = conn.execute(_by_secret(), hashed).one_or_none()
     expires_at = row.expires_at if row is not None else None
     if row is None:
-        signed_in = _with_policy(sign_ins.c.expires_at.label("signin_expires_at"))
-        mine = (sign_ins.c.key_id == keys.c.id, sign_ins.c.secret_hash == hashed, sign_ins.c.revoked_at.is_(None))
-        row = conn.execute(signed_in.where(*mine)).one_or_none()
+        row = conn.execute(_by_sign_in(), hashed).one_or_none()
         if row is None:
             return None
         expires_at = min(row.signin_expires_at, row.expires_at or row.signin_expires_at)
@@ -191,6 +190,19 @@ def _with_policy(*more: sa.ColumnElement[Any]) -> sa.Select[Any]:
     joined = keys.join(policies, policies.c.id == keys.c.policy_id)
     query = sa.select(keys, *columns, *more).select_from(joined)
     return query.where(policies.c.version == newest.correlate(keys).scalar_subquery())
+
+
+@functools.cache
+def _by_secret() -> sa.Select[Any]:
+    """Made once: every request asks it, and making it took as long as running it."""
+    return _with_policy().where(keys.c.secret_hash == sa.bindparam("hashed"))
+
+
+@functools.cache
+def _by_sign_in() -> sa.Select[Any]:
+    mine = (sign_ins.c.key_id == keys.c.id, sign_ins.c.revoked_at.is_(None))
+    signed_in = _with_policy(sign_ins.c.expires_at.label("signin_expires_at"))
+    return signed_in.where(*mine, sign_ins.c.secret_hash == sa.bindparam("hashed"))
 
 
 def _key(row: sa.Row[Any], expires_at: float | None) -> Key:

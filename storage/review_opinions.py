@@ -12,13 +12,17 @@ from storage.rows import verdict_from
 from storage.tables import verdicts
 
 MAX_OPINIONS = 5  # people who may look at one item without an end; then it is quarantined
+_OPEN = (
+    sa.select(verdicts)
+    .where(verdicts.c.item_id == sa.bindparam("item"), sa.not_(verdicts.c.final))
+    .order_by(verdicts.c.fencing_token)
+)
 RELEASING = frozenset({VerdictKind.APPROVE, VerdictKind.EDIT})
 
 
 def opinions(conn: Connection, item_id: str) -> list[Verdict]:
     """What was said of the item without ending it, oldest first."""
-    query = sa.select(verdicts).where(verdicts.c.item_id == item_id, sa.not_(verdicts.c.final))
-    return [verdict_from(row) for row in conn.execute(query.order_by(verdicts.c.fencing_token))]
+    return [verdict_from(row) for row in conn.execute(_OPEN, {"item": item_id})]
 
 
 def agreeing(conn: Connection, item: ReviewItem, reviewer_id: str, content_hash: str | None) -> Verdict | None:

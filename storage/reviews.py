@@ -45,6 +45,9 @@ from storage.rows import draft_from, fields_of, item_from
 from storage.storable import checked_text
 from storage.tables import drafts, review_items, verdicts
 
+_OF_ITEM = sa.select(drafts).where(drafts.c.item_id == sa.bindparam("item"))
+_DRAFTS = _OF_ITEM.order_by(drafts.c.saved_at.desc()).limit(1)
+_MY_DRAFT = _OF_ITEM.where(drafts.c.reviewer_id == sa.bindparam("reviewer"))
 _OUTCOMES = {
     VerdictKind.APPROVE: (ItemState.APPROVED, "review.approved"),
     VerdictKind.EDIT: (ItemState.EDITED, "review.edited"),
@@ -138,10 +141,10 @@ def save_draft(conn: Connection, item_id: str, reviewer: Key, fencing_token: int
 
 def get_draft(conn: Connection, item_id: str, reviewer_id: str | None = None) -> Draft | None:
     """This reviewer's draft, or without a reviewer the latest one."""
-    query = sa.select(drafts).where(drafts.c.item_id == item_id)
-    if reviewer_id is not None:
-        query = query.where(drafts.c.reviewer_id == reviewer_id)
-    row = conn.execute(query.order_by(drafts.c.saved_at.desc()).limit(1)).one_or_none()
+    if reviewer_id is None:
+        row = conn.execute(_DRAFTS, {"item": item_id}).one_or_none()
+    else:
+        row = conn.execute(_MY_DRAFT, {"item": item_id, "reviewer": reviewer_id}).one_or_none()
     return None if row is None else draft_from(row)
 
 
