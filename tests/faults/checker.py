@@ -64,8 +64,10 @@ def acknowledged_is_recorded(evidence: Evidence) -> Iterator[Violation]:
     for told in evidence.acknowledged:
         row = evidence.interactions.get(told.interaction)
         decided = evidence.decisions.get(told.interaction, [])
-        if row is None or len(decided) != 1:
+        if row is None or not decided:
             yield Violation("I1", "acknowledged and not recorded", (told.interaction, told.question), "lost")
+        elif len(decided) > 1:
+            yield Violation("I1", "decided several times", (told.interaction,))
         elif row["deleted_at"] is None and decided[0]["content_hash"] != row["content_hash"]:
             yield Violation("I1", "decided over other content than recorded", (told.interaction,))
         if told.item is not None and told.item not in evidence.items:
@@ -164,7 +166,7 @@ def stale_verdicts(evidence: Evidence, item: str, events: list[Row]) -> Iterator
             token != tokens.get(verdict["id"], token)
             or holder.get(token, verdict["reviewer_id"]) != (verdict["reviewer_id"])
         ):
-            yield Violation("I4", f"a verdict under the stale token {token}", (item, verdict["id"]), "double verdict")
+            yield Violation("I4", f"a verdict under the stale token {token}", (item, verdict["id"]))
 
 
 def is_claim(row: Row) -> bool:

@@ -7,15 +7,15 @@ import contextlib
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from tests.faults import embedded, trial
 from tests.faults.embedded import EmbeddedWorld
 from tests.faults.ray_faults import RayFaults
-from tests.faults.schedule import kinds_of, schedule
+from tests.faults.schedule import Fault, kinds_of, schedule
 from tests.faults.trial import Load, Report
 from tests.faults.world import Wanted, World
 from tests.mutations.catalogue import BY_NAME
@@ -32,6 +32,7 @@ class Plan:
     minutes: float | None = None  # as many faults as belong to so long a time; None: to the stage's own seconds
     intensity: float = 1.0
     without: str = ""  # a mechanism of tests.mutations.catalogue that is taken out
+    leave_out: tuple[str, ...] = ()  # kinds that are not wanted
     keep: Path | None = None  # where the stage's history, faults and logs are put
 
 
@@ -59,9 +60,13 @@ def embedded_stage(plan: Plan) -> tuple[Report, bool]:
         return report, world.mounted
 
 
+def planned(plan: Plan, among: Sequence[str]) -> list[Fault]:
+    kinds = [kind for kind in kinds_of(among) if kind.name not in plan.leave_out]
+    return schedule(plan.seed, plan.seconds, kinds, minutes=plan.minutes, intensity=plan.intensity)
+
+
 async def _strike(world: World, plan: Plan, load: Load, serving: RunningServing | None) -> Report:
-    kinds = kinds_of(["world", "ray"] if serving else ["world"])
-    faults = schedule(plan.seed, plan.seconds, kinds, minutes=plan.minutes, intensity=plan.intensity)
+    faults = planned(plan, ["world", "ray"] if serving else ["world"])
     acts = RayFaults(serving).acts if serving else {}
     try:
         await world.start()
@@ -73,8 +78,8 @@ async def _strike(world: World, plan: Plan, load: Load, serving: RunningServing 
 async def _strike_embedded(world: EmbeddedWorld, plan: Plan) -> Report:
     try:
         await world.start()
-        kinds = [kind for kind in kinds_of(["embedded"]) if world.mounted or kind.name != "fill the disk"]
-        faults = schedule(plan.seed, plan.seconds, kinds, minutes=plan.minutes, intensity=plan.intensity)
+        left_out = plan.leave_out if world.mounted else (*plan.leave_out, "fill the disk")
+        faults = planned(replace(plan, leave_out=left_out), ["embedded"])
         return await trial.run(world, faults, plan.seconds, plan.seed, EMBEDDED, embedded.ACTS)
     finally:
         await world.stop()

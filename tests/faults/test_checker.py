@@ -1,0 +1,164 @@
+"""A sound history passes the check; one that was doctored in a single point is reported under its invariant."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.checker import INVARIANTS, check
+from tests.faults.history import Accepted, Acknowledged, Content, Granted, History, Probed, hash_of
+from tests.faults.snapshot import Row, Snapshot
+
+TEXT = "Answer 1"
+HASH = hash_of(TEXT)
+
+
+class Told:
+    """A history and a snapshot that agree: q1 was released, q2 held and approved, q3 waits."""
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.rows = Snapshot(at=1_000.0, waiting={"rev3"})
+        for number, action in ((1, "release"), (2, "hold"), (3, "hold")):
+            self.record(number, action)
+        self.approve("rev2", token=1)
+        self.say(Content("c1", TEXT, True, "none"))
+        self.say(Content("c2", TEXT, True, "approved"))
+        self.say(Content("c2", TEXT[:4], False, "approved"))  # a stream that was cut off
+        self.say(Probed("GET /v1/reviews/rev2", 404, False))
+        self.say(Probed("GET /v1/reviews/rev2", 503, False))
+
+    def say(self, fact: object, at: float = 0.0) -> None:
+        self.history.facts.append((at, fact))  # type: ignore[arg-type]
+
+    def record(self, number: int, action: str) -> None:
+        item = f"rev{number}" if action == "hold" else None
+        confidence = 0.9 if action == "release" else 0.5
+        interaction = {"id": f"c{number}", "content_hash": HASH, "text": TEXT, "deleted_at": None}
+        self.rows.interactions.append({**interaction, "question": f"q{number}"})
+        decision = {"interaction_id": f"c{number}", "action": action, "content_hash": HASH}
+        self.rows.decisions.append({**decision, "confidence": confidence})
+        self.say(Acknowledged(f"c{number}", f"q{number}", None, 200, action, item, confidence, "instant"))
+        if item:
+            row = {"id": item, "interaction_id": f"c{number}", "state": "pending", "version": 1}
+            self.rows.items.append({**row, "expires_at": 2_000.0, "claim_expires_at": None})
+            self.event(item, "review.created", {"to": "pending", "version": 1})
+
+    def event(self, item: str, kind: str, data: Row) -> None:
+        self.rows.events.append({"item_id": item, "kind": kind, "data": data})
+
+    def approve(self, item: str, token: int) -> None:
+        claimed = {"from": "pending", "to": "claimed", "version": 2, "fencing_token": token, "reviewer": "ada"}
+        self.event(item, "review.claimed", claimed)
+        decided = {"from": "claimed", "to": "approved", "version": 3, "fencing_token": token, "verdict_id": "ver1"}
+        self.event(item, "review.approved", decided)
+        self.item(item).update(state="approved", version=3)
+        verdict = {"id": "ver1", "item_id": item, "reviewer_id": "ada", "kind": "approve", "final": True}
+        self.rows.verdicts.append({**verdict, "content": None, "content_hash": HASH, "fencing_token": token})
+        self.say(Granted(item, token, "ada"), at=1.0)
+        self.say(Accepted(item, token, "ada", "approve", 2.0, True), at=3.0)
+
+    def item(self, name: str) -> Row:
+        return next(row for row in self.rows.items if row["id"] == name)
+
+    def found(self) -> set[str]:
+        return {violation.invariant for violation in check(self.history, self.rows)}
+
+    def kinds(self) -> set[str]:
+        return {violation.kind for violation in check(self.history, self.rows)}
+
+
+Doctor = Callable[[Told], object]
+
+
+def second_verdict(told: Told) -> None:
+    told.rows.verdicts.append({**told.rows.verdicts[0], "id": "ver2", "reviewer_id": "bob", "kind": "reject"})
+
+
+def stale_token(told: Told) -> None:
+    """Bob had a newer claim, and had been told so, when Ada's verdict left."""
+    told.say(Granted("rev2", 2, "bob"), at=1.5)
+
+
+def stale_verdict_in_the_database(told: Told) -> None:
+    told.rows.verdicts[0]["fencing_token"] = 0
+
+
+def tokens_repeat(told: Told) -> None:
+    event = copy.deepcopy(told.rows.events[2])
+    event["data"]["version"] = 5
+    told.rows.events.append(event)
+
+
+def another_verdict_was_acknowledged(told: Told) -> None:
+    told.say(Accepted("rev2", 1, "ada", "reject", 2.0, True), at=3.0)
+
+
+DOCTORED: tuple[tuple[str, str, Doctor], ...] = (
+    ("I1", "lost", lambda told: told.rows.interactions.pop(0)),
+    ("I1", "lost", lambda told: told.rows.decisions.pop(0)),
+    ("I1", "", lambda told: told.rows.decisions.append(dict(told.rows.decisions[0]))),
+    ("I1", "", lambda told: told.rows.decisions[2].update(content_hash="0" * 64)),
+    ("I1", "lost", lambda told: told.say(Acknowledged("c9", "q9", "name", 202, "hold", None, 0.5, "instant"))),
+    ("I1", "lost", lambda told: told.rows.items.pop()),
+    ("I1", "", lambda told: told.rows.interactions.append({**told.rows.interactions[0], "id": "c8"})),
+    ("I1", "", lambda told: told.rows.items.append({**told.item("rev3"), "id": "rev8"})),
+    ("I2", "released unreviewed", lambda told: told.say(Content("c3", TEXT, True, "pending"))),
+    ("I2", "released unreviewed", lambda told: told.say(Content("c1", "Other words", True, "none"))),
+    ("I2", "released unreviewed", lambda told: told.say(Content("c1", "Spliced", False, "none"))),
+    ("I2", "released unreviewed", lambda told: told.rows.events.pop()),
+    ("I3", "double verdict", second_verdict),
+    ("I3", "double verdict", another_verdict_was_acknowledged),
+    ("I3", "lost", lambda told: told.rows.verdicts.clear()),
+    ("I3", "lost", lambda told: told.item("rev2").update(state="expired")),
+    ("I4", "", stale_token),
+    ("I4", "", stale_verdict_in_the_database),
+    ("I4", "", tokens_repeat),
+    ("I5", "", lambda told: told.rows.events.pop(0)),
+    ("I5", "", lambda told: told.item("rev2").update(version=4)),
+    ("I5", "", lambda told: told.rows.events[3]["data"].update({"from": "pending"})),
+    ("I5", "", lambda told: told.item("rev3").update(state="rejected")),
+    ("I6", "", lambda told: told.rows.waiting.clear()),
+    ("I6", "", lambda told: told.rows.waiting.add("rev2")),
+    ("I7", "", lambda told: told.say(Probed("GET /v1/reviews/rev2", 200, False))),
+    ("I7", "", lambda told: told.say(Probed("POST /v1/reviews/rev2/claim", 409, False))),
+    ("I7", "", lambda told: told.say(Probed("LIST /v1/reviews", 200, True))),
+    ("I8", "released unreviewed", lambda told: told.rows.decisions[0].update(confidence=None)),
+    (
+        "I8",
+        "released unreviewed",
+        lambda told: told.say(Acknowledged("c1", "q1", None, 200, "release", None, None, "x")),
+    ),
+    ("I9", "", lambda told: told.item("rev3").update(expires_at=900.0)),
+    ("I9", "", lambda told: told.item("rev3").update(state="claimed", claim_expires_at=900.0)),
+)
+
+
+def test_a_sound_history_has_no_violation():
+    told = Told()
+    assert check(told.history, told.rows) == []
+
+
+@pytest.mark.parametrize(("invariant", "kind", "doctor"), DOCTORED)
+def test_one_doctored_fact_is_reported_under_its_invariant(invariant, kind, doctor):
+    told = Told()
+    doctor(told)
+    assert invariant in told.found()
+    assert kind in told.kinds()
+
+
+def test_each_invariant_is_doctored():
+    assert {invariant for invariant, _, _ in DOCTORED} == set(INVARIANTS)
+
+
+def test_a_deleted_question_whose_content_is_gone_accuses_nobody():
+    told = Told()
+    told.rows.interactions[0].update(deleted_at=5.0, content_hash="", text=None)
+    told.rows.decisions[0].update(content_hash="")
+    assert check(told.history, told.rows) == []
+
+
+def test_what_valkey_was_not_asked_for_is_not_held_against_it():
+    told = Told()
+    told.rows.waiting = None
+    assert check(told.history, told.rows) == []

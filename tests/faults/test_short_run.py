@@ -1,0 +1,41 @@
+"""A short run of the fault harness on the real processes: the instant model stands in for Ray, the seed is fixed."""
+
+import pytest
+
+from tests.faults import stages
+from tests.faults.stages import Plan
+from tests.faults.trial import Load, Report
+
+SEED = 20_261_124
+WORLD_SECONDS, EMBEDDED_SECONDS = 18.0, 7.0
+SLOW = ("stop worker", "stop gateway", "promote lagging replica")  # seconds each: they belong to the long run
+LOAD = Load(instant_callers=8, reviewers=6, pause=0.05)
+
+
+def sound(report: Report) -> None:
+    assert report.violations == []
+    assert report.log_trouble == ""
+    assert report.unexpected == []
+    assert report.left_open == 0
+    assert report.failed == []
+
+
+@pytest.mark.timeout(240)
+def test_under_a_minute_of_faults_nothing_is_lost_and_nothing_leaves_unreviewed():
+    plan = Plan(SEED, WORLD_SECONDS, leave_out=SLOW)
+    report = stages.world_stage(plan, ray=False, load=LOAD)
+    sound(report)
+    assert len(report.struck) >= 60
+    assert len(report.kinds) >= 20
+    assert report.acknowledged.total() > 0
+    assert report.verdicts > 0
+    assert report.probes > 0
+
+
+@pytest.mark.timeout(240)
+def test_the_embedded_gateway_survives_a_full_disk_a_locked_file_and_kills():
+    report, small_disk = stages.embedded_stage(Plan(SEED, EMBEDDED_SECONDS, intensity=2.0))
+    sound(report)
+    assert ("fill the disk" in report.kinds) == small_disk
+    assert report.kinds.keys() >= {"lock the database file", "kill the embedded gateway"}
+    assert report.acknowledged.total() > 0
