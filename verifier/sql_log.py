@@ -56,7 +56,11 @@ class SqlLog(ABC):
     def count(self, table: str) -> int:
         if table not in TABLES:
             raise ValueError(f"table: {table!r} is not one of {', '.join(TABLES)}.")
-        return int(self.rows(f"SELECT count(*) FROM {table}")[0][0])
+        return int(self.rows(f"SELECT count(*) FROM {self.scanned(table)}")[0][0])
+
+    def scanned(self, table: str) -> str:
+        """How a query names a table of which it reads every row."""
+        return table
 
     def repeated(self) -> tuple[Any, Any] | None:
         twice = self.rows(_TWICE)
