@@ -1,4 +1,4 @@
-"""An index of audit events for every filter of the audit log, each newest first, and only for rows that have the mark."""
+"""An index of audit events for every filter of the log, newest first, and only for the rows that have the mark."""
 
 import sqlalchemy as sa
 from alembic import op
