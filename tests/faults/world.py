@@ -204,4 +204,4 @@ def environment(mark: str) -> dict[str, str]:
     """The harness's own without any of the product's settings."""
     foreign = ("COUNTERSIGN_", "RAY_", "DATABASE_URL", "REDIS_URL", "OTEL_")
     mine = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return {**mine, MARK: mark, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    return {**mine, MARK: mark, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
