@@ -13,10 +13,10 @@ _ARRAYS = {sa.Double: "double precision", sa.Integer: "integer", sa.BigInteger: 
 
 
 def insert_rows(conn: Connection, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-    """All `rows` have the same columns; nothing happens without rows.
+    """All `rows` have the same columns, of text and numbers; nothing happens without rows.
 
-    On PostgreSQL one statement of one shape whatever their number: arrays, a column each (measured: a third of the
-    time of many rows of parameters).
+    On PostgreSQL one statement of one shape whatever their number: arrays, a column each. COPY would be as fast, but
+    is not for roles under row-level security.
     """
     if not rows:
         return
@@ -24,7 +24,20 @@ def insert_rows(conn: Connection, table: sa.Table, rows: Sequence[dict[str, Any]
         conn.execute(table.insert(), list(rows))
         return
     names = tuple(rows[0])
-    conn.execute(_from_arrays(table, names), {name: [row[name] for row in rows] for name in names})
+    conn.execute(_from_arrays(table, names), {name: _array([row[name] for row in rows]) for name in names})
+
+
+def _array(values: Sequence[str | float | bool | None]) -> str:
+    """PostgreSQL's text form of an array; the driver's own way of writing it took a third of recording's time."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: str | float | bool | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return repr(value)  # floats come back as they were; True and False are booleans there too
 
 
 @lru_cache(maxsize=64)
