@@ -65,7 +65,7 @@ def to_json(field: str, value: Any) -> str:
         raise InvalidValue(field, "contains a lone surrogate, which is not text; remove it.") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValue(field, f"cannot be stored as JSON: {error}.") from error
-    if _ESCAPED_NUL.search(text):
+    if "\\u0000" in text and _ESCAPED_NUL.search(text):
         raise InvalidValue(field, "contains a NUL character, which cannot be stored; remove it.")
     return text
 
