@@ -60,8 +60,8 @@ KINDS = (
     Kind("stop worker", 2.2, (10.5, 12.0)),  # past its lease in the database
     Kind("kill worker at a durable step", 2.6),
     Kind("kill rank", 0.8, kills_ray=True, stage="ray"),
-    Kind("kill replica", 0.6, kills_ray=True, stage="ray"),
-    Kind("kill HAProxy", 0.6, kills_ray=True, stage="ray"),
+    Kind("kill replica", 0.7, kills_ray=True, stage="ray"),
+    Kind("kill HAProxy", 0.7, kills_ray=True, stage="ray"),
     Kind("stop rank", 2.2, (0.5, 2.0), stage="ray"),
     Kind("fill the disk", 2.4, (0.3, 0.8), stage="embedded"),
     Kind("lock the database file", 2.4, (0.3, 0.8), stage="embedded"),
