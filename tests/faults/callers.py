@@ -14,7 +14,7 @@ import aiohttp
 import openai
 
 from launch.ports import LOOPBACK
-from tests.faults.history import Acknowledged, Content, History, Withdrawn
+from tests.faults.history import Acknowledged, Content, History, Missing, Withdrawn
 from tests.faults.people import CALLERS
 from tests.faults.world import Member, World
 
@@ -78,7 +78,7 @@ class Callers:
             text = f"[{chance.choice(('0.97', '0.91', '0.6', '0.4', 'unknown'))}] {number}"
         name = f"name-{number}" if chance.random() < 0.6 else None
         who = chance.choices(CALLERS, (6, 2, 4, 1, 1))[0]
-        wait = chance.choice((0, 0, 0, 2))
+        wait = chance.choice((0, 0, 0, 0, 1))
         return Wish(number, text, who, name, chance.random() < 0.15, wait)
 
     async def ask(self, session: aiohttp.ClientSession, wish: Wish, gateways: list[Member]) -> None:
@@ -167,8 +167,8 @@ class Callers:
         whim = self.chance.random()
         if whim < 0.05:
             await self.withdraw(session, wish, answer["id"], self.chance.choice(gateways))
-        elif whim < 0.45:
-            await self.look(session, wish, answer["id"], gateways, 4 if answer["review"]["status"] == "pending" else 1)
+        elif whim < 0.3:
+            await self.look(session, wish, answer["id"], gateways, 3 if answer["review"]["status"] == "pending" else 1)
 
     async def withdraw(self, session: aiohttp.ClientSession, wish: Wish, answer: str, gateway: Member) -> None:
         url = f"{url_of(gateway)}/v1/chat/completions/{answer}"
@@ -182,7 +182,7 @@ class Callers:
     async def look(
         self, session: aiohttp.ClientSession, wish: Wish, answer: str, gateways: list[Member], times: int
     ) -> None:
-        headers = {**self.headers(wish, 0), "Prefer": "wait=2"}
+        headers = {**self.headers(wish, 0), "Prefer": "wait=1"}
         headers.pop("Idempotency-Key", None)
         for _ in range(times):
             url = f"{url_of(self.chance.choice(gateways))}/v1/chat/completions/{answer}"
@@ -191,7 +191,7 @@ class Callers:
                     if response.status in (200, 202):
                         self.note_content(await response.json())
                     elif response.status == 404:
-                        self.unexpected.append(f"{answer} was acknowledged and is not found")
+                        self.history.add(Missing(answer))
                     if response.status == 200:
                         return
             except TROUBLE:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.faults.history import Accepted, Acknowledged, Content, Granted, History, Probed, hash_of
+from tests.faults.history import Accepted, Acknowledged, Content, Granted, History, Missing, Probed, hash_of
 from tests.faults.snapshot import Row, Snapshot
 
 OPEN = frozenset({"pending", "claimed", "referred"})
@@ -36,6 +36,7 @@ class Evidence:
         self.granted = [(at, fact) for at, fact in history.of(Granted) if isinstance(fact, Granted)]
         self.accepted = [(at, fact) for at, fact in history.of(Accepted) if isinstance(fact, Accepted)]
         self.probes = [fact for _, fact in history.of(Probed) if isinstance(fact, Probed)]
+        self.missing = [fact for _, fact in history.of(Missing) if isinstance(fact, Missing)]
         self.interactions = {row["id"]: row for row in snapshot.interactions}
         self.decisions = grouped(snapshot.decisions, "interaction_id")
         self.items = {row["id"]: row for row in snapshot.items}
@@ -72,6 +73,8 @@ def acknowledged_is_recorded(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("I1", "decided over other content than recorded", (told.interaction,))
         if told.item is not None and told.item not in evidence.items:
             yield Violation("I1", "its review item is not recorded", (told.interaction, told.item), "lost")
+    for gone in evidence.missing:
+        yield Violation("I1", "acknowledged and then not found", (gone.interaction,), "lost")
 
 
 def one_question_one_record(evidence: Evidence) -> Iterator[Violation]:

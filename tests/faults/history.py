@@ -61,6 +61,13 @@ class Withdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """An acknowledged id that was answered 404 to its own caller, who had not taken it back."""
+
+    interaction: str
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
     """What another tenant's key was told about an id that is not its own."""
 
@@ -69,7 +76,7 @@ class Probed:
     foreign_seen: bool
 
 
-Fact = Acknowledged | Content | Granted | Accepted | Withdrawn | Probed
+Fact = Acknowledged | Content | Granted | Accepted | Withdrawn | Missing | Probed
 
 
 @dataclass

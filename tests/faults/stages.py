@@ -36,8 +36,8 @@ class Plan:
     keep: Path | None = None  # where the stage's history, faults and logs are put
 
 
-WITH_RAY = Load(instant_callers=10, ray_callers=7, reviewers=7, pause=0.05)
-EMBEDDED = Load(instant_callers=6, reviewers=4)
+WITH_RAY = Load(instant_callers=14, ray_callers=9, reviewers=8, pause=0.05)
+EMBEDDED = Load(instant_callers=10, reviewers=4, pause=0.05)
 
 
 def world_stage(plan: Plan, *, ray: bool, load: Load | None = None) -> Report:
@@ -116,7 +116,7 @@ def ended_by_signals() -> Iterator[None]:
     """SIGTERM ends the run as Ctrl-C does, so that every process is taken down on the way."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # not KeyboardInterrupt itself: asyncio answers SIGINT by an orderly end
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.checker import INVARIANTS, check
-from tests.faults.history import Accepted, Acknowledged, Content, Granted, History, Probed, hash_of
+from tests.faults.history import Accepted, Acknowledged, Content, Granted, History, Missing, Probed, hash_of
 from tests.faults.snapshot import Row, Snapshot
 
 TEXT = "Answer 1"
@@ -101,6 +101,7 @@ DOCTORED: tuple[tuple[str, str, Doctor], ...] = (
     ("I1", "", lambda told: told.rows.decisions[2].update(content_hash="0" * 64)),
     ("I1", "lost", lambda told: told.say(Acknowledged("c9", "q9", "name", 202, "hold", None, 0.5, "instant"))),
     ("I1", "lost", lambda told: told.rows.items.pop()),
+    ("I1", "lost", lambda told: told.say(Missing("c1"))),
     ("I1", "", lambda told: told.rows.interactions.append({**told.rows.interactions[0], "id": "c8"})),
     ("I1", "", lambda told: told.rows.items.append({**told.item("rev3"), "id": "rev8"})),
     ("I2", "released unreviewed", lambda told: told.say(Content("c3", TEXT, True, "pending"))),
