@@ -131,25 +131,17 @@ def _made(event: NewEvent, at: float, key: bytes | None) -> tuple[AuditEvent, di
     """The event and its row."""
     if event.kind not in _KNOWN:
         raise ValueError(f"kind: {event.kind!r} is not one of storage.audit_log.EVENT_KINDS.")
-    event_id, data = new_event_id(), to_json("data", event.data)
+    event_id, facts, data = new_event_id(), event.data, to_json("data", event.data)
     commitment, salt, sealed = _sealed(event_id, event.private, key)
-    made = AuditEvent(
-        id=event_id,
-        at=float(at if event.at is None else event.at),
-        tenant=checked_text("tenant", event.tenant),
-        kind=event.kind,
-        actor=checked_text("actor", event.actor),
-        interaction_id=event.interaction_id,
-        item_id=event.item_id,
-        trace_id=event.trace_id,
-        data=event.data,
-        subject=event.subject.id if isinstance(event.subject, Subject) else event.subject,
-        commitment=commitment,
-    )
-    made = dataclasses.replace(made, hash=event_format.leaf_hash(made, data))
-    row = {name: getattr(made, name) for name in _FIELDS}
-    row |= {name: event.data.get(name) for name in _FILTERED}
-    return made, row | {"data": data, "salt": salt, "sealed": sealed}
+    happened = float(at if event.at is None else event.at)
+    who = checked_text("tenant", event.tenant), event.kind, checked_text("actor", event.actor)
+    about = event.interaction_id, event.item_id, event.trace_id
+    subject = event.subject.id if isinstance(event.subject, Subject) else event.subject
+    columns = (event_id, happened, *who, *about, data, subject, commitment)
+    hash_ = event_format.leaf_hash_of(columns)
+    row = dict(zip(event_format.HASHED, columns, strict=True))
+    row |= {"hash": hash_, "salt": salt, "sealed": sealed, **{name: facts.get(name) for name in _FILTERED}}
+    return AuditEvent(event_id, happened, *who, *about, facts, hash_, subject, commitment), row
 
 
 def _sealed(event_id: str, facts: dict[str, Any] | None, key: bytes | None) -> tuple[str | None, ...]:
@@ -158,10 +150,6 @@ def _sealed(event_id: str, facts: dict[str, Any] | None, key: bytes | None) -> t
         return None, None, None
     salt, sealed = os.urandom(16), seal(key, to_json("private", facts), event_id)
     return event_format.commitment(salt, sealed), salt.hex(), base64.b64encode(sealed).decode()
-
-
-_WRITTEN = tuple(column.name for column in audit_events.columns if column.computed is None)
-_FIELDS = tuple(name for name in _WRITTEN if name not in {"data", "salt", "sealed", *_FILTERED})
 
 
 def _insert(conn: Connection, rows: list[dict[str, Any]]) -> None:

@@ -7,6 +7,10 @@ import struct
 
 from storage.records import AuditEvent
 
+HASHED = (
+    "id", "at", "tenant", "kind", "actor", "interaction_id", "item_id", "trace_id", "data", "subject", "commitment"
+)  # fmt: skip
+Columns = tuple[str | float | None, ...]
 _PREFIX = b"countersign/event/2"
 _LEAF = b"\x00"  # RFC 9162, section 2.1.1: leaves and nodes never have the same bytes
 _NOTHING = b"\x00"
@@ -26,25 +30,23 @@ def frame(value: str | float | None) -> bytes:
 
 def preimage(event: AuditEvent, data: str) -> bytes:
     """`data`: the event's public facts as the text that is stored; hashed as it stands, never written anew."""
-    fields = (
-        event.id,
-        event.at,
-        event.tenant,
-        event.kind,
-        event.actor,
-        event.interaction_id,
-        event.item_id,
-        event.trace_id,
-        data,
-        event.subject,
-        event.commitment,
-    )
-    return _PREFIX + b"".join(map(frame, fields))
+    before = (event.id, event.at, event.tenant, event.kind, event.actor)
+    about = (event.interaction_id, event.item_id, event.trace_id)
+    return _framed((*before, *about, data, event.subject, event.commitment))
 
 
 def leaf_hash(event: AuditEvent, data: str) -> str:
     """RFC 9162's hash of a leaf, in hexadecimal."""
     return hashlib.sha256(_LEAF + preimage(event, data)).hexdigest()
+
+
+def leaf_hash_of(columns: Columns) -> str:
+    """`leaf_hash` of an event that is only now being made; the columns in the order of HASHED."""
+    return hashlib.sha256(_LEAF + _framed(columns)).hexdigest()
+
+
+def _framed(columns: Columns) -> bytes:
+    return _PREFIX + b"".join(map(frame, columns))
 
 
 def commitment(salt: bytes, sealed: bytes) -> str:
