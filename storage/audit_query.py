@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from storage import audit_index
 from storage.audit_tables import audit_events
 from storage.errors import NotFound
 from storage.paging import decode_cursor, encode_cursor
@@ -17,6 +18,8 @@ from storage.records import AuditEvent
 from storage.storable import from_json
 
 _EQUAL = ("key_id", "model", "action", "reason", "reviewer", "verdict", "interaction_id", "item_id", "trace_id")
+_UNREAD = {"salt", "sealed", *_EQUAL[:6], "confidence"}
+_READ = tuple(column for name, column in audit_index.COLUMNS.items() if name not in _UNREAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,22 @@ def query(
 
     Raises InvalidValue for a cursor that did not come from `cursor_of`.
     """
-    table = audit_events.c
-    select = sa.select(audit_events).where(table.tenant == tenant, *_conditions(filters))
+    c, marks = audit_index.COLUMNS, _marks(filters)
+    bounds = [c["tenant"] == tenant, *_times(filters)]
+    place: list[sa.ColumnElement[bool]] = []
     if after is not None:
         at, event_id = decode_cursor(after)
-        select = select.where(sa.tuple_(table.at, table.id) < (at, event_id))
-    rows = conn.execute(select.order_by(table.at.desc(), table.id.desc()).limit(limit))
+        bounds.append(c["at"] <= at)  # what an index that ends with the time can be asked for
+        place = [sa.tuple_(c["at"], c["id"]) < (at, event_id)]
+    if filters.kinds is not None and not filters.kinds:
+        return []
+    if conn.dialect.name == "sqlite":
+        equal = {name: getattr(filters, name) for name in _EQUAL if name in marks}
+        ways = audit_index.ways(conn, bounds, equal, filters.kinds or (), _confidences(filters))
+        select = _merged([audit_index.select(_READ, way, [*bounds, *place], marks, limit) for way in ways])
+    else:
+        select = sa.select(*_READ).select_from(audit_events).where(*bounds, *place, *marks.values())
+    rows = conn.execute(select.order_by(None).order_by(*audit_index.NEWEST_FIRST).limit(limit))
     return [_event(row) for row in rows]
 
 
@@ -71,20 +84,32 @@ def cursor_of(event: AuditEvent) -> str:
     return encode_cursor(event.at, event.id)
 
 
-def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
-    table = audit_events.c
-    ranges = (
-        (filters.since, operator.ge, table.at),
-        (filters.until, operator.lt, table.at),
-        (filters.min_confidence, operator.ge, table.confidence),
-        (filters.max_confidence, operator.le, table.confidence),
-    )
-    found = [bound(column, value) for value, bound, column in ranges if value is not None]
-    equal = {name: getattr(filters, name) for name in _EQUAL}
-    found += [table[name] == value for name, value in equal.items() if value is not None]
+def _marks(filters: Filters) -> dict[str, sa.ColumnElement[bool]]:
+    c = audit_index.COLUMNS
+    marks = {name: c[name] == value for name in _EQUAL if (value := getattr(filters, name)) is not None}
     if filters.kinds is not None:
-        found.append(table.kind.in_(filters.kinds))
-    return found
+        marks["kind"] = c["kind"].in_(filters.kinds)
+    if confidences := _confidences(filters):
+        marks["confidence"] = sa.and_(*confidences)
+    return marks
+
+
+def _merged(pages: Sequence[sa.Select[tuple[Any, ...]]]) -> sa.Select[tuple[Any, ...]]:
+    if len(pages) == 1:
+        return pages[0]
+    return sa.select(*_READ).select_from(sa.union_all(*(sa.select(page.subquery()) for page in pages)).subquery())
+
+
+def _times(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    return _within("at", (filters.since, operator.ge), (filters.until, operator.lt))
+
+
+def _confidences(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    return _within("confidence", (filters.min_confidence, operator.ge), (filters.max_confidence, operator.le))
+
+
+def _within(name: str, *ends: tuple[float | None, Callable[[Any, Any], Any]]) -> list[sa.ColumnElement[bool]]:
+    return [is_within(audit_index.COLUMNS[name], end) for end, is_within in ends if end is not None]
 
 
 def _event(row: sa.Row[Any]) -> AuditEvent:
