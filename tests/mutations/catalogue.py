@@ -65,7 +65,7 @@ TRANSITION_EVENT = Mutation(
         ),
     ),
     tests=(
-        "tests/storage/test_review_life.py",
+        "tests/storage/test_review_machine.py",
         "tests/storage/test_review_ends.py",
         "tests/storage/test_review_machine.py",
     ),
@@ -212,7 +212,7 @@ EXPIRY = Mutation(
             "review_items.c.state.in_(open_states), sa.false(), limit=limit)",
         ),
     ),
-    tests=("tests/storage/test_review_ends.py"),
+    tests=("tests/storage/test_review_ends.py",),
 )
 
 SALT = Mutation(
