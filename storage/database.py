@@ -151,9 +151,18 @@ def _prepare_sqlite(engine: Engine, *pragmas: str, begin: str) -> None:
     sa.event.listen(engine, "begin", began)
 
 
+# A server whose machine or network is gone says no goodbye: without these its connections would be waited on for hours.
+_PEER_GONE = {
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+}
+
+
 def _open_postgresql(url: sa.URL, options: dict[str, Any]) -> Database:
     server_options = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
-    connect_args = {"connect_timeout": 5, "options": server_options}
+    connect_args = {"connect_timeout": 5, "options": server_options, **_PEER_GONE}
     pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_pre_ping": True, **_common(options)}
     try:
         writer = sa.create_engine(url, connect_args=connect_args, **pool)

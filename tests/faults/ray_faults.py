@@ -103,6 +103,6 @@ class RayFaults:
 def _title(process: psutil.Process) -> str:
     """Ray names its workers' processes after what they do."""
     try:
-        return " ".join(process.cmdline())
+        return " ".join(process.cmdline()).strip()
     except psutil.Error:
         return ""

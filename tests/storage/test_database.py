@@ -201,3 +201,10 @@ def test_an_error_does_not_quote_what_was_to_be_written(database: Database) -> N
         conn.execute(drafts.insert(), row)
         conn.execute(drafts.insert(), row)
     assert "canary" not in str(refused.value).split("[SQL", 1)[1]
+
+
+def test_a_postgresql_that_vanished_without_a_goodbye_is_noticed(migrated_postgres: Database) -> None:
+    with migrated_postgres.read() as conn:
+        told = conn.connection.driver_connection.info.get_parameters()
+    assert (told["keepalives_idle"], told["keepalives_interval"], told["keepalives_count"]) == ("10", "3", "3")
+    assert told["tcp_user_timeout"] == "15000"
