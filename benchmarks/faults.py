@@ -83,6 +83,7 @@ def _figures(reports: Sequence[Report], seed: int) -> dict[str, Any]:
         "faults": kinds.total(),
         "kinds": dict(sorted(kinds.items())),
         "ray_kills": sum(count for kind, count in kinds.items() if BY_NAME[kind].kills_ray),
+        "died_at": _died_at(reports),
         "not_done": sum(len(report.failed) for report in reports),
         "acknowledged": total,
         "through_ray": round(acknowledged["ray"] / total, 3) if total else 0.0,
@@ -101,6 +102,12 @@ def _figures(reports: Sequence[Report], seed: int) -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2),
         "machine": machine(),
     }
+
+
+def _died_at(reports: Sequence[Report]) -> dict[str, int]:
+    """Between which durable steps parts killed themselves, and how often."""
+    hits = [hit for report in reports for fault, hit in report.struck if fault.kind.endswith("at a durable step")]
+    return dict(Counter(hit.partition(" ")[2].partition(",")[0] for hit in hits).most_common())
 
 
 def _violations(reports: Sequence[Report]) -> list[Violation]:

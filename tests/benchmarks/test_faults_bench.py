@@ -29,6 +29,13 @@ def test_faults_acknowledgements_and_final_verdicts_are_counted_once():
     assert set(figures["violations"].values()) == {0}
 
 
+def test_it_is_told_between_which_steps_parts_died():
+    report = reported()
+    fault = Fault(9, 0.0, "kill worker at a durable step", 0.0, 0.0, 7)
+    report.struck += [(fault, "worker-0 before COMMIT, step 7"), (fault, "worker-1 before COMMIT, step 2")]
+    assert faults._figures([report], 5)["died_at"] == {"before COMMIT": 2}
+
+
 def test_violations_are_counted_by_invariant_and_by_what_they_mean():
     lost = Violation("I1", "acknowledged and not recorded", ("c1",), "lost")
     double = Violation("I3", "several final verdicts", ("rev1",), "double verdict")
