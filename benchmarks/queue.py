@@ -23,6 +23,7 @@ from benchmarks.queue_desks import http_desk, inner_desk
 from benchmarks.queue_items import fill, grants, people, waiting
 from benchmarks.queue_leases import double_leases, percentile
 from benchmarks.queue_reviewers import Shift, check, work
+from gateway.logs import configure_logs
 from gateway.operations import vault_of
 from gateway.settings import Settings
 from storage import database as databases
@@ -38,6 +39,7 @@ PATHS = ("http", "storage")
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when measured, 1 when an item was leased twice, 2 when a server that is needed is not there."""
     options = _options(arguments)
+    configure_logs("WARNING")
     try:
         measured = measure(options)
     except NotThere as error:

@@ -47,20 +47,20 @@ def get_items(
     """
     query = _by_ids(item_ids)
     if for_reviewer is not None:
-        query = query.where(_not_waiting_for_others(for_reviewer))
+        query = _for_reviewer(query, for_reviewer)
     found = {row.id: item_from(row) for row in conn.execute(query) if row.tenant == tenant}
     return [found[item_id] for item_id in item_ids if item_id in found]
 
 
-def hints(conn: Connection, item_ids: Sequence[str], reviewer: Key) -> list[sa.Row[str, str, str, str | None, float]]:
+def hints(conn: Connection, item_ids: Sequence[str], reviewer: Key) -> list[sa.Row[Any]]:
     """id, state, domain and expires_at of those items that are the tenant's, in the order of `item_ids`.
 
     Left out: what waits, but not for this reviewer.
     """
     table = review_items.c
     query = sa.select(table.id, table.tenant, table.state, table.domain, table.expires_at)
-    query = query.where(table.id.in_(item_ids), _not_waiting_for_others(reviewer))
-    found = {row.id: row for row in conn.execute(query) if row.tenant == reviewer.tenant}
+    query = _for_reviewer(query.where(table.id.in_(item_ids)), reviewer)
+    found: dict[str, Any] = {row.id: row for row in conn.execute(query) if row.tenant == reviewer.tenant}
     return [found[item_id] for item_id in item_ids if item_id in found]
 
 
@@ -87,7 +87,7 @@ def list_items(
         if domain is not None:
             query = query.where(table.domain == domain)
         if for_reviewer is not None:
-            query = query.where(_not_waiting_for_others(for_reviewer))
+            query = _for_reviewer(query, for_reviewer)
         pages.append([item_from(row) for row in conn.execute(query.order_by(table.urgency, table.id).limit(limit))])
     return list(islice(merge(*pages, key=attrgetter("urgency", "id")), limit))
 
@@ -148,13 +148,15 @@ def _skilled(reviewer: Key, domain: str | None) -> bool:
     return reviewer.skills is None or domain is None or domain in reviewer.skills
 
 
-def _not_waiting_for_others(reviewer: Key) -> sa.ColumnElement[bool]:
+def _for_reviewer(query: sa.Select[Any], reviewer: Key) -> sa.Select[Any]:
+    """Without what waits, but not for this reviewer."""
     table = review_items.c
-    judged = sa.exists().where(verdicts.c.item_id == table.id, verdicts.c.reviewer_id == reviewer.id)
-    theirs = [table.asked_by != reviewer.id, sa.not_(judged)]
+    # joined, at most one row an item: of `NOT EXISTS` within `OR` PostgreSQL may read all verdicts there are
+    mine = sa.and_(verdicts.c.item_id == table.id, verdicts.c.reviewer_id == reviewer.id)
+    theirs = [table.asked_by != reviewer.id, verdicts.c.id.is_(None)]
     if reviewer.skills is not None:
         theirs.append(sa.or_(table.domain.is_(None), table.domain.in_(sorted(reviewer.skills))))
-    return sa.or_(table.state != ItemState.PENDING.value, sa.and_(*theirs))
+    return query.outerjoin(verdicts, mine).where(sa.or_(table.state != ItemState.PENDING.value, sa.and_(*theirs)))
 
 
 def _by_ids(item_ids: Sequence[str]) -> sa.Select[Any]:

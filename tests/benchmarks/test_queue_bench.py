@@ -134,6 +134,7 @@ def test_a_double_lease_fails_the_benchmark(
         return {"http": {**shift, "double_leases": double}, "storage": shift, "rebuilt_items": 5, "rebuild_s": 1.5}
 
     monkeypatch.setattr(queue, "_on", on)
+    monkeypatch.setattr(queue, "configure_logs", lambda level: None)
     assert queue.main(["--json", "--seed", "3", "--items", "5"]) == status
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (told["items"], told["claims"], told["claim_p99_ms"], told["double_leases"]) == (5, 28, 11.0, 2 * double)
