@@ -130,31 +130,34 @@ class Recorder:
 
     def _commit(self, jobs: list[Job | Question]) -> None:
         settled: Settled = []
+        apart: list[Question] = []
         try:
             with self._database.transaction() as connection:
-                settled = recorded(connection, [job for job in jobs if isinstance(job, Question)])
+                settled, apart = recorded(connection, [job for job in jobs if isinstance(job, Question)])
                 others = [job for job in jobs if isinstance(job, Job)]
                 settled += [(job.future, *attempt(connection, job.write, job.tenant)) for job in others]
         except Exception as error:  # nothing was committed: everyone is told so
             down = database_down(error)
-            settled = [(job.future, None, down) for job in jobs]
+            settled, apart = [(job.future, None, down) for job in jobs], []
         for future, result, refusal in settled:
             settle(future, result, refusal)
+        for question in apart:  # each in a transaction of its own: the locks of retries are taken once in each
+            self._commit([question])
 
 
-def recorded(connection: Connection, questions: list[Question]) -> Settled:
-    """All of them together; where one of them is refused, each by itself.
+def recorded(connection: Connection, questions: list[Question]) -> tuple[Settled, list[Question]]:
+    """What became of them, recorded together; when one of several is refused, none is, and all are to be tried apart.
 
     They are written as the system's own: row-level security guards what is read and changed, and this only adds.
     """
     if not questions:
-        return []
+        return [], []
     results, refusal = attempt(connection, lambda connection: record_all(connection, questions), None)
     if refusal is None:
-        return [(question.future, result, None) for question, result in zip(questions, results, strict=True)]
+        return [(question.future, result, None) for question, result in zip(questions, results, strict=True)], []
     if len(questions) == 1:
-        return [(questions[0].future, None, refusal)]
-    return [one for question in questions for one in recorded(connection, [question])]
+        return [(questions[0].future, None, refusal)], []
+    return [], questions
 
 
 def record_all(connection: Connection, questions: list[Question]) -> list[Recorded]:
