@@ -43,8 +43,13 @@ def signer_of(settings: Settings) -> Signer:
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[Database]:
+    """Raises StorageError when the database does not answer, its tables are of another version, or its private facts
+    are under another master key: what a command wrote under a second one would keep every process from starting."""
     found = open_database(settings.database, vault_of(settings))
     try:
+        with found.read() as connection:
+            check_schema(connection)
+            subjects.require_own_master(connection)
         yield found
     finally:
         found.close()
@@ -57,11 +62,9 @@ def migrate(settings: Settings) -> None:
 
 
 def check_reachable(settings: Settings, *, seals: bool) -> None:
-    """Raises StorageError when the queue or the database does not answer, its tables are of another version, or its
-    audit log was written with other keys. `seals`: whether this process needs the signing key."""
+    """Raises StorageError as `opened`, and when the queue does not answer. `seals`: this process signs checkpoints, so
+    those in the database must be of its own key."""
     with opened(settings) as found, found.read() as connection:
-        check_schema(connection)
-        subjects.require_own_master(connection)
         if seals:
             log_keys.require_own_log(connection, signer_of(settings))
     queue = ReviewQueue(settings.redis, settings.queue_prefix)

@@ -30,7 +30,7 @@ from launch.preflight import check_all
 from launch.readiness import answers, wait_until_ready
 from launch.record import LaunchRecord
 from launch.settings import LaunchSettings
-from storage import embedded_valkey, log_keys
+from storage import embedded_valkey, log_keys, subjects
 from storage.database import Database, migrate, open_database
 from storage.errors import StorageError
 
@@ -49,6 +49,21 @@ class Step:
 
 Result = TypeVar("Result")
 Report = Callable[[Step], None]
+
+
+def open_with_keys(settings: LaunchSettings, url: str) -> Database:
+    """The audit log's keys are made on the first start. Raises StorageError for others than the database's own."""
+    keys = settings.home / "audit"
+    signer = log_keys.signer(keys, settings.audit_signing_key.get_secret_value())
+    database = open_database(url, log_keys.vault(keys, settings.master_key.get_secret_value()))
+    try:
+        with database.read() as conn:
+            subjects.require_own_master(conn)
+            log_keys.require_own_log(conn, signer)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 class Product:
@@ -109,8 +124,7 @@ class Product:
 
     def _open_database(self) -> Database:
         migrate(self.wiring.database_url)
-        own = log_keys.vault(self.settings.home / "audit", self.settings.master_key.get_secret_value())
-        return open_database(self.wiring.database_url, own)
+        return open_with_keys(self.settings, self.wiring.database_url)
 
     def _timed(self, name: str, what: str, do: Callable[[], Result]) -> Result:
         begun = time.monotonic()

@@ -24,7 +24,7 @@ def used(home: Path, valkey_url: str, serving: FakeServing) -> Path:
     """The folder of keys of a database with private facts and sealed events."""
     settings = settings_for(home, serving.url, valkey_url)
     with running(settings) as gateway:
-        gateway.ask("hi [0.97]", user="someone")
+        gateway.ask("hi [0.97]", user="someone").raise_for_status()
         until(lambda: settings.checkpoints.is_file() and settings.checkpoints.read_bytes().endswith(b"\n"))
     return settings.audit_home
 
@@ -40,29 +40,29 @@ def test_the_first_start_makes_the_keys_for_their_owner_alone(home: Path, valkey
 
 
 @pytest.mark.parametrize("start", [server.serve, server.work, check])
-def test_other_keys_than_the_databases_are_refused(
-    home: Path, valkey_url: str, used: Path, start: Callable[[Settings], None]
-) -> None:
+def test_other_keys_than_the_databases_are_refused(home: Path, used: Path, start: Callable[[Settings], None]) -> None:
+    nobody = f"unix://{home}/nobody.sock"  # were the keys not looked at, this would end the start
     with pytest.raises(WrongMasterKey, match="master key"):
-        start(settings_for(home, "", valkey_url, master_key=new_master_key()))
+        start(settings_for(home, "", nobody, master_key=new_master_key()))
     signing = new_signing_key()
     with pytest.raises(KeysUnfit, match="signing key") as caught:  # what verify.pub says
-        start(settings_for(home, "", valkey_url, audit_signing_key=signing))
+        start(settings_for(home, "", nobody, audit_signing_key=signing))
     (used / "verify.pub").unlink()
     with pytest.raises(KeysUnfit, match=f"{Signer(signing).origin}: put back") as caught:  # what the database says
-        start(settings_for(home, "", valkey_url, audit_signing_key=signing))
+        start(settings_for(home, "", nobody, audit_signing_key=signing))
     assert signing not in str(caught.value)
     (used / "verify.pub").unlink()
     (used / "master.key").unlink()
     with pytest.raises(WrongMasterKey):  # a lost key is not replaced by a new one in silence
-        start(settings_for(home, "", valkey_url))
+        start(settings_for(home, "", nobody))
 
 
 def test_a_refusal_is_one_sentence_on_the_command_line(
     home: Path, used: Path, valkey_url: str, serving: FakeServing
 ) -> None:
     shell = Shell(home, valkey_url, serving.url)
-    assert "restore it" in shell.refusal("worker", "--check", COUNTERSIGN_MASTER_KEY=new_master_key())
+    for command in (("worker", "--check"), ("keys", "create", "x", "--role", "caller")):
+        assert "restore it" in shell.refusal(*command, COUNTERSIGN_MASTER_KEY=new_master_key())
 
 
 def test_the_databases_own_keys_are_taken_from_the_environment_too(home: Path, valkey_url: str, used: Path) -> None:
