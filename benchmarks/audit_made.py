@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -154,8 +155,8 @@ class _Asked:
         self,
         kind: str,
         later: float,
-        facts: dict[str, object],
-        private: dict[str, object] | None = None,
+        facts: dict[str, Any],
+        private: dict[str, Any] | None = None,
         *,
         item: bool = False,
         actor: str = "",

@@ -110,7 +110,7 @@ def _marks(database: Database) -> Marks:
     ids = ("interaction_id", "item_id", "trace_id")
     with database.read() as conn:
         end = now(conn)
-        recent = sa.select(table).where(table.tenant == TENANT).order_by(table.at.desc()).limit(20_000)
+        recent = sa.select(audit_events).where(table.tenant == TENANT).order_by(table.at.desc()).limit(20_000)
         rows = conn.execute(recent).all()
     for name in (*names, *ids):
         found = sorted({value for row in rows if (value := getattr(row, name)) is not None})
