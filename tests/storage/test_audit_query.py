@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,17 +13,25 @@ from sqlalchemy import Connection
 
 from storage import audit_index, audit_log, audit_query
 from storage.audit_log import NewEvent
-from storage.audit_query import Filters
+from storage.audit_query import EVERYTHING, Filters
 from storage.audit_tables import FILTER_IDS, FILTER_MARKS
 from storage.database import Database
+from storage.paging import encode_cursor
+from storage.records import AuditEvent
 
 TENANT = "acme"
 MARKS = (*FILTER_MARKS, *FILTER_IDS)
 EVENTS = 1_500
+
+
+def _with(name: str, value: Any) -> Filters:
+    return dataclasses.replace(EVERYTHING, **{name: value})
+
+
 KINDS = ("decision", "interaction.recorded", "review.claimed")
 ALONE = {
-    **{name: Filters(**{name: f"{name} 1"}) for name in MARKS},
-    **{f"absent {name}": Filters(**{name: "nobody"}) for name in MARKS},
+    **{name: _with(name, f"{name} 1") for name in MARKS},
+    **{f"absent {name}": _with(name, "nobody") for name in MARKS},
     "kind": Filters(kinds=["decision"]),
     "absent kind": Filters(kinds=["key.revoked"]),
     "kinds": Filters(kinds=["decision", "review.claimed", "key.revoked"]),
@@ -56,7 +65,7 @@ def log(database: Database) -> Database:
 
 def _event(number: int) -> NewEvent:
     facts: dict[str, Any] = {name: f"{name} {number // (1 + place) % 4}" for place, name in enumerate(FILTER_MARKS)}
-    ids = {name: f"{name} {number // 5}" for name in FILTER_IDS}
+    ids: dict[str, Any] = {name: f"{name} {number // 5}" for name in FILTER_IDS}
     if number % 3:
         facts["confidence"] = number % 1_000 / 1_000
     return NewEvent(KINDS[number % 3], "system", TENANT, data=facts, at=float(number // 2), **ids)
@@ -74,8 +83,8 @@ def _fits(event: NewEvent, filters: Filters) -> bool:
     )
 
 
-def _pages(database: Database, filters: Filters, limit: int) -> list[audit_query.AuditEvent]:
-    found: list[audit_query.AuditEvent] = []
+def _pages(database: Database, filters: Filters, limit: int) -> list[AuditEvent]:
+    found: list[AuditEvent] = []
     while True:
         after = audit_query.cursor_of(found[-1]) if found else None
         with database.read() as conn:
@@ -122,7 +131,7 @@ def _plans(database: Database, filters: Filters) -> list[str]:
             )  # of few rows a scan is cheapest; here: is there a way?
         with _statements(conn) as statements:
             audit_query.query(conn, TENANT, filters)
-            audit_query.query(conn, TENANT, filters, after=audit_query.encode_cursor(500.0, "evt_5"))
+            audit_query.query(conn, TENANT, filters, after=encode_cursor(500.0, "evt_5"))
         return [_plan(conn, statement) for statement in list(statements)]
 
 
