@@ -110,6 +110,8 @@ def _store(conn: Connection, policy: Policy, tenant: str, kind: str, actor: str)
     checked_name("name", policy.name)
     row = {**dataclasses.asdict(policy), "below": policy.below.value, "tier": policy.tier.value}
     conn.execute(policies.insert(), {**row, "tenant": tenant, "created_at": now(conn)})
-    data = {"policy_id": policy.id, "policy_version": policy.version, **row}
+    # not the name, which may be that of the key it was made for, and so a person's: events outlive an erasure
+    rules = {name: value for name, value in row.items() if name != "name"}
+    data = {"policy_id": policy.id, "policy_version": policy.version, **rules}
     audit_log.append(conn, kind, actor, tenant, data=data)
     return policy
