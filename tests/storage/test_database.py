@@ -196,10 +196,9 @@ def test_recovers_by_itself_when_the_database_comes_back(tmp_path: Path) -> None
 
 
 def test_an_error_does_not_quote_what_was_to_be_written(database: Database) -> None:
+    row = {"item_id": "canary", "reviewer_id": "canary", "text": "canary", "note": "", "saved_at": 0.0}
     with pytest.raises(IntegrityError) as refused, database.transaction() as conn:
-        row = {"item_id": "canary", "reviewer_id": "canary", "text": "canary", "note": "", "saved_at": 0.0}
-        conn.execute(drafts.insert(), row)
-        conn.execute(drafts.insert(), row)
+        conn.execute(drafts.insert(), [row, row])
     assert "canary" not in str(refused.value).split("[SQL", 1)[1]
 
 
