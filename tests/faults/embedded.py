@@ -134,5 +134,5 @@ ACTS: dict[str, Act] = {
     "fill the disk": fill_disk,
     "lock the database file": lock_file,
     "kill the embedded gateway": killing(gateway_parts),
-    "kill the embedded gateway at a durable step": dying_at_step(lambda world: world.gateways),
+    "kill the embedded gateway at a durable step": dying_at_step(lambda world: world.gateways, 60),
 }

@@ -20,6 +20,7 @@ Target = TypeVar("Target")
 Act = Callable[[World, Fault], Awaitable[str]]  # returns what was hit
 TABLES = ("review_items", "interactions", "verdicts", "audit_events", "outbox", "keys", "audit_unsealed", "idempotency")
 BACK_SECONDS = 30.0
+STEP_SECONDS = 15.0  # a worker that does not lead takes few durable steps
 
 
 def aimed(fault: Fault, targets: Sequence[Target]) -> Target:
@@ -95,27 +96,26 @@ def stopping(parts: Callable[[World], Sequence[Part]]) -> Act:
     return act
 
 
-def dying_at_step(members: Callable[[World], Sequence[Member]]) -> Act:
-    """The part kills itself at its N-th durable step from now; started again like any other."""
+def dying_at_step(members: Callable[[World], Sequence[Member]], steps: int) -> Act:
+    """The part kills itself at its N-th durable step from now, N at most `steps`; started again like any other."""
 
     async def act(world: World, fault: Fault) -> str:
-        member = aimed(fault, members(world))
-        told, before = member.control.with_suffix(".died"), member.part.starts
-        told.unlink(missing_ok=True)
-        member.part.expecting_death = True
-        member.control.write_text(str(fault.number), encoding="utf-8")
-        try:
-            await until(lambda: _started_again(member, before), BACK_SECONDS, f"{member.name} died at a step", 0.05)
-        except TimeoutError:
-            member.part.kill()  # it came to no such step: it dies all the same, so that the fault has happened
-        where = told.read_text(encoding="utf-8") if told.exists() else "outside any step"
-        return f"{member.name} {where}, step {fault.number}"
+        member, number = aimed(fault, members(world)), 1 + fault.number % steps
+        async with member.dying:  # one at a time: both would write the same file
+            told = member.control.with_suffix(".died")
+            told.unlink(missing_ok=True)
+            member.part.expecting_death = True
+            member.control.write_text(str(number), encoding="utf-8")
+            try:
+                await until(lambda: asyncio.to_thread(told.exists), STEP_SECONDS, f"{member.name} died at a step", 0.05)
+                where = told.read_text(encoding="utf-8")
+            except TimeoutError:
+                member.control.unlink(missing_ok=True)
+                member.part.kill()  # it came to no such step: it dies all the same, so that the fault has happened
+                where = "outside any step"
+        return f"{member.name} {where}, step {number}"
 
     return act
-
-
-async def _started_again(member: Member, before: int) -> bool:
-    return member.part.starts > before
 
 
 async def _query(world: World, query: str, *values: object) -> list[tuple[object, ...]]:
@@ -259,8 +259,8 @@ ACTS: dict[str, Act] = {
     "half-close callers": half_close,
     "kill gateway": killing(gateway_parts),
     "stop gateway": stopping(gateway_parts),
-    "kill gateway at a durable step": dying_at_step(lambda world: world.gateways),
+    "kill gateway at a durable step": dying_at_step(lambda world: world.gateways, 60),
     "kill worker": killing(worker_parts),
     "stop worker": stopping(worker_parts),
-    "kill worker at a durable step": dying_at_step(lambda world: world.workers),
+    "kill worker at a durable step": dying_at_step(lambda world: world.workers, 16),
 }

@@ -36,6 +36,7 @@ class Member:
     control: Path  # tests.faults.crashing reads here when to die
     entrance: Proxy | None = None  # where callers and reviewers come in; gateways only
     port: int = 0
+    dying: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while it is to die at a durable step
     via: str = ""  # what answers behind it: "ray" or "instant"
 
     @property
