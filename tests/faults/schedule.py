@@ -31,34 +31,34 @@ class Fault:
 
 
 KINDS = (
-    Kind("cut database connections", 20),
+    Kind("cut database connections", 16),
     Kind("delay database", 16, (0.02, 0.3)),
-    Kind("lose database replies", 18, (0.05, 0.4)),
+    Kind("lose database replies", 15, (0.05, 0.4)),
     Kind("swallow database traffic", 8, (0.3, 1.5)),
-    Kind("terminate database backend", 18),
-    Kind("cancel statements", 14),
+    Kind("terminate database backend", 15),
+    Kind("cancel statements", 12),
     Kind("lock tables", 3, (0.5, 1.2)),
-    Kind("crash database backend", 2.2),
-    Kind("restart database at once", 2.2),
+    Kind("crash database backend", 2.1),
+    Kind("restart database at once", 2.1),
     Kind("cut valkey connections", 16),
     Kind("delay valkey", 12, (0.02, 0.3)),
     Kind("lose valkey replies", 14, (0.05, 0.4)),
     Kind("flush valkey", 14),
-    Kind("kill valkey", 2.4),
-    Kind("stop valkey", 2.4, (2.2, 3.0)),
-    Kind("empty valkey", 2.4),
-    Kind("promote lagging replica", 2.2, (0.5, 1.5)),
-    Kind("fill valkey's memory", 2.4, (0.5, 1.5)),
+    Kind("kill valkey", 2.1),
+    Kind("stop valkey", 2.1, (2.2, 3.0)),
+    Kind("empty valkey", 2.1),
+    Kind("promote lagging replica", 2.1, (0.5, 1.5)),
+    Kind("fill valkey's memory", 2.1, (0.5, 1.5)),
     Kind("cut callers", 16),
     Kind("delay callers", 12, (0.02, 0.3)),
     Kind("lose callers' replies", 16, (0.05, 0.5)),
     Kind("half-close callers", 12),
-    Kind("kill gateway", 2.4),
-    Kind("stop gateway", 2.4, (2.2, 3.5)),
-    Kind("kill gateway at a durable step", 2.6),
-    Kind("kill worker", 2.4),
-    Kind("stop worker", 2.2, (10.5, 12.0)),  # past its lease in the database
-    Kind("kill worker at a durable step", 2.6),
+    Kind("kill gateway", 2.1),
+    Kind("stop gateway", 2.1, (2.2, 3.5)),
+    Kind("kill gateway at a durable step", 2.1),
+    Kind("kill worker", 2.1),
+    Kind("stop worker", 2.1, (10.5, 12.0)),  # past its lease in the database
+    Kind("kill worker at a durable step", 2.1),
     Kind("kill rank", 0.8, kills_ray=True, stage="ray"),
     Kind("kill replica", 0.7, kills_ray=True, stage="ray"),
     Kind("kill HAProxy", 0.7, kills_ray=True, stage="ray"),
@@ -80,12 +80,13 @@ def schedule(
     seed: int, seconds: float, kinds: Iterable[Kind], *, minutes: float | None = None, intensity: float = 1.0
 ) -> list[Fault]:
     """Faults in order of time over `seconds`: of each kind as many as belong to `minutes` (those of `seconds`
-    where none is given), at least one, at random moments."""
+    where none is given), at least one, each at a random moment of its own share of the time."""
     chance = random.Random(seed)
     share = (seconds / 60 if minutes is None else minutes) * intensity
     drawn: list[tuple[float, str, float, float, int]] = []
     for kind in kinds:
-        for _ in range(max(1, round(kind.per_minute * share))):
-            at, aim = chance.uniform(0.0, seconds), chance.random()
+        count = max(1, round(kind.per_minute * share))
+        for number in range(count):
+            at, aim = (number + chance.random()) * seconds / count, chance.random()
             drawn.append((at, kind.name, aim, chance.uniform(*kind.seconds), chance.randint(1, 60)))
     return [Fault(step, *one) for step, one in enumerate(sorted(drawn))]
