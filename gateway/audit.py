@@ -21,20 +21,21 @@ router = APIRouter(prefix="/v1/audit/events", tags=["audit"], responses=ERRORS)
 
 @router.get("")
 async def query(request: Request, filters: Annotated[Paged, Query()], key: Key = Depends(auditor)) -> dict[str, Any]:
-    """A page of the tenant's events."""
+    """A page of the tenant's events.
+
+    Where marks seldom meet a page is short, even empty, although more follow: `has_more` and `next` tell.
+    """
     marks, limit = wanted(filters), filters.limit
 
-    def read(connection: Connection) -> tuple[list[AuditEvent], list[AuditEvent]]:
-        # one more than asked for, to know whether more follow
-        found = audit_query.query(connection, key.tenant, marks, after=filters.after, limit=limit + 1)
-        return found, whole(connection, found[:limit])
+    def read(connection: Connection) -> tuple[list[AuditEvent], str | None]:
+        found = audit_query.page(connection, key.tenant, marks, after=filters.after, limit=limit)
+        return whole(connection, found.events), found.next
 
     context = context_of(request)
-    found, page = await context.recorder.read(read, tenant=key.tenant)
+    page, cursor = await context.recorder.read(read, tenant=key.tenant)
     await context.access.events(key, page)
-    more = len(found) > limit
-    cursor = audit_query.cursor_of(found[limit - 1]) if more else None
-    return {"object": "list", "data": [dataclasses.asdict(event) for event in page], "has_more": more, "next": cursor}
+    events = [dataclasses.asdict(event) for event in page]
+    return {"object": "list", "data": events, "has_more": cursor is not None, "next": cursor}
 
 
 @router.get("/{id}")
@@ -46,10 +47,6 @@ async def retrieve(request: Request, id: str, key: Key = Depends(auditor)) -> di
     )
     await context.access.events(key, found)
     return dataclasses.asdict(found[0])
-
-
-def shown(connection: Connection, events: Sequence[AuditEvent]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(event) for event in whole(connection, events)]
 
 
 def whole(connection: Connection, events: Sequence[AuditEvent]) -> list[AuditEvent]:

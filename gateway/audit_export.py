@@ -73,7 +73,8 @@ async def written(recorder: Recorder, tenant: str, filters: Filters, chosen: For
         read = partial(piece, after=after)
         data, after = await recorder.read(read, tenant=tenant)
         more = after is not None
-        yield data
+        if data:
+            yield data
     yield writing.end()
 
 

@@ -27,11 +27,12 @@ def page(
 ) -> tuple[list[Row], str | None]:
     """Up to `limit` events by (at, id), newest first, and the cursor of the next page; None: this was the last.
 
+    A page may be short, or empty, and yet not the last: audit_query says when.
+
     A row has COLUMNS: the stored ones, `data` as its text, and the event's place in the tree, None until it is sealed.
     """
-    found = audit_query.query(conn, tenant, filters, after=after, limit=limit)
-    rows = stored(conn, found)
-    return rows, audit_query.cursor_of(found[-1]) if len(found) == limit else None
+    found = audit_query.page(conn, tenant, filters, after=after, limit=limit)
+    return stored(conn, found.events), found.next
 
 
 def stored(conn: Connection, events: Sequence[AuditEvent]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Tells SQLite, which knows nothing of how often a value occurs, by which index a page of audit events is read."""
+"""Knows by which index a page of audit events is read: that of its rarest mark, and never more than so many events."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from storage.audit_tables import FILTER_IDS, audit_events
 
+LOOKED_AT = 20_000  # events in one look: some 50 ms where each has to be fetched
 RARE = 1_000  # a mark with fewer events than this is read whole and sorted; looking for so many costs about 1 ms
 COLUMNS = {column.name: sa.column(column.name, column.type) for column in audit_events.columns}
 BY_TIME = "ix_audit_events_tenant_at_id"
@@ -49,30 +50,48 @@ def ways(
     marks: list[tuple[Way, ...]] = [(_by_mark(name, value),) for name, value in equal.items()]
     if kinds:
         marks.append(tuple(_by_mark("kind", kind) for kind in dict.fromkeys(kinds)))
-    if confidence and _is_rare(conn, BY_CONFIDENCE, [*bounds[:1], *confidence]):
-        return (Way(BY_CONFIDENCE),)
+    if confidence and _is_rare(conn, [*bounds[:1], *confidence]):
+        return (_of_confidence(confidence),)
     if len(marks) == 1:
         return marks[0]
     return min((_probed(conn, bounds, mark) for mark in marks), key=lambda mark: (mark.count, mark.oldest)).ways
 
 
-def select(
-    columns: Sequence[sa.ColumnElement[Any]],
-    way: Way,
-    bounds: Conditions,
-    marks: dict[str, sa.ColumnElement[bool]],
-    limit: int,
-) -> sa.Select[tuple[Any, ...]]:
-    """The newest `limit` events of one way that have all of the marks."""
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Reads events from one way, newest first, and keeps those that have the other marks too."""
+
+    source: sa.FromClause | sa.TextClause
+    lead: Conditions  # what the index is asked for
+    others: Conditions
+
+    def select(self, columns: Sequence[sa.ColumnElement[Any]], limit: int) -> sa.Select[tuple[Any, ...]]:
+        """The newest `limit` of them among the newest LOOKED_AT of the way."""
+        if not self.others:
+            return self._newest(columns).limit(limit)
+        looked_at = self._newest(tuple(COLUMNS.values())).limit(LOOKED_AT).subquery()
+        return sa.select(*columns).select_from(looked_at).where(*self.others).order_by(*NEWEST_FIRST).limit(limit)
+
+    def end(self, conn: Connection) -> tuple[float, str] | None:
+        """Time and id of the oldest event that was looked at; None when no older one could have been."""
+        if not self.others:
+            return None
+        last = self._newest((COLUMNS["at"], COLUMNS["id"])).offset(LOOKED_AT - 1).limit(1)
+        row = conn.execute(last).one_or_none()
+        return None if row is None else (row.at, row.id)
+
+    def _newest(self, columns: Sequence[sa.ColumnElement[Any]]) -> sa.Select[tuple[Any, ...]]:
+        return sa.select(*columns).select_from(self.source).where(*self.lead).order_by(*NEWEST_FIRST)
+
+
+def look(conn: Connection, way: Way, bounds: Conditions, marks: dict[str, sa.ColumnElement[bool]]) -> Look:
     others = [mark for name, mark in marks.items() if name != way.mark]  # said twice, SQLite would sort what is sorted
-    table = sa.text(f"audit_events INDEXED BY {way.index}")
-    return (
-        sa.select(*columns)
-        .select_from(table)
-        .where(*bounds, *others, *_meant(way))
-        .order_by(*NEWEST_FIRST)
-        .limit(limit)
-    )
+    return Look(_source(conn, way.index), [*bounds, *_meant(way)], others)
+
+
+def _source(conn: Connection, index: str) -> sa.FromClause | sa.TextClause:
+    """PostgreSQL knows how often values occur and finds the index itself."""
+    return sa.text(f"audit_events INDEXED BY {index}") if conn.dialect.name == "sqlite" else audit_events
 
 
 def _meant(way: Way) -> Conditions:
@@ -85,11 +104,17 @@ def _by_mark(name: str, value: str) -> Way:
 
 
 def _by_confidence(conn: Connection, tenant: Conditions, confidence: Conditions) -> Way:
-    return Way(BY_CONFIDENCE if _is_rare(conn, BY_CONFIDENCE, [*tenant, *confidence]) else BY_TIME_SURE)
+    if _is_rare(conn, [*tenant, *confidence]):
+        return _of_confidence(confidence)
+    return Way(BY_TIME_SURE, "", COLUMNS["confidence"].is_not(None))
 
 
-def _is_rare(conn: Connection, index: str, conditions: Conditions) -> bool:
-    some = sa.select(sa.literal(1)).select_from(sa.text(f"audit_events INDEXED BY {index}")).where(*conditions)
+def _of_confidence(confidence: Conditions) -> Way:
+    return Way(BY_CONFIDENCE, "confidence", sa.and_(*confidence))
+
+
+def _is_rare(conn: Connection, conditions: Conditions) -> bool:
+    some = sa.select(sa.literal(1)).select_from(_source(conn, BY_CONFIDENCE)).where(*conditions)
     count = sa.select(sa.func.count()).select_from(some.limit(RARE).subquery())
     return bool(conn.execute(count).scalar_one() < RARE)
 
@@ -97,7 +122,7 @@ def _is_rare(conn: Connection, index: str, conditions: Conditions) -> bool:
 def _probed(conn: Connection, bounds: Conditions, ways: tuple[Way, ...]) -> _Mark:
     count, oldest = 0, float("-inf")
     for way in ways:
-        some = sa.select(COLUMNS["at"]).select_from(sa.text(f"audit_events INDEXED BY {way.index}"))
+        some = sa.select(COLUMNS["at"]).select_from(_source(conn, way.index))
         newest = some.where(*bounds, *_meant(way)).order_by(COLUMNS["at"].desc()).limit(RARE).subquery()
         found, last = conn.execute(sa.select(sa.func.count(), sa.func.min(newest.c.at))).one()
         count, oldest = count + found, max(oldest, last or float("-inf"))

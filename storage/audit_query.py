@@ -42,6 +42,14 @@ class Filters:
     trace_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events, newest first, and where the next page begins; None: this was the last."""
+
+    events: list[AuditEvent]
+    next: str | None
+
+
 EVERYTHING = Filters()
 
 
@@ -57,27 +65,44 @@ def get_event(conn: Connection, event_id: str, tenant: str) -> AuditEvent:
 def query(
     conn: Connection, tenant: str, filters: Filters = EVERYTHING, *, after: str | None = None, limit: int = 50
 ) -> list[AuditEvent]:
-    """Newest first; `after` is `cursor_of` the last event of the page before.
+    """The newest `limit` events, as many pages as that takes; `after` as of `page`, or `cursor_of` an event."""
+    found: list[AuditEvent] = []
+    while True:
+        got = page(conn, tenant, filters, after=after, limit=limit - len(found))
+        found += got.events
+        if got.next is None or len(found) >= limit:
+            return found
+        after = got.next
 
-    Raises InvalidValue for a cursor that did not come from `cursor_of`.
+
+def page(
+    conn: Connection, tenant: str, filters: Filters = EVERYTHING, *, after: str | None = None, limit: int = 50
+) -> Page:
+    """Newest first; `after` is `next` of the page before.
+
+    A page looks at no more than audit_index.LOOKED_AT events by each value of its rarest mark: where marks seldom
+    meet it holds fewer than `limit`, even none, and `next` leads on. Raises InvalidValue for a cursor that is none.
     """
     c, marks = audit_index.COLUMNS, _marks(filters)
     bounds = [c["tenant"] == tenant, *_times(filters)]
-    place: list[sa.ColumnElement[bool]] = []
     if after is not None:
         at, event_id = decode_cursor(after)
         bounds.append(c["at"] <= at)  # what an index that ends with the time can be asked for
-        place = [sa.tuple_(c["at"], c["id"]) < (at, event_id)]
+        bounds.append(sa.tuple_(c["at"], c["id"]) < (at, event_id))
     if filters.kinds is not None and not filters.kinds:
-        return []
-    if conn.dialect.name == "sqlite":
-        equal = {name: getattr(filters, name) for name in _EQUAL if name in marks}
-        ways = audit_index.ways(conn, bounds, equal, filters.kinds or (), _confidences(filters))
-        select = _merged([audit_index.select(_READ, way, [*bounds, *place], marks, limit) for way in ways])
-    else:
-        select = sa.select(*_READ).select_from(audit_events).where(*bounds, *place, *marks.values())
-    rows = conn.execute(select.order_by(None).order_by(*audit_index.NEWEST_FIRST).limit(limit))
-    return [_event(row) for row in rows]
+        return Page([], None)
+    equal = {name: getattr(filters, name) for name in _EQUAL if name in marks}
+    ways = audit_index.ways(conn, bounds, equal, filters.kinds or (), _confidences(filters))
+    looks = [audit_index.look(conn, way, bounds, marks) for way in ways]
+    select = _merged([look.select(_READ, limit + 1) for look in looks])
+    rows = conn.execute(select.order_by(None).order_by(*audit_index.NEWEST_FIRST).limit(limit + 1)).all()
+    if len(looks) > 1 or len(rows) <= limit:
+        floor = max((end for look in looks if (end := look.end(conn)) is not None), default=None)
+        rows = [row for row in rows if floor is None or (row.at, row.id) >= floor]
+        if len(rows) <= limit:
+            return Page([_event(row) for row in rows], None if floor is None else encode_cursor(*floor))
+    events = [_event(row) for row in rows[:limit]]
+    return Page(events, cursor_of(events[-1]))
 
 
 def cursor_of(event: AuditEvent) -> str:
