@@ -57,7 +57,7 @@ class Places:
         except BaseException as error:
             if turn.done() and not turn.cancelled():  # the place came at the very moment of leaving the line
                 self._leave()
-            else:
+            elif turn in self._line:  # or whoever left a place meanwhile has taken it out already
                 self._line.remove(turn)
             if isinstance(error, TimeoutError):
                 raise overloaded() from None

@@ -163,3 +163,15 @@ def post(http: httpx2.Client, question: str, headers: dict[str, str], **body: ob
 def count(database: Database) -> int:
     with database.read() as conn:
         return int(conn.execute(sa.select(sa.func.count()).select_from(interactions)).scalar_one())
+
+
+async def test_who_leaves_the_line_as_a_place_is_given_back_takes_none_along() -> None:
+    places = Places(most=1, most_per_key=9, most_waiting=2)
+    async with places.place("key_a"):
+        leaving, staying = (asyncio.ensure_future(entered(places)) for _ in range(2))
+        await asyncio.sleep(0)
+        leaving.cancel()  # and before it runs again, the place goes past it to the next
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert await staying == "key_b"
+    assert await entered(places, "key_a") == "key_a"
