@@ -20,6 +20,7 @@ from storage.tables import interactions
 FLOOR_DAYS = 183.0  # six months: EU AI Act, Articles 19 and 26(6)
 OPERATIONS_TENANT = "default"  # whose auditors see what concerns the whole log
 _DAY = 86_400.0
+_ADVISORY_LOCK = 0x70757267  # any number that is ours
 _AT_ONCE = 2_000  # leaves of one transaction
 _CONTENTS_AT_ONCE = 100  # interactions of one transaction, which have much to change
 
@@ -84,6 +85,7 @@ def _removed(database: Database, cutoff: float, actor: str) -> Iterator[_Step]:
 
 def _remove(conn: Connection, cutoff: float, actor: str) -> _Step:
     """One transaction's share of the events, and the event that says so."""
+    _lock(conn)
     holds, start = _standing(conn), _start(conn)
     rows = _next_leaves(conn, start)
     gone: list[sa.Row[Any]] = []
@@ -99,6 +101,12 @@ def _remove(conn: Connection, cutoff: float, actor: str) -> _Step:
     data = {"before_index": gone[-1].leaf_index + 1, "cutoff": cutoff, "events": len(gone) + _told_before(gone)}
     audit_log.append(conn, "audit.purged", actor, OPERATIONS_TENANT, data=data)
     return _Step(len(gone), held, last=len(gone) < _AT_ONCE)
+
+
+def _lock(conn: Connection) -> None:
+    """One purge at a time: two would count the same events; SQLite has one writer anyway."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
 
 def _next_leaves(conn: Connection, start: int) -> list[sa.Row[Any]]:

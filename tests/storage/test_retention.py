@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from storage.errors import PurgeTooEarly
 from storage.legal_holds import Scope
 from storage.tables import interactions as table
 from tests.storage.made import key, record
+from tests.storage.waiting import until_one_waits
 from verifier.checkpoints import VerifyingKey
 from verifier.findings import Altered
 from verifier.log import Intact, verify
@@ -166,6 +168,18 @@ def test_old_contents_are_emptied_with_an_event_and_young_ones_stay(database: Da
     assert {event.data["why"] for event in told} == {"retention"}
     assert _purge(database).interactions == 0
     _verified(database)
+
+
+def test_of_two_purges_at_once_each_event_is_counted_by_one(database: Database, write) -> None:
+    for _ in range(3):
+        write()
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as conn:
+            first = retention._remove(conn, now(conn) - 190 * DAY, "system")
+            second = pool.submit(_purge, database)
+            until_one_waits(database)
+        assert (first.events, second.result(timeout=30).events) == (3, 0)
+    assert _verified(database).purged == 3
 
 
 @pytest.mark.parametrize("days", [182.9, 0.0, -1.0, math.nan])
