@@ -44,7 +44,7 @@ async def create(request: Request, key: Key = Depends(caller)) -> Response:
         served = await served_model(context, wanted.model)
         got = await once(request, context, attempt, lambda hold: answered(request, wanted, served, attempt, hold))
     try:
-        response = await deliver(request, context, wanted, got.outcome)
+        response = await deliver(request, context, wanted, key, got)
     except ApiError as error:
         error.headers.update(REPLAYED if got.again else {})
         raise
@@ -124,33 +124,51 @@ async def record(
     return Answered(Outcome(got.interaction, got.decision, got.item, None), again=False)
 
 
-async def deliver(request: Request, context: Context, wanted: ChatRequest, outcome: Outcome) -> Response:
-    """The recorded outcome in the form the caller asked for, after the wait it prefers."""
-    settings = context.settings
+async def deliver(request: Request, context: Context, wanted: ChatRequest, key: Key, got: Answered) -> Response:
+    """The recorded outcome in the form the caller asked for, after the wait it prefers; sent again, it is a reading."""
+    settings, outcome = context.settings, got.outcome
+    reader = key if got.again else None
     preferred = wait_seconds(request, settings.max_wait_seconds)
     on_hold_error = wanted.review.on_hold == "error"
     if wanted.stream and not (on_hold_error and is_open(outcome)):
         seconds = settings.stream_wait_seconds if preferred is None else preferred
-        return event_stream(request, wanted, outcome, seconds, preferred)
+        await read_by(context, reader, outcome)
+        return event_stream(request, wanted, outcome, seconds, preferred, reader)
     if preferred and is_open(outcome):
         outcome = await await_verdict(request, outcome, preferred) or outcome
     if on_hold_error and is_open(outcome):
         raise pending(outcome)
+    await read_by(context, reader, outcome)
     if wanted.stream:
         return event_stream(request, wanted, outcome, 0, preferred)
     return respond(context, outcome, preferred)
 
 
+async def read_by(context: Context, reader: Key | None, outcome: Outcome) -> None:
+    """Records that a caller came back for the answer, by sending the request again."""
+    if reader is not None:
+        await context.access.completion(reader, outcome)
+
+
 def event_stream(
-    request: Request, wanted: ChatRequest, outcome: Outcome, seconds: float, preferred: float | None
+    request: Request,
+    wanted: ChatRequest,
+    outcome: Outcome,
+    seconds: float,
+    preferred: float | None,
+    reader: Key | None = None,
 ) -> Response:
-    """The outcome as events; a held one waits `seconds` for its verdict, of which the caller asked for `preferred`."""
+    """The outcome as events; a held one waits `seconds` for its verdict, of which the caller asked for `preferred`.
+
+    `reader`: who came back for it, recorded before a later verdict's text is shown.
+    """
     context = context_of(request)
 
     async def verdict(held: Outcome, seconds: float) -> Outcome | None:
         decided = await await_verdict(request, held, seconds)
         if decided is not None:
             watch(context, decided)
+            await read_by(context, reader, decided)
         return decided
 
     events = stream(

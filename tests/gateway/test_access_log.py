@@ -77,6 +77,25 @@ def test_a_held_answer_shows_nothing_and_is_no_reading_until_it_is_released(gate
     assert len(_read(gateway, "access.completion", interaction_id=held["id"])) == 1
 
 
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("again", [{"idempotency-key": "again"}, {"x-stainless-retry-count": "1"}])
+def test_an_answer_that_is_fetched_by_sending_its_request_again_is_recorded(gateway: Gateway, again, stream) -> None:
+    marked = {name: f"{value}-{stream}" if name == "idempotency-key" else value for name, value in again.items()}
+    body = {"model": "countersign-reference", "messages": [{"role": "user", "content": f"sent twice {again} [0.3]"}]}
+    with gateway.http("caller") as http:
+        first = {name: value for name, value in marked.items() if name == "idempotency-key"}
+        headers = {"prefer": "wait=0", **first}
+        held = http.post("/v1/chat/completions", json={**body, "stream": stream}, headers=headers)
+        id = held.headers["location"].rsplit("/", 1)[1]
+        assert _read(gateway, "access.completion", interaction_id=id) == []
+        (waiting,) = {event["item_id"] for event in gateway.events(interaction_id=id, kinds="review.created")}
+        gateway.judge(waiting, "edit", "so", "the reviewed text")
+        got = http.post("/v1/chat/completions", json={**body, "stream": stream}, headers={**headers, **marked})
+    assert got.headers["idempotent-replayed"] == "true"
+    assert "the reviewed text" in got.text
+    assert len(_read(gateway, "access.completion", interaction_id=id)) == 1
+
+
 def test_a_list_of_completions_names_the_answers_it_shows(gateway: Gateway) -> None:
     id, held = gateway.ask(SURE).json()["id"], gateway.ask(HELD).json()["id"]
     for _ in range(2):
