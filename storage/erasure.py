@@ -141,4 +141,7 @@ def _rename_key(conn: Connection, tenant: str, name: str) -> None:
     prefix = subjects.name_of_key("")
     if name.startswith(prefix):
         mine = (t.keys.c.id == name.removeprefix(prefix), t.keys.c.tenant == tenant)
+        own = sa.select(t.keys.c.policy_id, t.keys.c.name).where(*mine)  # a policy made with a key has the key's name
+        named = sa.tuple_(t.policies.c.id, t.policies.c.name).in_(own)
+        conn.execute(sa.update(t.policies).where(named, t.policies.c.tenant == tenant).values(name=ERASED_NAME))
         conn.execute(sa.update(t.keys).where(*mine).values(name=ERASED_NAME))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +17,7 @@ from storage import (
     interactions,
     keys,
     legal_holds,
+    policies,
     recording,
     reviews,
     sealing,
@@ -31,10 +31,11 @@ from storage.checkpoints import Signer, new_signing_key
 from storage.database import Database
 from storage.errors import NotFound, UnderLegalHold
 from storage.legal_holds import Scope
-from storage.records import ItemState, PrivateState, VerdictKind
+from storage.records import ItemState, PrivateState, Role, VerdictKind
 from storage.tables import decisions, review_items, verdicts
 from storage.tables import interactions as table
 from tests.storage.made import LEASE, decision, held, interaction, item, key, record, reread
+from tests.storage.waiting import until_one_waits
 from verifier.checkpoints import VerifyingKey
 from verifier.findings import Altered
 from verifier.log import verify
@@ -145,6 +146,17 @@ def test_an_erased_keys_name_is_gone_from_the_log_and_from_the_keys(database: Da
         assert keys.names(conn, [ada.id], "acme") == {ada.id: erasure.ERASED_NAME}
 
 
+def test_an_erased_keys_name_is_gone_from_the_policy_that_was_made_with_it(database: Database) -> None:
+    with database.transaction() as conn:
+        own = [policies.create_policy(conn, "acme", name=name).id for name in ("Erika Mustermann", "strict")]
+        made = [keys.create(conn, "acme", "Erika Mustermann", {Role.CALLER}, policy)[0].id for policy in own]
+    for key_id in made:
+        _erase(database, f"key:{key_id}")
+    with database.read() as conn:
+        names = [policies.get_policy(conn, policy, "acme").name for policy in own]
+    assert names == [erasure.ERASED_NAME, "strict"]
+
+
 @pytest.mark.parametrize("by_user", [True, False])
 def test_interactions_from_before_subjects_were_kept_are_found_by_name(database: Database, caller, by_user) -> None:
     waiting = held(database, caller, params=ADA if by_user else {})
@@ -231,23 +243,9 @@ def test_what_is_being_recorded_while_its_subject_is_erased_is_erased_too(databa
         with database.transaction() as conn:
             asked, _ = record(conn, caller, params=ADA)
             erasing = pool.submit(_erase, database)
-            _until_it_waits(database)
+            until_one_waits(database)
         assert erasing.result(timeout=30).interactions == 2
     assert PrivateState.OPEN not in {e.private_state for e in _events(database, interaction_id=asked.id)}
-
-
-def _until_it_waits(database: Database) -> None:
-    """On PostgreSQL, for the row; on SQLite whoever writes second waits for the first one's end anyway."""
-    waiting = sa.text(
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    )
-    deadline = time.monotonic() + 10
-    while database.dialect == "postgresql":
-        with database.read() as conn:
-            if conn.execute(waiting).scalar():
-                return
-        assert time.monotonic() < deadline, "nobody waits"
-        time.sleep(0.01)
 
 
 def test_a_tenants_own_transaction_erases_and_acts_for_it_afterwards(database: Database, caller) -> None:
