@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from verifier.events import Event
+from verifier.events import TEXT_COPIES, Event
 from verifier.findings import Altered, CannotRead
 from verifier.proof import checked_leaf, row_of
 
+COPIES = (*TEXT_COPIES, "confidence")  # of what `data` says: a reader takes them for the event
 LONGEST_LINE = 64 * 1024 * 1024  # bytes
 
 
@@ -36,7 +37,7 @@ def verify_export(lines: Iterable[bytes]) -> Exported:
         row = row_of(record)
         index = record.get("leaf_index")
         try:
-            checked_leaf(row, index)
+            checked_leaf(row, index, copies=any(name in record for name in COPIES))
         except Altered as found:
             found.why = f"Line {number}: {found.why}"
             raise

@@ -69,10 +69,10 @@ def row_of(event: Mapping[str, Any]) -> Event:
     return tuple(given[name] for name in COLUMNS)
 
 
-def checked_leaf(row: Event, index: int | None) -> bytes:
-    """The leaf hash of an event that agrees with itself. Raises Altered."""
+def checked_leaf(row: Event, index: int | None, copies: bool = False) -> bytes:
+    """The leaf hash of an event that agrees with itself; `copies` as for `check`. Raises Altered."""
     try:
-        return check(row, copies=False).leaf
+        return check(row, copies).leaf
     except Wrong as wrong:
         raise Altered(str(wrong), index, None, *_named(row)) from wrong
 

@@ -103,6 +103,14 @@ def test_an_altered_line_is_named() -> None:
         verify_export(lines)
 
 
+@pytest.mark.parametrize(("name", "forged"), [("action", "withhold"), ("confidence", 0.99), ("reviewer", "key_x")])
+def test_a_line_whose_copies_of_its_data_were_altered_is_named(name: str, forged: object) -> None:
+    lines = exported(LOG)
+    lines[3] = json.dumps(json.loads(lines[3]) | {name: forged}).encode()
+    with pytest.raises(Altered, match=rf"^Line 4: Its column {name} is not what its data says"):
+        verify_export(lines)
+
+
 def test_lines_repeated_or_moved_are_named() -> None:
     lines = exported(LOG)
     with pytest.raises(Altered, match=r"Line 6: .* twice"):
