@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from verifier.findings import CannotRead
+from verifier.findings import Altered, CannotRead
+from verifier.reading import TABLES
 from verifier.sql_log import SqlLog
 
 _CACHE_KIB = 32 * 1024
@@ -26,6 +27,13 @@ class SqliteLog(SqlLog):
             self._conn.execute("BEGIN")
         except sqlite3.Error as error:
             raise self._cannot(error) from error
+        self._only_tables()
+
+    def _only_tables(self) -> None:
+        """A view may show this program other rows than everybody else. Raises Altered."""
+        for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'view'"):
+            if name.lower() in TABLES:
+                raise Altered(f"{name} is a view, not a table: it can show each reader other events.")
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:

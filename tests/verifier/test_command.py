@@ -62,6 +62,13 @@ def test_without_checkpoints_kept_outside_it_says_what_cannot_be_told(copy: Path
     assert "cut off" in capsys.readouterr().out
 
 
+def test_a_view_in_a_tables_place_is_told(copy: Path, files: list[str], capsys) -> None:
+    alter(copy, "ALTER TABLE audit_events RENAME TO honest")
+    alter(copy, "CREATE VIEW audit_events AS SELECT * FROM honest")
+    assert main(["log", str(copy), *files]) == 1
+    assert "audit_events is a view" in capsys.readouterr().out
+
+
 def test_an_altered_log_ends_with_1_and_names_the_event(copy: Path, files: list[str], capsys) -> None:
     alter(
         copy, "UPDATE audit_events SET actor = 'key:2' WHERE id = (SELECT event_id FROM audit_leaves LIMIT 1 OFFSET 30)"
