@@ -205,3 +205,15 @@ def test_reading_private_facts_is_recorded(run: Callable[..., Done], log: Databa
     (access,) = [json.loads(line) for line in run("query", "--tenant", "acme", "--json", "--kinds", "access.events")
                  .stdout.splitlines()]  # fmt: skip
     assert (access["actor"], access["data"]) == ("operator", {"events": 1, "event_ids": [event["id"]]})
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_table_folds_no_id_in_an_ordinary_terminal(columns: str, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    key, item = "key_" + "5" * 24, "rev_" + "7" * 24
+    facts = {"action": "hold", "verdict": "reject", "reviewer": key}
+    event = {"at": 1.0, "kind": "review.claim_released", "actor": f"key:{key}", "data": facts, "private": None}
+    audit_table.show([{**event, "item_id": item, "interaction_id": "chatcmpl-" + "9" * 24, "leaf_index": 1_234_567}])
+    shown = capsys.readouterr().out
+    assert [shown.count(each) for each in (f"key:{key}", item, "1234567", "review.claim_released")] == [1, 1, 1, 1]
+    assert shown.count(key) == 1  # a reviewer who acts is named once
