@@ -99,8 +99,8 @@ class Teller:
             ("events", f"{found.events:,}"),
             ("unsealed", self._counted(found.unsealed, "too new to be in the tree")),
             ("without facts", self._counted(found.without_facts, "private facts erased, or not exported")),
-            ("from", moment(found.first_at)),
-            ("to", moment(found.last_at)),
+            ("first line", moment(found.first_at)),
+            ("last line", moment(found.last_at)),
         ]
         self._table(lines)
         print("\n" + self._in(_YELLOW, "Note: ") + "A file cannot show what was left out of it; the log and proofs do.")
