@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
