@@ -214,6 +214,7 @@ async def test_a_question_that_cannot_be_recorded_is_refused_alone(database: Fai
     bad = interaction(caller, content_hash="0" * 64)
     database.may_commit.clear()
     before = database.commits
+    database.reached.clear()
     blocking = asyncio.ensure_future(found.write(lambda connection: None))  # the others gather behind it
     await asyncio.to_thread(database.reached.wait, 20)
 
