@@ -133,8 +133,8 @@ def _start(conn: Connection) -> int:
     """The first leaf whose event was not purged."""
     event = audit_events.c
     purges = sa.select(event.data).where(event.tenant == OPERATIONS_TENANT, event.kind == "audit.purged")
-    last = conn.execute(purges.order_by(event.at.desc(), event.id.desc()).limit(1)).scalar()
-    return 0 if last is None else int(from_json(last)["before_index"])
+    # not the newest by its time: a clock may have been set back between two purges
+    return max((int(from_json(data)["before_index"]) for data in conn.execute(purges).scalars()), default=0)
 
 
 def _emptied(database: Database, cutoff: float, actor: str) -> Iterator[int]:
