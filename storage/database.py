@@ -125,7 +125,8 @@ def _open_sqlite(url: sa.URL, options: dict[str, Any], check_references: bool) -
     writer = sa.create_engine(url, pool_size=1, max_overflow=0, **pool)
     reader = sa.create_engine(url, pool_size=4, max_overflow=12, **pool)
     checking = f"PRAGMA foreign_keys={'ON' if check_references else 'OFF'}"  # has no effect within a transaction
-    _prepare_sqlite(writer, "PRAGMA synchronous=FULL", checking, begin="BEGIN IMMEDIATE")
+    erasing = "PRAGMA secure_delete=ON"  # what is erased is overwritten in the file, not only let go
+    _prepare_sqlite(writer, "PRAGMA synchronous=FULL", checking, erasing, begin="BEGIN IMMEDIATE")
     _prepare_sqlite(reader, "PRAGMA query_only=ON", begin="BEGIN")
     return Database(url, writer, reader, lock)
 

@@ -72,7 +72,6 @@ def who(interaction: Interaction) -> dict[str, Any]:
         "key_id": interaction.key_id,
         "model": interaction.model,
         "served_model": interaction.served_model,
-        "request_id": interaction.request_id,
     }
 
 
@@ -162,4 +161,5 @@ def _private_facts(interaction: Interaction) -> dict[str, Any]:
     """What could tell who asked, or let a short answer be guessed."""
     named = {name: interaction.params[name] for name in ("user", "safety_identifier") if interaction.params.get(name)}
     metadata = {"metadata": interaction.metadata} if interaction.metadata else {}
-    return {"content_hash": interaction.content_hash, **named, **metadata}
+    # a caller may send a request id of its own, with whatever in it
+    return {"content_hash": interaction.content_hash, "request_id": interaction.request_id, **named, **metadata}

@@ -88,11 +88,11 @@ def test_an_erased_persons_facts_are_gone_and_their_events_stay(database: Databa
 
 
 def test_nothing_in_the_database_still_holds_what_was_erased(database: Database, caller, ada) -> None:
-    _judged(database, caller, ada, text="the very answer")
+    _judged(database, caller, ada, text="the very answer", request_id="as ada@example.org asked")
     _erase(database)
     kept: list[str] = []
     with database.read() as conn:
-        for each in (table, decisions, verdicts, audit_events, subject_rows):
+        for each in (table, decisions, verdicts, review_items, audit_events, subject_rows):
             kept += [str(value) for row in conn.execute(sa.select(each)) for value in row]
         names = conn.execute(sa.select(subject_rows.c.name_mac, subject_rows.c.wrapped_key)).all()
         hashes = conn.execute(sa.select(table.c.content_hash, table.c.body_hash, table.c.params)).one()

@@ -75,6 +75,7 @@ def test_what_tells_who_asked_or_what_was_said_is_private_to_its_subject(databas
         stored = conn.execute(sa.select(audit_events.c.data)).scalars().all()
     assert facts["interaction.recorded"] == {
         "content_hash": asked.content_hash,
+        "request_id": asked.request_id,
         "user": "ada@example.org",
         "metadata": {"ward": "7"},
     }
@@ -82,7 +83,7 @@ def test_what_tells_who_asked_or_what_was_said_is_private_to_its_subject(databas
     assert facts["review.created"] is None
     assert outcome is not None
     assert outcome.interaction.subject == subject is not None
-    assert not [text for text in stored if "ada@" in text or asked.content_hash in text]
+    assert not [text for text in stored if "ada@" in text or asked.content_hash in text or asked.request_id in text]
 
 
 @pytest.mark.parametrize(

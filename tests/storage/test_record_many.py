@@ -35,7 +35,7 @@ def rows(database: Database, prefix: str) -> list[list[dict[str, object]]]:
         return [
             [
                 {name: value for name, value in row._mapping.items() if name not in by_chance}
-                for row in conn.execute(sa.select(table))
+                for row in conn.execute(sa.select(table).order_by(table.c.get("interaction_id", table.c.id)))
                 if prefix in str(row._mapping.get("interaction_id") or row._mapping["id"]) or table is outbox
             ]
             for table in TABLES
