@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from storage import interactions as stored
-from storage import retries
+from storage import recording, retries
 from storage.database import Database, now
 from storage.records import Action, Interaction, Key, Role
 from storage.retries import Sent
@@ -106,7 +106,7 @@ def test_first_attempt_and_retry_recorded_at_once_are_recorded_once(database: Da
         with database.transaction() as conn:
             if retries.already_recorded(conn, sent(caller, count, seconds=60, id=asked.id)) is None:
                 asked = interaction(caller, id=asked.id, at=now(conn), body_hash=BODY, retry_count=count)
-                stored.record(conn, asked, decision(asked, Action.RELEASE), None)
+                recording.record(conn, asked, decision(asked, Action.RELEASE), None)
 
     threads = [threading.Thread(target=attempt, args=(count,)) for count in (1, 0, 2, 1)]
     for thread in threads:
