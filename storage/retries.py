@@ -60,11 +60,6 @@ def standing(conn: Connection, sent: Sequence[Sent]) -> dict[str, str]:
     return stands
 
 
-def already_recorded(conn: Connection, sent: Sent) -> str | None:
-    """As `standing`, for one."""
-    return standing(conn, [sent]).get(sent.interaction_id)
-
-
 def _lock(conn: Connection, sent: Sequence[Sent]) -> None:
     """Only one transaction at a time looks for and records a request; SQLite has one writer anyway."""
     if conn.dialect.name != "postgresql":

@@ -30,7 +30,7 @@ def recorded(database: Database, asker: Key, count: int = 0, ago: float = 0.0, *
 
 def look(database: Database, one: Sent) -> str | None:
     with database.transaction() as conn:
-        return retries.already_recorded(conn, one)
+        return retries.standing(conn, [one]).get(one.interaction_id)
 
 
 def test_retry_is_the_interaction_of_its_first_attempt(database: Database, caller: Key) -> None:
@@ -104,7 +104,7 @@ def test_first_attempt_and_retry_recorded_at_once_are_recorded_once(database: Da
         asked = interaction(caller, body_hash=BODY, retry_count=count)
         barrier.wait()
         with database.transaction() as conn:
-            if retries.already_recorded(conn, sent(caller, count, seconds=60, id=asked.id)) is None:
+            if not retries.standing(conn, [sent(caller, count, seconds=60, id=asked.id)]):
                 asked = interaction(caller, id=asked.id, at=now(conn), body_hash=BODY, retry_count=count)
                 recording.record(conn, asked, decision(asked, Action.RELEASE), None)
 
