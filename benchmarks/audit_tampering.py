@@ -14,10 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from benchmarks.forgeries import Tampering
 from benchmarks.machine import machine
 from benchmarks.tampered_databases import AlteredDatabase, AlteredFile, AlteredServer
 from benchmarks.tampered_log import RealLog, real_log
-from benchmarks.tamperings import Tamperer, Tampering
+from benchmarks.tamperings import Tamperer
 from verifier.checkpoints import VerifyingKey
 from verifier.command import ALTERED
 from verifier.findings import Altered

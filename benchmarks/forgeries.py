@@ -6,7 +6,7 @@ import base64
 import random
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,9 +18,31 @@ from verifier.events import COLUMNS, HASHED
 from verifier.reading import Tables
 from verifier.tree import Tree
 
+Row = tuple[Any, ...]
+Note = tuple[Any, Any]  # tree size, note
+
+COLUMNS_OF = {
+    "audit_events": COLUMNS,
+    "audit_leaves": ("leaf_index", "event_id", "hash"),
+    "audit_unsealed": ("event_id", "hash"),
+    "audit_nodes": ("level", "position", "hash"),
+    "audit_checkpoints": ("tree_size", "note"),
+}
 _KEY = Ed25519PrivateKey.generate()
 _ANOTHER_LOG = Signer(new_signing_key())
 _HASH, _ACTOR = COLUMNS.index("hash"), COLUMNS.index("actor")
+
+
+@dataclass(frozen=True, slots=True)
+class Tampering:
+    """An altered log. `leaf` and `event_id` say what must be named; both None: it is no event that was altered."""
+
+    kind: str
+    what: str
+    tables: Tables
+    outside: Sequence[Note]
+    leaf: int | None = None
+    event_id: str | None = None
 
 
 def flipped(value: Any, bits: int, draw: random.Random) -> Iterator[Any]:

@@ -16,8 +16,8 @@ from typing import Any
 
 import psycopg
 
+from benchmarks.forgeries import COLUMNS_OF, Tampering
 from benchmarks.tampered_log import RealLog
-from benchmarks.tamperings import COLUMNS_OF, Tampering
 from verifier.command import ALTERED
 from verifier.reading import Tables
 

@@ -9,34 +9,21 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from benchmarks.forgeries import flipped, forged_notes, of_other_types, rewritten
+from benchmarks.forgeries import (
+    COLUMNS_OF,
+    Note,
+    Row,
+    Tampering,
+    flipped,
+    forged_notes,
+    of_other_types,
+    rewritten,
+)
 from verifier.events import COLUMNS
 from verifier.reading import Tables
 
-Row = tuple[Any, ...]
-Note = tuple[Any, Any]  # tree size, note
-
-COLUMNS_OF = {
-    "audit_events": COLUMNS,
-    "audit_leaves": ("leaf_index", "event_id", "hash"),
-    "audit_unsealed": ("event_id", "hash"),
-    "audit_nodes": ("level", "position", "hash"),
-    "audit_checkpoints": ("tree_size", "note"),
-}
 _ID, _AT, _KIND, _INTERACTION, _DATA, _SUBJECT, _HASH, _SALT, _SEALED = 0, 1, 3, 5, 8, 9, 11, 12, 13
 _WHOLLY = 10_000  # bits: every one of a note
-
-
-@dataclass(frozen=True, slots=True)
-class Tampering:
-    """An altered log. `leaf` and `event_id` say what must be named; both None: it is no event that was altered."""
-
-    kind: str
-    what: str
-    tables: Tables
-    outside: Sequence[Note]
-    leaf: int | None = None
-    event_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,10 +36,13 @@ class Tamperer:
     bits_a_cell: int
 
     @cached_property
+    def _ids(self) -> set[str]:
+        return {event[_ID] for event in self.tables.audit_events}
+
+    @cached_property
     def _purged(self) -> int:
         """So many leaves, from the first on, lost their events to a purge."""
-        known = {event[_ID] for event in self.tables.audit_events}
-        return next((index for index, event_id, _ in self.tables.audit_leaves if event_id in known), 0)
+        return next((index for index, event_id, _ in self.tables.audit_leaves if event_id in self._ids), 0)
 
     @cached_property
     def _purges(self) -> set[str]:
@@ -78,6 +68,8 @@ class Tamperer:
                     if name == "event_id" and table == "audit_leaves" and row[0] < self._purged:
                         continue  # the id beside the hash of a purged event is all that nothing vouches for
                     for value in flipped(row[column], self._bits_of(table), self.draw):
+                        if self.is_taken(table, name, value):
+                            continue
                         changed = (*row[:column], value, *row[column + 1 :])
                         leaf, event_id = self.named(table, row, name, value)
                         what = f"a bit of {table}.{name}, row {place}"
@@ -272,6 +264,10 @@ class Tamperer:
         if table == "audit_leaves":
             return (min(row[0], value) if column == "leaf_index" else row[0]), None
         return None, row[0] if table == "audit_unsealed" and column != "event_id" else None
+
+    def is_taken(self, table: str, column: str, value: Any) -> bool:
+        """Whether it is another event's id: no database holds two rows of one, and which to name would be open."""
+        return table == "audit_events" and column == "id" and value in self._ids
 
     def _leaf_of(self, event_id: str) -> int:
         """-1 for an event that waits."""
