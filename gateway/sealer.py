@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from pathlib import Path
-from time import monotonic
 
 import structlog
 
+from gateway.lease import RENEW_SECONDS, Lease
 from gateway.metrics import Metrics
-from storage import leader, sealing
+from storage import sealing
 from storage.checkpoint_file import CheckpointFile
 from storage.checkpoints import Signer
 from storage.database import Database
 from storage.errors import CheckpointsContradict, DatabaseUnreachable, SealedByAnother, TreeDamaged
-from storage.ids import new_id
 from storage.merkle import Frontier
 
-LEASE = "sealer"
-LEASE_SECONDS = 10.0
-RENEW_SECONDS = 3.0
+DUTY = "sealer"
 PAUSE_SECONDS = 0.4
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
 PAUSE_AFTER_ALARM_SECONDS = 10.0
@@ -35,10 +30,9 @@ class Sealer:
         self._database, self._metrics, self._signer = database, metrics, signer
         self._file = CheckpointFile(checkpoints)
         self._frontier: Frontier | None = None  # of the last turn that was committed
-        self._holder = new_id(f"{socket.gethostname()}-{os.getpid()}")
+        self._lease = Lease(database, DUTY)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="sealer", daemon=True)
-        self._leads, self._renew_at = False, 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -52,14 +46,14 @@ class Sealer:
     def run(self) -> None:
         while not self._stopping.wait(self._round()):
             pass
-        if self._leads:
+        if self._lease.held:
             self._round()
-        self._give_up()
+        self._lease.give_up()
 
     def _round(self) -> float:
         """One round; returns the seconds to pause before the next."""
         try:
-            if not self._hold_lease():
+            if not self._lease.hold():
                 return RENEW_SECONDS
             # before sealing: the database is never more than one turn ahead of what is kept outside
             self._file.publish(self._database)
@@ -74,7 +68,7 @@ class Sealer:
             log.error("sealing stopped: the audit log was altered or set back", error=str(error))
             return PAUSE_AFTER_ALARM_SECONDS
         except (DatabaseUnreachable, SealedByAnother, OSError) as error:
-            self._renew_at = 0.0
+            self._lease.doubt()
             return self._failed(error)
         except Exception as error:  # the sealer must outlive what it did not foresee
             log.exception("sealer round failed", error=type(error).__name__)
@@ -91,23 +85,7 @@ class Sealer:
         self._frontier = turn.frontier
         return turn.sealed
 
-    def _hold_lease(self) -> bool:
-        if not self._leads or monotonic() >= self._renew_at:
-            with self._database.transaction() as connection:
-                self._leads = leader.hold_leadership(connection, LEASE, self._holder, LEASE_SECONDS)
-            self._renew_at = monotonic() + RENEW_SECONDS
-        return self._leads
-
     def _failed(self, error: Exception) -> float:
         log.warning("sealer waits", error=str(error))
         self._metrics.seal_failures.inc()
         return PAUSE_AFTER_FAILURE_SECONDS
-
-    def _give_up(self) -> None:
-        if not self._leads:
-            return
-        try:
-            with self._database.transaction() as connection:
-                leader.give_up_leadership(connection, LEASE, self._holder)
-        except DatabaseUnreachable:
-            log.warning("the lease ends by itself: the database does not answer")

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 from collections.abc import Callable
 from time import monotonic
 
 import structlog
 
+from gateway.lease import RENEW_SECONDS, Lease
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from storage import dispatch, idempotency, leader, partitions, review_alarms, review_sweeps
+from storage import dispatch, idempotency, partitions, review_alarms, review_sweeps
 from storage.database import Database
 from storage.errors import DatabaseUnreachable, QueueUnreachable
-from storage.ids import new_id
 from storage.records import ItemState
 from storage.review_queue import ReviewQueue
 
-LEASE = "worker"
-LEASE_SECONDS = 10.0
-RENEW_SECONDS = 3.0
+DUTY = "worker"
 SWEEP_SECONDS = 0.5
 WATCH_SECONDS = 15.0
 PREPARE_SECONDS = 3_600.0
@@ -43,11 +39,11 @@ class Worker:
         """`changed` is told, from the worker's thread, the interaction of each item that was ended."""
         self._settings, self._database, self._queue, self._metrics = settings, database, queue, metrics
         self._changed = changed
-        self._holder = new_id(f"{socket.gethostname()}-{os.getpid()}")
+        self._lease = Lease(database, DUTY)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
         self._prepare_at = 0.0
-        self._leads, self._renew_at, self._sweep_at, self._reconcile_at, self._watch_at = False, 0.0, 0.0, 0.0, 0.0
+        self._sweep_at, self._reconcile_at, self._watch_at = 0.0, 0.0, 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -61,12 +57,12 @@ class Worker:
     def run(self) -> None:
         while not self._stopping.is_set():
             self._stopping.wait(self._round())
-        self._give_up()
+        self._lease.give_up()
 
     def _round(self) -> float:
         """One round; returns the seconds to pause before the next."""
         try:
-            if not self._hold_lease():
+            if not self._lease.hold():
                 return RENEW_SECONDS
             self._sweep()  # before the queue's part: a Valkey that is away must not keep answers from expiring
             self._watch()
@@ -78,7 +74,7 @@ class Worker:
             self._reconcile_at = 0.0  # what Valkey holds when it is back is not known
             return self._failed(error)
         except DatabaseUnreachable as error:
-            self._renew_at = 0.0
+            self._lease.doubt()
             return self._failed(error)
         except Exception as error:  # the worker must outlive what it did not foresee
             log.exception("worker round failed", error=type(error).__name__)
@@ -90,13 +86,6 @@ class Worker:
         log.warning("worker waits", error=str(error))
         self._metrics.worker_failures.inc()
         return PAUSE_AFTER_FAILURE_SECONDS
-
-    def _hold_lease(self) -> bool:
-        if not self._leads or monotonic() >= self._renew_at:
-            with self._database.transaction() as connection:
-                self._leads = leader.hold_leadership(connection, LEASE, self._holder, LEASE_SECONDS)
-            self._renew_at = monotonic() + RENEW_SECONDS
-        return self._leads
 
     def _sweep(self) -> None:
         if monotonic() < self._sweep_at:
@@ -139,12 +128,3 @@ class Worker:
         self._reconcile_at = monotonic() + self._settings.reconcile_seconds
         if corrected:
             log.info("queue corrected", items=corrected)
-
-    def _give_up(self) -> None:
-        if not self._leads:
-            return
-        try:
-            with self._database.transaction() as connection:
-                leader.give_up_leadership(connection, LEASE, self._holder)
-        except DatabaseUnreachable:
-            log.warning("the lease ends by itself: the database does not answer")
