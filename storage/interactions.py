@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -13,19 +14,21 @@ from storage import audit_log, erasure, legal_holds
 from storage.errors import NotFound
 from storage.recording import who
 from storage.records import Outcome
-from storage.rows import decision_from, interaction_from, item_from, verdict_from
+from storage.rows import decision_from, interaction_from, item_from, parts, verdict_from
 from storage.tables import decisions, interactions, review_items, verdicts
+
+_WHOLE = (interactions, decisions, review_items, verdicts)
 
 
 def get_outcome(conn: Connection, interaction_id: str, tenant: str) -> Outcome | None:
     """None when there is none, it was deleted, or it is another tenant's."""
-    found = _outcomes(conn, _mine(tenant).where(interactions.c.id == interaction_id))
+    found = _outcomes(conn, _one(), {"tenant": tenant, "interaction": interaction_id})
     return found[0] if found else None
 
 
 def get_outcomes(conn: Connection, interaction_ids: Sequence[str], tenant: str) -> dict[str, Outcome]:
     """By interaction id; those that `get_outcome` would not find are left out."""
-    found = _outcomes(conn, _mine(tenant).where(interactions.c.id.in_(interaction_ids)))
+    found = _outcomes(conn, _with_all(_mine(tenant).where(interactions.c.id.in_(interaction_ids))))
     return {outcome.interaction.id: outcome for outcome in found}
 
 
@@ -63,7 +66,7 @@ def list_outcomes(
         query = query.where(place > (last, after) if order == "asc" else place < (last, after))
     columns = (table.created_at, table.id)
     query = query.order_by(*columns) if order == "asc" else query.order_by(*(column.desc() for column in columns))
-    return _outcomes(conn, query.limit(limit))
+    return _outcomes(conn, _with_all(query.limit(limit)))
 
 
 def delete(conn: Connection, interaction_id: str, tenant: str, actor: str) -> bool:
@@ -80,32 +83,37 @@ def delete(conn: Connection, interaction_id: str, tenant: str, actor: str) -> bo
     return True
 
 
-def _mine(tenant: str) -> sa.Select[Any]:
+@functools.cache
+def _one() -> sa.Select[Any]:
+    """Made once: making it took longer than running it."""
+    return _with_all(_mine(sa.bindparam("tenant")).where(interactions.c.id == sa.bindparam("interaction")))
+
+
+def _mine(tenant: str | sa.BindParameter[Any]) -> sa.Select[Any]:
     return sa.select(interactions).where(interactions.c.tenant == tenant, interactions.c.deleted_at.is_(None))
 
 
-def _outcomes(conn: Connection, query: sa.Select[Any]) -> list[Outcome]:
-    """Four queries however many interactions there are."""
-    found = [interaction_from(row) for row in conn.execute(query)]
-    ids = [interaction.id for interaction in found]
-    if not ids:
-        return []
-    decided = {
-        row.interaction_id: decision_from(row)
-        for row in conn.execute(sa.select(decisions).where(decisions.c.interaction_id.in_(ids)))
-    }
-    items = {
-        row.interaction_id: item_from(row)
-        for row in conn.execute(sa.select(review_items).where(review_items.c.interaction_id.in_(ids)))
-    }
-    final = sa.select(verdicts).where(verdicts.c.item_id.in_([item.id for item in items.values()]), verdicts.c.final)
-    words = {row.item_id: verdict_from(row) for row in conn.execute(final)} if items else {}
+def _outcomes(conn: Connection, query: sa.Select[Any], given: Mapping[str, Any] | None = None) -> list[Outcome]:
+    """What a query made by `_with_all` finds."""
     outcomes = []
-    for interaction in found:
-        item = items.get(interaction.id)
-        verdict = None if item is None else words.get(item.id)
-        outcomes.append(Outcome(interaction, decided[interaction.id], item, verdict))
+    for row in conn.execute(query, given):
+        asked, decided, item, word = parts(row, _WHOLE)
+        outcomes.append(
+            Outcome(
+                interaction_from(asked),
+                decision_from(decided),
+                None if item.id is None else item_from(item),
+                None if word.id is None else verdict_from(word),
+            )
+        )
     return outcomes
+
+
+def _with_all(query: sa.Select[Any]) -> sa.Select[Any]:
+    """A query for interactions, with all that became of them: one statement however many they are."""
+    final = sa.and_(verdicts.c.item_id == review_items.c.id, verdicts.c.final)
+    tables = interactions.join(decisions).outerjoin(review_items).outerjoin(verdicts, final)
+    return query.with_only_columns(*_WHOLE, maintain_column_froms=False).select_from(tables)
 
 
 def _has_pair(conn: Connection, name: str, value: str) -> sa.ColumnElement[bool]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Row, Table
 
 from storage.records import (
     Action,
@@ -28,6 +29,28 @@ from storage.storable import checked_text, from_json, to_json
 _JSON_COLUMNS = ("messages", "params", "answer", "metadata")
 
 
+class Part:
+    """One table's columns in a row of several tables, to be read as a row of that table alone."""
+
+    __slots__ = ("_mapping",)
+
+    def __init__(self, table: Table, values: Sequence[Any]) -> None:
+        self._mapping: Mapping[str, Any] = dict(zip(table.c.keys(), values, strict=True))
+
+    def __getattr__(self, name: str) -> Any:
+        return self._mapping[name]
+
+
+def parts(row: Row[Any], tables: Sequence[Table]) -> list[Part]:
+    """A row of `select(*tables)`, a part for each of them; what an outer join did not find has NULLs only."""
+    found, start = [], 0
+    for table in tables:
+        end = start + len(table.c)
+        found.append(Part(table, row[start:end]))
+        start = end
+    return found
+
+
 def interaction_row(interaction: Interaction) -> dict[str, Any]:
     """Raises InvalidValue naming the field that cannot be stored."""
     row: dict[str, Any] = {}
@@ -41,7 +64,7 @@ def interaction_row(interaction: Interaction) -> dict[str, Any]:
     return row
 
 
-def interaction_from(row: Row[Any]) -> Interaction:
+def interaction_from(row: Row[Any] | Part) -> Interaction:
     facts = {name: row._mapping[name] for name in _INTERACTION_FIELDS}
     facts.update({name: from_json(facts[name]) for name in _JSON_COLUMNS})
     facts["messages"] = tuple(facts["messages"])
@@ -57,7 +80,7 @@ def decision_row(decision: Decision, tenant: str) -> dict[str, Any]:
     }
 
 
-def decision_from(row: Row[Any]) -> Decision:
+def decision_from(row: Row[Any] | Part) -> Decision:
     facts = {name: row._mapping[name] for name in _DECISION_FIELDS}
     return Decision(**{**facts, "action": Action(row.action), "reason": Reason(row.reason)})
 
@@ -76,7 +99,7 @@ def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:
     }
 
 
-def item_from(row: Row[Any]) -> ReviewItem:
+def item_from(row: Row[Any] | Part) -> ReviewItem:
     mapping = row._mapping
     facts = {name: mapping[name] for name in _ITEM_FIELDS}
     enums = {
@@ -89,7 +112,7 @@ def item_from(row: Row[Any]) -> ReviewItem:
     return ReviewItem(**{**facts, **enums})
 
 
-def verdict_from(row: Row[Any]) -> Verdict:
+def verdict_from(row: Row[Any] | Part) -> Verdict:
     facts = {name: row._mapping[name] for name in _VERDICT_FIELDS}
     return Verdict(**{**facts, "kind": VerdictKind(row.kind), "final": bool(row.final)})
 
