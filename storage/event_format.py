@@ -45,6 +45,11 @@ def leaf_hash_of(columns: Columns) -> str:
     return hashlib.sha256(_LEAF + _framed(columns)).hexdigest()
 
 
+def waiting(event_id: str, hash_: str) -> bytes:
+    """What the product's MAC is over while the event waits to be sealed; the leaf hash in hexadecimal."""
+    return f"countersign/waiting/1\x00{event_id}\x00{hash_}".encode("utf-8", "surrogatepass")
+
+
 def _framed(columns: Columns) -> bytes:
     return _PREFIX + b"".join(map(frame, columns))
 

@@ -28,6 +28,7 @@ class Vault:
             raise InvalidValue("master key", f"must have {_KEY_BYTES} bytes, not {len(master)}.")
         self._wrapping = AESGCM(master)
         self._naming = _derived(master, b"countersign/subject-name")
+        self._vouching = _derived(master, b"countersign/vouching")
         self.id = f"mk_{_derived(master, b'countersign/master-id').hex()[:16]}"  # tells master keys apart
 
     def __repr__(self) -> str:
@@ -36,6 +37,16 @@ class Vault:
     def name_mac(self, tenant: str, name: str) -> str:
         """Finds a subject by its name without keeping the name; equal names of two tenants have nothing in common."""
         return hmac.digest(self._naming, f"{tenant}\x00{name}".encode(), "sha256").hex()
+
+    def vouch(self, message: bytes) -> str:
+        """This master key's id and, in hexadecimal, its MAC over `message`, which begins with what it is about."""
+        return f"{self.id}:{hmac.digest(self._vouching, message, 'sha256').hex()}"
+
+    def vouched(self, message: bytes, mac: object) -> bool:
+        """Whether `mac`, of whatever type a database gave it back, is what `vouch` makes of the message."""
+        return isinstance(mac, str) and hmac.compare_digest(
+            mac.encode("utf-8", "replace"), self.vouch(message).encode()
+        )
 
     def wrap(self, key: bytes, subject_id: str) -> str:
         return base64.b64encode(_encrypt(self._wrapping, key, subject_id)).decode()
