@@ -28,7 +28,7 @@ from serving.answer import Answer
 from storage import calibrations
 from storage.idempotency import Hold
 from storage.recording import Recording
-from storage.records import Key, Outcome, StoredCalibration
+from storage.records import Key, Outcome, StoredCalibration, Vouched
 
 router = APIRouter(tags=["chat"])
 
@@ -121,7 +121,7 @@ async def record(
     if done.stands != got.interaction.id:
         return Answered(await replayed(context, done.stands, asked.key.tenant), again=True)
     context.metrics.decided(ruling)
-    return Answered(Outcome(got.interaction, got.decision, got.item, None), again=False)
+    return Answered(Outcome(got.interaction, got.decision, got.item, None, Vouched.OURS), again=False)
 
 
 async def deliver(request: Request, context: Context, wanted: ChatRequest, key: Key, got: Answered) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.schemas import MAX_TOP_LOGPROBS
 from gateway.waiting import is_open
 from serving.answer import token_from_json
-from storage.records import Action, ItemState, Outcome
+from storage.records import Action, ItemState, Outcome, Vouched
 
 WITHHELD = {
     ItemState.REJECTED: "A reviewer decided that this answer must not be released.",
@@ -15,13 +15,20 @@ WITHHELD = {
     ItemState.QUARANTINED: "This answer could not be reviewed, so it is withheld.",
     ItemState.WITHDRAWN: "The question was withdrawn, so its answer is withheld.",
 }
+NOT_VOUCHED = {
+    Vouched.NOT: "The stored records of this answer are not those that were written here, so it is withheld. "
+    "Tell whoever runs this service.",
+    Vouched.OTHER_KEY: "The records of this answer were written under another master key than this service's, so it is "
+    "withheld. Tell whoever runs this service.",
+}
 
 
 def review_of(outcome: Outcome) -> dict[str, Any]:
     """The extension: what was decided and where the item stands."""
     item, decision = outcome.item, outcome.decision
-    status = "none"
-    if item is not None:
+    known = outcome.vouched is Vouched.OURS  # else nothing stored about the answer is told
+    status = "none" if known else outcome.vouched.value
+    if item is not None and known:
         # a claim or a referral is the desk's own business: the caller sees an item that waits
         status = item.state.value if item.state not in (ItemState.CLAIMED, ItemState.REFERRED) else "pending"
     return {
@@ -29,7 +36,7 @@ def review_of(outcome: Outcome) -> dict[str, Any]:
         "status": status,
         "action": decision.action.value,
         "reason": decision.reason.value,
-        "confidence": decision.confidence,
+        "confidence": decision.confidence if known else None,
         "threshold": decision.threshold,
         "calibration": decision.calibration_id,
         "expires_at": int(item.expires_at) if item else None,
@@ -47,6 +54,8 @@ def refusal_of(outcome: Outcome) -> str | None:
         return None
     if outcome.content_changed:
         return "The stored content does not match its decision, so it is withheld. Tell whoever runs this service."
+    if outcome.vouched is not Vouched.OURS:
+        return NOT_VOUCHED[outcome.vouched]
     state = outcome.item.state if outcome.item else None
     if is_open(outcome):
         return f"Held for human review: {outcome.decision.reason.value.replace('_', ' ')}. Retrieve it later by its id."
@@ -96,7 +105,8 @@ def completion(outcome: Outcome) -> dict[str, Any]:
 
 def usage_of(outcome: Outcome) -> dict[str, Any]:
     """Tokens of prompt and answer. A held answer's own count is told too: it was generated, and is charged for."""
-    usage = outcome.interaction.answer["usage"]
+    unknown = {"prompt_tokens": 0, "completion_tokens": 0}
+    usage = outcome.interaction.answer["usage"] if outcome.vouched is Vouched.OURS else unknown
     prompt, answered = usage["prompt_tokens"], usage["completion_tokens"]
     return {"prompt_tokens": prompt, "completion_tokens": answered, "total_tokens": prompt + answered}
 

@@ -71,6 +71,9 @@ class Metrics:
         self.content_changed = Counter(
             "countersign_content_changed", "Answers withheld: the stored text is not what was decided on.", registry=own
         )
+        self.not_vouched = Counter(
+            "countersign_not_vouched", "Answers withheld: their records were not written here.", ["why"], registry=own
+        )
         self.queue_fallbacks = Counter(
             "countersign_queue_fallbacks", "Claims ordered by the database since Valkey was away.", registry=own
         )
@@ -83,6 +86,9 @@ class Metrics:
         )
         self.seal_failures = Counter(
             "countersign_audit_seal_failures", "Rounds of the sealer that failed.", registry=own
+        )
+        self.intrusions = Counter(
+            "countersign_audit_intrusions", "Rows for the audit log that the product did not write.", registry=own
         )
         self.checkpoints_contradict = Gauge(
             "countersign_checkpoints_contradict",

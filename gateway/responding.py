@@ -14,7 +14,7 @@ from gateway.errors import ApiError
 from gateway.preferences import applied
 from gateway.waiting import is_open, until_decided
 from storage import interactions
-from storage.records import Outcome
+from storage.records import Outcome, Vouched
 
 log = structlog.get_logger("responding")
 
@@ -31,7 +31,15 @@ def respond(context: Context, outcome: Outcome, waited: float | None) -> Respons
 
 
 def watch(context: Context, outcome: Outcome) -> None:
-    """Raises the alarm about stored content that is not what was decided on: it is being withheld."""
+    """Raises the alarm about stored records that are not what was written here, or decided on: they are withheld."""
+    if outcome.vouched is not Vouched.OURS:
+        context.metrics.not_vouched.labels(outcome.vouched.value).inc()
+        log.error(
+            "stored records are not vouched for",
+            interaction_id=outcome.interaction.id,
+            why=outcome.vouched.value,
+            item=None if outcome.item is None else outcome.item.id,
+        )
     if outcome.content_changed:
         context.metrics.content_changed.inc()
         log.error("stored content does not match its decision", interaction_id=outcome.interaction.id)

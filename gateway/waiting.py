@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from storage.records import OPEN_STATES, Outcome
+from storage.records import OPEN_STATES, Outcome, Vouched
 
 Look = Callable[[], Awaitable[Outcome | None]]
 
@@ -43,9 +43,10 @@ class Bell:
 
 
 def is_open(outcome: Outcome) -> bool:
-    """Whether a reviewer's word on a held answer is still to come."""
+    """Whether a reviewer's word on a held answer is still to come; nobody can give one on records not written here."""
     withheld = outcome.released_text is None and not outcome.content_changed
-    return outcome.item is not None and outcome.item.state in OPEN_STATES and withheld
+    can_be_decided = outcome.vouched is Vouched.OURS and withheld
+    return outcome.item is not None and outcome.item.state in OPEN_STATES and can_be_decided
 
 
 async def until_decided(

@@ -111,7 +111,8 @@ def _empty_reviews(conn: Connection, tenant: str, ids: Sequence[str], actor: str
     item_ids = [row.id for row in rows]
     conn.execute(sa.delete(t.drafts).where(t.drafts.c.item_id.in_(item_ids)))
     conn.execute(sa.update(t.review_items).where(items.id.in_(item_ids)).values(domain=None))  # as the caller named it
-    blank = {"content": None, "reason": "", "content_hash": sa.case((t.verdicts.c.content_hash.is_not(None), ""))}
+    without_hash = sa.case((t.verdicts.c.content_hash.is_not(None), ""))
+    blank = {"content": None, "reason": "", "content_hash": without_hash, "vouched": None}  # nothing leaves any more
     conn.execute(sa.update(t.verdicts).where(t.verdicts.c.item_id.in_(item_ids)).values(blank))
 
 
@@ -120,8 +121,9 @@ def _empty_rows(conn: Connection, tenant: str, ids: Sequence[str]) -> int:
     nothing = {"messages": "[]", "params": "{}", "answer": "{}", "metadata": "{}", "content_hash": ""}
     gone = {**nothing, "body_hash": None, "request_id": "", "deleted_at": now(conn)}
     filled = (table.id.in_(ids), table.tenant == tenant, table.deleted_at.is_(None))
+    blank = {"content_hash": "", "vouched": None}
     emptied = conn.execute(sa.update(t.interactions).where(*filled).values(gone)).rowcount
-    conn.execute(sa.update(t.decisions).where(t.decisions.c.interaction_id.in_(ids)).values(content_hash=""))
+    conn.execute(sa.update(t.decisions).where(t.decisions.c.interaction_id.in_(ids)).values(blank))
     conn.execute(sa.update(t.idempotency).where(t.idempotency.c.interaction_id.in_(ids)).values(body_hash=""))
     return emptied
 

@@ -196,6 +196,32 @@ class ContentChanged(Conflict):
         super().__init__(item, f"The answer behind review item {item.id!r} does not match its recorded hash.")
 
 
+class NotVouched(Conflict):
+    """Its stored records are not those that were written under the master key; it is quarantined, never released."""
+
+    code = "not_vouched"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(
+            item,
+            f"The stored records of review item {item.id!r} are not those that were written here: nobody can decide "
+            "it, and its answer stays withheld. Tell an operator.",
+        )
+
+
+class VouchedElsewhere(Conflict):
+    """Its records were written under another master key: nobody can tell whether they were altered."""
+
+    code = "other_master_key"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(
+            item,
+            f"The records of review item {item.id!r} were written under another master key than this one's: nobody "
+            "can decide it until an operator restores that key.",
+        )
+
+
 class IllegalTransition(Conflict):
     """A program error: the move is not in TRANSITIONS."""
 

@@ -10,12 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import JSONB
 
-from storage import audit_log, erasure, legal_holds
+from storage import audit_log, erasure, legal_holds, vouching
 from storage.errors import NotFound
 from storage.recording import who
 from storage.records import Outcome
 from storage.rows import decision_from, interaction_from, item_from, parts, verdict_from
 from storage.tables import decisions, interactions, review_items, verdicts
+from storage.vault import vault_of
 
 _WHOLE = (interactions, decisions, review_items, verdicts)
 
@@ -23,6 +24,12 @@ _WHOLE = (interactions, decisions, review_items, verdicts)
 def get_outcome(conn: Connection, interaction_id: str, tenant: str) -> Outcome | None:
     """None when there is none, it was deleted, or it is another tenant's."""
     found = _outcomes(conn, _one(), {"tenant": tenant, "interaction": interaction_id})
+    return found[0] if found else None
+
+
+def get_outcome_of(conn: Connection, item_id: str, tenant: str) -> Outcome | None:
+    """Of the interaction that this review item is about; None where `get_outcome` finds none."""
+    found = _outcomes(conn, _of_item(), {"tenant": tenant, "item": item_id})
     return found[0] if found else None
 
 
@@ -89,13 +96,19 @@ def _one() -> sa.Select[Any]:
     return _with_all(_mine(sa.bindparam("tenant")).where(interactions.c.id == sa.bindparam("interaction")))
 
 
+@functools.cache
+def _of_item() -> sa.Select[Any]:
+    named = (review_items.c.id == sa.bindparam("item"), review_items.c.tenant == sa.bindparam("tenant"))
+    return _with_all(_mine(sa.bindparam("tenant"))).where(*named)
+
+
 def _mine(tenant: str | sa.BindParameter[Any]) -> sa.Select[Any]:
     return sa.select(interactions).where(interactions.c.tenant == tenant, interactions.c.deleted_at.is_(None))
 
 
 def _outcomes(conn: Connection, query: sa.Select[Any], given: Mapping[str, Any] | None = None) -> list[Outcome]:
     """What a query made by `_with_all` finds."""
-    outcomes = []
+    outcomes, vault = [], vault_of(conn)
     for row in conn.execute(query, given):
         asked, decided, item, word = parts(row, _WHOLE)
         outcomes.append(
@@ -104,6 +117,7 @@ def _outcomes(conn: Connection, query: sa.Select[Any], given: Mapping[str, Any] 
                 decision_from(decided),
                 None if item.id is None else item_from(item),
                 None if word.id is None else verdict_from(word),
+                vouching.vouched(vault, asked.columns, decided.columns, item.columns, word.columns),
             )
         )
     return outcomes

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from storage import audit_log, idempotency, outbox, retries, subjects
+from storage import audit_log, idempotency, outbox, retries, subjects, vouching
 from storage.audit_log import NewEvent
 from storage.bulk import insert_rows
 from storage.database import now
@@ -21,7 +21,9 @@ from storage.storable import content_hash, to_json
 from storage.subjects import Subject
 from storage.tables import decisions, interactions, review_items
 from storage.tables import outbox as notes
+from storage.vault import Vault, vault_of
 
+Rows = tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]  # interaction, decision, review item
 _REVIEWED = (Action.HOLD, Action.FLAG)
 
 
@@ -53,13 +55,13 @@ def record_many(conn: Connection, recordings: Sequence[Recording]) -> list[str]:
     stands = retries.standing(conn, [each.sent for each in recordings if each.sent is not None])
     fresh = [each for each in recordings if each.interaction.id not in stands]
     _finish(conn, fresh)
-    at = now(conn)
+    at, vault = now(conn), vault_of(conn)
     known = subjects.known_many(conn, [_name(each) for each in fresh])
     owners = {each.interaction.id: known.get(_name(each)) for each in fresh}
     written = [rows[each.interaction.id] for each in fresh]
     subject_ids = [subject and subject.id for subject in owners.values()]
     insert_rows(conn, interactions, [row[0] | {"subject": id_} for row, id_ in zip(written, subject_ids, strict=True)])
-    insert_rows(conn, decisions, [row[1] for row in written])
+    insert_rows(conn, decisions, [row[1] | {"vouched": _vouched(vault, row)} for row in written])
     insert_rows(conn, review_items, [row[2] for row in written if row[2] is not None])
     insert_rows(conn, notes, [_note(each.item, at) for each in fresh if each.item is not None])
     audit_log.append_many(conn, [event for each in fresh for event in _events(each, owners[each.interaction.id], at)])
@@ -75,7 +77,12 @@ def who(interaction: Interaction) -> dict[str, Any]:
     }
 
 
-def _rows(recording: Recording) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any] | None]:
+def _vouched(vault: Vault | None, rows: Rows) -> str | None:
+    interaction, decision, item = rows
+    return None if vault is None else vouching.decision_mac(vault, interaction, decision, item)
+
+
+def _rows(recording: Recording) -> Rows:
     interaction, decision, item = recording.interaction, recording.decision, recording.item
     _require_consistent(interaction, decision, item)
     item_values = None if item is None else item_row(item, interaction)

@@ -247,6 +247,14 @@ class StoredCalibration:
     created_at: float
 
 
+class Vouched(StrEnum):
+    """Whether the stored records of an answer are those that were written under the master key."""
+
+    OURS = "ours"
+    OTHER_KEY = "other_master_key"  # written under another master key: nobody can tell until that one is back
+    NOT = "not_vouched"  # altered, put there, or of before rows were vouched for
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """Everything about one interaction that a caller may learn."""
@@ -255,11 +263,12 @@ class Outcome:
     decision: Decision
     item: ReviewItem | None
     verdict: Verdict | None
+    vouched: Vouched = Vouched.NOT
 
     @property
     def released_text(self) -> str | None:
-        """The text that may leave, or None while nothing may, and when it is not the one that was decided on."""
-        text, decided_hash = self._let_out
+        """The text that may leave, or None: nothing may, it is not the one decided on, or who let it out is unknown."""
+        text, decided_hash = self._let_out if self.vouched is Vouched.OURS else (None, None)
         return str(text) if text is not None and _hash(text) == decided_hash else None
 
     @property
@@ -272,12 +281,15 @@ class Outcome:
     def _let_out(self) -> tuple[str | None, str | None]:
         """The stored text that decision or verdict lets out, and the hash it was made over; None, None: nothing."""
         own, verdict = self.interaction.answer.get("text"), self.verdict
-        if self.decision.action in (Action.RELEASE, Action.FLAG) and verdict is None:
-            return own, self.decision.content_hash
         state = self.item.state if self.item is not None else None
-        if verdict is None or state not in (ItemState.APPROVED, ItemState.EDITED):
-            return None, None
-        return own if state is ItemState.APPROVED else verdict.content, verdict.content_hash or ""
+        if verdict is None:
+            told = state in (ItemState.APPROVED, ItemState.EDITED, ItemState.REJECTED)  # by a verdict that is gone
+            left = self.decision.action in (Action.RELEASE, Action.FLAG) and not told
+            return (own, self.decision.content_hash) if left else (None, None)
+        if (state, verdict.kind) == (ItemState.APPROVED, VerdictKind.APPROVE):
+            return own, verdict.content_hash or ""
+        edited = (state, verdict.kind) == (ItemState.EDITED, VerdictKind.EDIT)
+        return (verdict.content, verdict.content_hash or "") if edited else (None, None)
 
 
 def _hash(text: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from storage import vouching
 from storage.database import now
 from storage.records import ItemState, ReviewItem, Verdict, VerdictKind
 from storage.review_moves import move
@@ -26,7 +27,8 @@ def opinions(conn: Connection, item_id: str) -> list[Verdict]:
 
 
 def agreeing(conn: Connection, item: ReviewItem, reviewer_id: str, content_hash: str | None) -> Verdict | None:
-    """Another person's earlier word for the very text that this hash is of."""
+    """Another person's earlier word for the very text that this hash is of. Raises NotVouched, VouchedElsewhere."""
+    vouching.require_words(conn, item)
     words = opinions(conn, item.id)
     return next((w for w in words if w.reviewer_id != reviewer_id and w.content_hash == content_hash is not None), None)
 

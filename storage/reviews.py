@@ -8,13 +8,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log
+from storage import audit_log, vouching
 from storage.database import now
 from storage.errors import (
     AlreadyDecided,
     LapsedTooOften,
     NotFound,
+    NotVouched,
     StaleToken,
+    VouchedElsewhere,
 )
 from storage.ids import new_id
 from storage.records import (
@@ -44,6 +46,7 @@ from storage.review_sweeps import MAX_LAPSES, return_lapsed
 from storage.rows import draft_from, fields_of, item_from
 from storage.storable import checked_text
 from storage.tables import drafts, review_items, verdicts
+from storage.vault import vault_of
 
 _OF_ITEM = sa.select(drafts).where(drafts.c.item_id == sa.bindparam("item"))
 _DRAFTS = _OF_ITEM.order_by(drafts.c.saved_at.desc()).limit(1)
@@ -164,11 +167,13 @@ def decide(
     A referred item comes back pending, for a different person; so does one under four eyes whose text nobody else has
     stood up for yet. After `max_opinions` words without an end it is quarantined.
 
-    Raises NotFound, AlreadyDecided, StaleToken, OwnRequest, PastDeadline, ContentChanged; InvalidValue for a missing
-    reason or content that does not fit the kind.
+    Raises NotFound, AlreadyDecided, StaleToken, OwnRequest, PastDeadline, ContentChanged; NotVouched and
+    VouchedElsewhere, whatever the verdict, for records that were not written under this master key; InvalidValue for a
+    missing reason or content that does not fit the kind.
     """
     item = held_item(conn, item_id, reviewer, fencing_token)
     require_reason(kind, reason)
+    vouching.require_decision(conn, item)
     text_hash = released_hash(conn, item, kind, content)
     first = agreeing(conn, item, reviewer.id, text_hash) if item.four_eyes else None
     alone = kind in RELEASING and item.four_eyes and first is None
@@ -193,6 +198,25 @@ def refused_verdict(conn: Connection, item_id: str, reviewer: Key, fencing_token
     row = row_for(conn, item_id, reviewer)
     data = {"reviewer": reviewer.id, "fencing_token": fencing_token, "why": why, "state": row.state}
     return _append(conn, "verdict.refused", reviewer, row, data)
+
+
+def quarantine_unvouched(conn: Connection, item_id: str, tenant: str) -> ReviewItem | None:
+    """Ends an open item whose records, or whose people's words, are not those that were written here.
+
+    None when there is no such item, it has ended, or its records are as they were or of another master key.
+    """
+    item = get_item(conn, item_id, tenant)
+    if item is None or item.state not in OPEN_STATES:
+        return None
+    try:
+        vouching.require_decision(conn, item)
+        vouching.require_words(conn, item)
+    except VouchedElsewhere:
+        return None
+    except NotVouched as altered:
+        changes, data = {"decided_at": now(conn)}, {"why": altered.code}
+        return move(conn, item, ItemState.QUARANTINED, "review.quarantined", "system", changes=changes, data=data)
+    return None
 
 
 def withdraw(conn: Connection, item_id: str, actor: str, tenant: str) -> ReviewItem:
@@ -223,7 +247,9 @@ def _apply(
     ended = {"claimed_by": reviewer.id, "decided_at": verdict.created_at}
     changes: dict[str, Any] = ended if verdict.final else {"referred_by": reviewer.id}
     moved = move(conn, item, state, event, _actor(reviewer), changes=changes, data=data, private=private)
-    conn.execute(verdicts.insert(), {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant})
+    row, vault = {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant}, vault_of(conn)
+    row["vouched"] = None if vault is None else vouching.verdict_mac(vault, row, item.interaction_id)
+    conn.execute(verdicts.insert(), row)
     if not verdict.final:
         moved = pass_on(conn, moved, reviewer.id, max_opinions)
     if moved.state not in OPEN_STATES:

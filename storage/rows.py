@@ -37,6 +37,10 @@ class Part:
     def __init__(self, table: Table, values: Sequence[Any]) -> None:
         self._mapping: Mapping[str, Any] = dict(zip(table.c.keys(), values, strict=True))
 
+    @property
+    def columns(self) -> Mapping[str, Any]:
+        return self._mapping
+
     def __getattr__(self, name: str) -> Any:
         return self._mapping[name]
 

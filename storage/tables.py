@@ -121,7 +121,7 @@ idempotency = sa.Table(
     "idempotency",
     metadata,
     sa.Column("key_id", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),  # the header's value
+    sa.Column("name", sa.Text, primary_key=True),  # MAC of the header's value
     sa.Column("tenant", sa.Text, nullable=False),
     sa.Column("body_hash", sa.Text, nullable=False),
     sa.Column("owner", sa.Text, nullable=False),  # which attempt may record it
@@ -147,6 +147,7 @@ decisions = sa.Table(
     sa.Column("policy_version", sa.Integer, nullable=False),
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("vouched", sa.Text),  # master key's id and MAC over the row and its interaction: storage/vouching.py
     _one_of("action", Action),
     sa.CheckConstraint("action <> 'release' OR confidence IS NOT NULL", name="unknown_never_releases"),
     sa.Index(None, "tenant", "created_at"),
@@ -212,6 +213,7 @@ verdicts = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("traceparent", sa.Text),
     sa.Column("final", sa.Boolean, nullable=False),  # false: a referral, or the first of two who must agree
+    sa.Column("vouched", sa.Text),  # as in decisions
     _one_of("kind", VerdictKind),
     sa.CheckConstraint("(content_hash IS NOT NULL) = (kind IN ('approve', 'edit'))", name="releases_only_hashed"),
     sa.CheckConstraint("NOT (final AND kind = 'refer')", name="referral_not_final"),
