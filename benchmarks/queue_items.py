@@ -19,6 +19,8 @@ from storage.records import Decision, Interaction, ItemState, Key, ReviewItem, R
 from storage.rows import decision_row, interaction_row, item_row
 from storage.storable import content_hash, from_json
 from storage.tables import decisions, interactions, review_items
+from storage.vault import vault_of
+from storage.vouching import decision_mac
 
 TENANT = "benchmark"
 _CHUNK = 1_000
@@ -42,9 +44,15 @@ def fill(database: Database, caller: Key, count: int, draw: random.Random) -> No
         with database.transaction() as conn:
             at = now(conn)
             made = [_held(caller, at - draw.random() * 3600, draw) for _ in range(min(_CHUNK, count - start))]
-            conn.execute(interactions.insert(), [interaction_row(asked) for asked, _, _ in made])
-            conn.execute(decisions.insert(), [decision_row(decided, TENANT) for _, decided, _ in made])
-            conn.execute(review_items.insert(), [item_row(item, asked) for asked, _, item in made])
+            rows = [
+                (interaction_row(asked), decision_row(decided, TENANT), item_row(item, asked))
+                for asked, decided, item in made
+            ]
+            vault = vault_of(conn)
+            vouched = [{"vouched": None if vault is None else decision_mac(vault, *each)} for each in rows]
+            conn.execute(interactions.insert(), [asked for asked, _, _ in rows])
+            conn.execute(decisions.insert(), [each[1] | mac for each, mac in zip(rows, vouched, strict=True)])
+            conn.execute(review_items.insert(), [item for _, _, item in rows])
     if database.dialect == "postgresql":
         with database.transaction() as conn:
             conn.exec_driver_sql("ANALYZE")  # as autovacuum has done on a server that was filled over days

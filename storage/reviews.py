@@ -173,8 +173,8 @@ def decide(
     """
     item = held_item(conn, item_id, reviewer, fencing_token)
     require_reason(kind, reason)
-    vouching.require_decision(conn, item)
     text_hash = released_hash(conn, item, kind, content)
+    vouching.require_decision(conn, item)
     first = agreeing(conn, item, reviewer.id, text_hash) if item.four_eyes else None
     alone = kind in RELEASING and item.four_eyes and first is None
     verdict = Verdict(
