@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -10,10 +11,13 @@ from typing import Any, cast
 import aiohttp
 
 from benchmarks.queue_reviewers import Held
+from gateway.access_log import AccessLog
+from gateway.case_facts import CaseFacts
+from gateway.claims import claim_most_urgent
 from gateway.context import Context
-from gateway.desk import claim_most_urgent
 from gateway.metrics import Metrics
 from gateway.recorder import Recorder
+from gateway.server import TURN_SECONDS
 from gateway.settings import Settings
 from gateway.worker import Worker
 from storage import reviews
@@ -53,14 +57,14 @@ class HttpDesk:
 
 
 class InnerDesk:
-    """What those endpoints do, without HTTP and without showing the case: Valkey's hint, SQL's lease, one commit."""
+    """What those endpoints do, without HTTP: Valkey's hint, then SQL's lease, the case and its reading at once."""
 
     def __init__(self, context: Context, reviewers: Sequence[Key]) -> None:
         self._context, self._reviewers = context, reviewers
 
     async def claim(self, reviewer: int) -> Held | None:
-        item = await claim_most_urgent(self._context, self._reviewers[reviewer], None)
-        return None if item is None else Held(item.id, item.fencing_token, item.claim_expires_at or 0.0)
+        case = await claim_most_urgent(self._context, self._reviewers[reviewer], None)
+        return None if case is None else Held(case.item.id, case.item.fencing_token, case.item.claim_expires_at or 0.0)
 
     async def approve(self, reviewer: int, held: Held) -> bool:
         key = self._reviewers[reviewer]
@@ -95,9 +99,13 @@ async def inner_desk(settings: Settings, database: Database, reviewers: Sequence
         database, waiting=settings.recorder_queue, batch=settings.recorder_batch, readers=settings.reader_threads
     )
     worker = Worker(settings, database, queue, metrics)
+    sys.setswitchinterval(TURN_SECONDS)
     recorder.start()
     worker.start()
-    shared = SimpleNamespace(settings=settings, database=database, recorder=recorder, queue=queue, metrics=metrics)
+    access, facts = AccessLog(recorder, settings.access_log_seconds), CaseFacts()
+    shared = SimpleNamespace(
+        settings=settings, recorder=recorder, access=access, facts=facts, queue=queue, metrics=metrics
+    )
     try:
         yield InnerDesk(cast(Context, shared), reviewers)
     finally:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import Connection
+
 from gateway.recorder import Recorder
 from storage import audit_log
 from storage.records import AuditEvent, Interaction, Key, Outcome, PrivateState, ReviewItem
@@ -39,9 +41,17 @@ class AccessLog:
 
     async def case(self, reader: Key, interaction: Interaction, item: ReviewItem) -> None:
         """A reviewer opens a case: question, answer, drafts and words on it."""
-        data = {"reviewer": reader.id, "key_id": interaction.key_id, "state": item.state.value}
-        access = Access("access.review", data, interaction.id, item.id, interaction.trace_id)
-        await self._note(reader, access, [(item.id, item.state.value)])
+        await self._note(reader, _case(reader, interaction, item), [_of_case(item)])
+
+    def case_within(self, connection: Connection, reader: Key, interaction: Interaction, item: ReviewItem) -> bool:
+        """`case` within a write that is under way. True when it was recorded: `case_committed` after the commit."""
+        if not self._fresh(reader, "access.review", [_of_case(item)]):
+            return False
+        _append(connection, reader, _case(reader, interaction, item))
+        return True
+
+    def case_committed(self, reader: Key, item: ReviewItem) -> None:
+        self._remember(reader, "access.review", [_of_case(item)])
 
     async def questions(self, reader: Key, item_ids: Sequence[str]) -> None:
         """A reviewer sees the questions of these cases in a list."""
@@ -77,20 +87,7 @@ class AccessLog:
     async def _note(self, reader: Key, access: Access, things: Sequence[Thing]) -> None:
         if not self._fresh(reader, access.kind, things):
             return
-        actor, tenant = f"key:{reader.id}", reader.tenant
-        await self._recorder.write(
-            lambda connection: audit_log.append(
-                connection,
-                access.kind,
-                actor,
-                tenant,
-                interaction_id=access.interaction_id,
-                item_id=access.item_id,
-                trace_id=access.trace_id,
-                data=access.data,
-            ),
-            tenant=tenant,
-        )
+        await self._recorder.write(lambda connection: _append(connection, reader, access), tenant=reader.tenant)
         self._remember(reader, access.kind, things)  # after the commit: what failed is recorded by the next try
 
     def _fresh(self, reader: Key, kind: str, things: Sequence[Thing]) -> list[Thing]:
@@ -105,6 +102,28 @@ class AccessLog:
             self._read.move_to_end((reader.id, kind, thing))
         while len(self._read) > MOST_REMEMBERED:
             self._read.popitem(last=False)
+
+
+def _case(reader: Key, interaction: Interaction, item: ReviewItem) -> Access:
+    data = {"reviewer": reader.id, "key_id": interaction.key_id, "state": item.state.value}
+    return Access("access.review", data, interaction.id, item.id, interaction.trace_id)
+
+
+def _of_case(item: ReviewItem) -> Thing:
+    return item.id, item.state.value
+
+
+def _append(connection: Connection, reader: Key, access: Access) -> None:
+    audit_log.append(
+        connection,
+        access.kind,
+        f"key:{reader.id}",
+        reader.tenant,
+        interaction_id=access.interaction_id,
+        item_id=access.item_id,
+        trace_id=access.trace_id,
+        data=access.data,
+    )
 
 
 def events_data(told: Sequence[AuditEvent]) -> dict[str, Any]:

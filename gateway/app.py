@@ -27,6 +27,7 @@ from gateway import (
 )
 from gateway.access_log import AccessLog
 from gateway.addresses import refuse_odd
+from gateway.case_facts import CaseFacts
 from gateway.context import Context
 from gateway.errors import ApiError, handle
 from gateway.limits import Places
@@ -80,6 +81,7 @@ def create_app(
             database=(used := database or open_database(settings.database, vault_of(settings))),
             recorder=(recorder := recorder_of(settings, used)),
             access=AccessLog(recorder, settings.access_log_seconds),
+            facts=CaseFacts(),
             queue=queue or ReviewQueue(settings.redis, settings.queue_prefix),
             model_client=model_client or client_of(settings),
             telemetry=Telemetry(settings),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from gateway.access_log import AccessLog
+from gateway.case_facts import CaseFacts
 from gateway.limits import Places
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient
@@ -27,6 +28,7 @@ class Context:
     database: Database
     recorder: Recorder
     access: AccessLog
+    facts: CaseFacts
     queue: ReviewQueue
     model_client: ModelClient
     telemetry: Telemetry

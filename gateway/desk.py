@@ -1,48 +1,84 @@
-"""Reads a review item with all that a reviewer should see of it, and finds the next one to claim."""
+"""Reads a review item with all that a reviewer should see of it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing
-from functools import partial
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-import structlog
 from sqlalchemy import Connection
 
+from gateway.case_facts import CaseFacts
 from gateway.context import Context
 from gateway.errors import not_found
+from gateway.responding import watch
 from gateway.review_shapes import Desk, summary
-from storage import calibrations, interactions, keys, policies, review_opinions, review_reads, reviews
-from storage.errors import QueueUnreachable
-from storage.records import Claim, ItemState, Key, ReviewItem
-
-PAGE = 32  # items looked at in one go for the next claim
-HINTED_PAGES = 4  # of Valkey's; who may decide none of these finds theirs faster with SQL, which knows the domains
-log = structlog.get_logger("desk")
+from storage import interactions, keys, review_opinions, review_reads, reviews
+from storage.errors import VouchedElsewhere
+from storage.records import ItemState, Key, ReviewItem, Vouched
+from storage.vouching import raise_unless
 
 
-def desk_of(connection: Connection, item_id: str, reader: Key) -> Desk:
-    """The item with the reader's own draft. Raises ApiError 404, also for another tenant's item."""
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A case as it was read in a write, and whether that write records the reading too."""
+
+    desk: Desk
+    recorded: bool
+
+
+def desk_of(connection: Connection, facts: CaseFacts, item_id: str, reader: Key, *, claimed_now: bool = False) -> Desk:
+    """The item with the reader's own draft. Raises ApiError 404, also for another tenant's item.
+
+    `claimed_now`: by the reader and in this transaction.
+    """
     tenant = reader.tenant
-    item = review_reads.get_item(connection, item_id, tenant)
-    outcome = interactions.get_outcome(connection, item.interaction_id, tenant) if item else None
-    if item is None or outcome is None:
+    outcome = interactions.get_outcome_of(connection, item_id, tenant)
+    if outcome is None or outcome.item is None:
         raise not_found("review item", item_id)
-    decision, verdict = outcome.decision, outcome.verdict
-    looked_at = item.claims > 1 or item.state is not ItemState.CLAIMED  # at a first claim nobody has said anything
-    words = review_opinions.opinions(connection, item_id) if looked_at else []
+    item, decision, verdict = outcome.item, outcome.decision, outcome.verdict
+    claims_before = item.claims - claimed_now
+    said = claims_before > 0 and (item.claims > 1 or item.state is not ItemState.CLAIMED)
+    words = review_opinions.opinions(connection, item_id) if said else []
     people = {item.claimed_by, verdict.reviewer_id if verdict else None, *(word.reviewer_id for word in words)}
     return Desk(
         outcome=outcome,
         item=item,
-        names=keys.names(connection, [person for person in people if person], tenant),
-        draft=reviews.get_draft(connection, item_id, reader.id),
-        calibration=calibrations.get(connection, decision.calibration_id) if decision.calibration_id else None,
-        policy=policies.get_policy(connection, decision.policy_id, tenant, decision.policy_version),
+        names=names_of(connection, people, reader),
+        draft=reviews.get_draft(connection, item_id, reader.id) if claims_before > 0 else None,
+        signal_ranges=facts.signal_ranges(connection, decision.calibration_id),
+        policy=facts.policy(connection, tenant, decision.policy_id, decision.policy_version),
         opinions=words,
         barred=review_reads.barred(connection, [item], reader).get(item.id),
     )
+
+
+def names_of(connection: Connection, people: Iterable[str | None], reader: Key) -> dict[str, str]:
+    """What people call these keys; the reader's own is known."""
+    others = {person for person in people if person is not None} - {reader.id}
+    return {reader.id: reader.name, **(keys.names(connection, others, reader.tenant) if others else {})}
+
+
+def opened(context: Context, connection: Connection, item_id: str, reader: Key, *, claimed_now: bool = False) -> Opened:
+    """Reads the case in a write that records the reading beside what else it does: one commit for all of it.
+
+    It may be shown once that is committed: `shown_now`. An item whose records were not written here is quarantined;
+    raises VouchedElsewhere where that cannot be told.
+    """
+    desk = desk_of(connection, context.facts, item_id, reader, claimed_now=claimed_now)
+    if desk.outcome.vouched is Vouched.OTHER_KEY:
+        raise VouchedElsewhere(desk.item)
+    if desk.outcome.vouched is Vouched.NOT:
+        reviews.quarantine_unvouched(connection, item_id, reader.tenant)
+    return Opened(desk, context.access.case_within(connection, reader, desk.outcome.interaction, desk.item))
+
+
+def shown_now(context: Context, opened: Opened, reader: Key) -> Desk:
+    """The case, after the commit of the write in which it was opened. Raises NotVouched."""
+    watch(context, opened.desk.outcome)
+    raise_unless(opened.desk.outcome.vouched, opened.desk.item)
+    if opened.recorded:
+        context.access.case_committed(reader, opened.desk.item)
+    return opened.desk
 
 
 def summaries_of(connection: Connection, items: Sequence[ReviewItem], reader: Key) -> list[dict[str, object]]:
@@ -54,84 +90,3 @@ def summaries_of(connection: Connection, items: Sequence[ReviewItem], reader: Ke
         for item in items
         if item.interaction_id in outcomes
     ]
-
-
-async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None) -> ReviewItem | None:
-    """Claims the first item that SQL grants this reviewer; None when there is none.
-
-    Valkey's order first, then SQL's: for what Valkey lacks (yet), or has only far down.
-    """
-    seconds, stale = context.settings.claim_seconds, list[str]()
-    claimed: Claim | None = None
-    async with aclosing(pages(context, reviewer, domain)) as found:
-        async for ids in found:
-            claimed, gone = await context.recorder.write(
-                partial(reviews.claim_first, item_ids=ids, reviewer=reviewer, lease_seconds=seconds, domain=domain),
-                tenant=reviewer.tenant,
-            )
-            stale += gone
-            if claimed is not None:
-                break
-    if stale:
-        await forget(context, stale, reviewer.tenant)
-    return None if claimed is None else claimed.item
-
-
-async def pages(context: Context, reviewer: Key, domain: str | None) -> AsyncGenerator[list[str], None]:
-    """Ids of items that may wait for this reviewer, none twice."""
-    seen: set[str] = set()
-    for part in (hinted(context, reviewer), waiting(context, reviewer, domain)):
-        async for ids in part:
-            fresh = [item_id for item_id in ids if item_id not in seen]
-            seen.update(fresh)
-            if fresh:
-                yield fresh
-
-
-async def hinted(context: Context, reviewer: Key) -> AsyncIterator[list[str]]:
-    """Valkey's most urgent; nothing when it is away, which is logged and counted."""
-    for page in range(HINTED_PAGES):
-        try:
-            ids = await asyncio.to_thread(context.queue.most_urgent, reviewer.tenant, PAGE, page * PAGE)
-        except QueueUnreachable as error:
-            context.metrics.queue_fallbacks.inc()
-            log.warning("valkey is away; the database orders the desk", error=str(error))
-            return
-        if not ids:
-            return
-        yield ids
-
-
-async def waiting(context: Context, reviewer: Key, domain: str | None) -> AsyncIterator[list[str]]:
-    after: str | None = None
-    while True:
-        read = partial(
-            review_reads.list_items,
-            tenant=reviewer.tenant,
-            states=(ItemState.PENDING,),
-            after=after,
-            limit=PAGE,
-            for_reviewer=reviewer,
-            domain=domain,
-        )
-        page = await context.recorder.read(read, tenant=reviewer.tenant)
-        if not page:
-            return
-        yield [item.id for item in page]
-        after = review_reads.cursor_of(page[-1])
-
-
-async def claim(context: Context, reviewer: Key, item_id: str) -> ReviewItem:
-    seconds, max_lapses = context.settings.claim_seconds, context.settings.max_claims
-    claimed = await context.recorder.write(
-        lambda connection: reviews.claim(connection, item_id, reviewer, seconds, max_lapses), tenant=reviewer.tenant
-    )
-    return claimed.item
-
-
-async def forget(context: Context, ids: list[str], tenant: str) -> None:
-    """Removes stale hints; the reconciler would do it later."""
-    try:
-        await asyncio.to_thread(context.queue.remove_all, ids, tenant)
-    except QueueUnreachable:
-        log.warning("valkey is away; stale hints stay", items=len(ids))

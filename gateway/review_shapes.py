@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.errors import bad_request
 from gateway.names import Seen
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json
-from storage.records import Draft, Key, Outcome, Policy, ReviewItem, StoredCalibration, Verdict, VerdictKind
+from storage.records import Draft, Key, Outcome, Policy, ReviewItem, StoredCalibration, Verdict, VerdictKind, Vouched
 from storage.storable import is_visible
 
 MAX_TEXT = 1_000_000  # characters of an edited answer or a draft
@@ -63,7 +63,7 @@ class Desk:
     item: ReviewItem
     names: Mapping[str, str]  # what people call the keys that claimed and decided it
     draft: Draft | None
-    calibration: StoredCalibration | None
+    signal_ranges: Mapping[str, list[float]]  # each signal's [5 %, 50 %, 95 %]
     policy: Policy
     opinions: Sequence[Verdict] = ()  # what was said without ending it, oldest first
     barred: str | None = None  # why the reader may not claim it
@@ -107,7 +107,8 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
     Who asked sees nothing here of an answer that is withheld from them, whatever other roles their key has.
     """
     outcome, item = desk.outcome, desk.item
-    withheld = outcome.interaction.key_id == reader.id and outcome.released_text is None
+    known = outcome.vouched is Vouched.OURS  # else what is stored may be anybody's words
+    withheld = not known or (outcome.interaction.key_id == reader.id and outcome.released_text is None)
     answer = {"text": None, "tokens": []} if withheld else outcome.interaction.answer
     confidence = answer.get("confidence", {})
     held = item.claimed_by == reader.id and item.claim_expires_at is not None
@@ -119,7 +120,7 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
         "answer": {name: answer.get(name) for name in ("text", "finish_reason", "tokens")},
         "prompt": answer.get("prompt", {}),
         "signals": confidence.get("signals", {}),
-        "signal_ranges": signal_ranges(desk.calibration),
+        "signal_ranges": desk.signal_ranges,
         "note": confidence.get("note"),  # why there is no confidence, in words
         "calibration": outcome.decision.calibration_id,
         "policy": {
@@ -133,6 +134,7 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
         "proposal": None if withheld else verdict_shape(proposal(desk), desk.names),
         "opinions": [] if withheld else [verdict_shape(word, desk.names) for word in desk.opinions],
         "trace_id": outcome.interaction.trace_id,
+        "vouched": outcome.vouched.value,
     }
 
 

@@ -6,23 +6,26 @@ from typing import Any
 
 import structlog
 from fastapi import APIRouter, Depends, Query, Request
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from gateway.auth import reviewer
 from gateway.bodies import parse_object, read_as, read_body, validated
+from gateway.claims import claim as claim_item
+from gateway.claims import claim_most_urgent
 from gateway.context import Context, context_of
-from gateway.desk import claim as claim_item
-from gateway.desk import claim_most_urgent, desk_of, summaries_of
-from gateway.errors import bad_request, not_found
+from gateway.desk import Opened, desk_of, opened, shown_now, summaries_of
+from gateway.errors import ApiError, bad_request, not_found
 from gateway.openapi import ERRORS, body_of
 from gateway.review_shapes import ClaimNext, DraftRequest, Holding, VerdictRequest, detail
 from gateway.telemetry import tell_verdict, traceparent_of
 from storage import interactions, review_reads, reviews
-from storage.errors import AlreadyClaimed, Conflict
-from storage.records import ItemState, Key, ReviewItem
+from storage.errors import Conflict, ContentChanged, NotVouched, StorageError, VouchedElsewhere
+from storage.records import ItemState, Key, ReviewItem, Verdict
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"], responses=ERRORS)
 log = structlog.get_logger("reviews")
+NOT_WRITTEN_HERE = frozenset({NotVouched.code, ContentChanged.code, VouchedElsewhere.code})
 
 
 @router.post("/claim", openapi_extra=body_of(ClaimNext), responses={204: {"description": "Nothing waits."}})
@@ -31,25 +34,14 @@ async def claim_next(request: Request, key: Key = Depends(reviewer)) -> Any:
     context = context_of(request)
     body = await read_body(request)
     wanted = validated(ClaimNext, parse_object(body)) if body else ClaimNext(domain=None)
-    item = await claim_most_urgent(context, key, wanted.domain)
-    return Response(status_code=204) if item is None else await shown(context, item.id, key)
+    desk = await claim_most_urgent(context, key, wanted.domain)
+    return Response(status_code=204) if desk is None else detail(desk, key)
 
 
 @router.post("/{id}/claim")
 async def claim(request: Request, id: str, key: Key = Depends(reviewer)) -> dict[str, Any]:
     """Claims this item; its present holder gets a fresh lease."""
-    context = context_of(request)
-    seconds = context.settings.claim_seconds
-    try:
-        await claim_item(context, key, id)
-    except AlreadyClaimed as error:
-        fencing_token = error.item.fencing_token
-        if error.item.claimed_by != key.id:
-            raise
-        await context.recorder.write(
-            lambda connection: reviews.extend_claim(connection, id, key, fencing_token, seconds), tenant=key.tenant
-        )
-    return await shown(context, id, key)
+    return detail(await claim_item(context_of(request), key, id), key)
 
 
 @router.get("")
@@ -129,9 +121,9 @@ async def decide(request: Request, id: str, key: Key = Depends(reviewer)) -> dic
     item, asked_in = await context.recorder.read(
         lambda connection: item_and_trace(connection, id, key), tenant=key.tenant
     )
-    await give_verdict(request, context, item, asked_in, key, wanted)
+    case = await give_verdict(request, context, item, asked_in, key, wanted)
     context.bell.ring(item.interaction_id)  # after the commit: whoever wakes reads the database
-    return await shown(context, id, key)
+    return detail(shown_now(context, case, key), key) if case is not None else await shown(context, id, key)
 
 
 def item_and_trace(connection: Any, id: str, key: Key) -> tuple[ReviewItem, str | None]:
@@ -144,32 +136,65 @@ def item_and_trace(connection: Any, id: str, key: Key) -> tuple[ReviewItem, str 
 
 async def give_verdict(
     request: Request, context: Context, item: ReviewItem, asked_in: str | None, key: Key, wanted: VerdictRequest
-) -> None:
-    token, most = wanted.fencing_token, context.settings.max_opinions
+) -> Opened | None:
+    """The case afterwards; None when the verdict stands but the case could not be read beside it."""
+    token = wanted.fencing_token
     with context.telemetry.verdict(item, asked_in, request.headers) as span:
         mine = traceparent_of(span)
         try:
-            after, verdict = await context.recorder.write(
-                lambda connection: reviews.decide(
-                    connection, item.id, key, token, wanted.verdict, wanted.reason, wanted.content, mine, most
-                ),
-                tenant=key.tenant,
+            after, verdict, case = await context.recorder.write(
+                lambda connection: judge(context, connection, item.id, key, wanted, mine), tenant=key.tenant
             )
         except Conflict as refusal:
             why = refusal.code
             context.metrics.refused_verdicts.labels(why).inc()
             await context.recorder.write(
-                lambda connection: reviews.refused_verdict(connection, item.id, key, token, why), tenant=key.tenant
+                lambda connection: refuse(connection, item.id, key, token, why), tenant=key.tenant
             )
+            if why in NOT_WRITTEN_HERE:
+                context.metrics.not_vouched.labels(why).inc()
+                log.error(
+                    "stored records are not vouched for", interaction_id=item.interaction_id, why=why, item=item.id
+                )
             raise
         tell_verdict(span, verdict)
     if after.state is ItemState.QUARANTINED:
         log.error("review item quarantined: nobody could end it", item=after.id, claims=after.claims)
     context.metrics.judged(verdict, item.created_at)
+    return case
+
+
+def refuse(connection: Connection, item_id: str, key: Key, token: int, why: str) -> None:
+    """Records that a verdict was refused; an item whose records were altered is nobody's to decide."""
+    reviews.refused_verdict(connection, item_id, key, token, why)
+    if why in NOT_WRITTEN_HERE:
+        reviews.quarantine_unvouched(connection, item_id, key.tenant)
+
+
+def judge(
+    context: Context, connection: Connection, item_id: str, key: Key, wanted: VerdictRequest, traceparent: str
+) -> tuple[ReviewItem, Verdict, Opened | None]:
+    """The verdict, and the case as it then is, in one commit; what cannot be shown does not undo the verdict."""
+    after, verdict = reviews.decide(
+        connection,
+        item_id,
+        key,
+        wanted.fencing_token,
+        wanted.verdict,
+        wanted.reason,
+        wanted.content,
+        traceparent,
+        context.settings.max_opinions,
+    )
+    try:
+        return after, verdict, opened(context, connection, item_id, key)
+    except (ApiError, StorageError):  # of what was read, not of the database: the transaction goes on
+        return after, verdict, None
 
 
 async def shown(context: Context, id: str, key: Key) -> dict[str, Any]:
-    desk = await context.recorder.read(lambda connection: desk_of(connection, id, key), tenant=key.tenant)
+    facts = context.facts
+    desk = await context.recorder.read(lambda connection: desk_of(connection, facts, id, key), tenant=key.tenant)
     await context.access.case(key, desk.outcome.interaction, desk.item)
     return detail(desk, key)
 

@@ -1,0 +1,126 @@
+"""Finds what a reviewer claims next, in Valkey's order and then SQL's, and shows it in the claim's own commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from functools import partial
+
+import structlog
+from sqlalchemy import Connection
+
+from gateway.context import Context
+from gateway.desk import Opened, opened, shown_now
+from gateway.review_shapes import Desk
+from storage import review_reads, reviews
+from storage.errors import AlreadyClaimed, QueueUnreachable
+from storage.records import ItemState, Key
+
+PAGE = 32  # items looked at in one go for the next claim
+HINTED_PAGES = 4  # of Valkey's; who may decide none of these finds theirs faster with SQL, which knows the domains
+log = structlog.get_logger("desk")
+
+
+async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None) -> Desk | None:
+    """Claims the first item that SQL grants this reviewer, and opens it; None when there is none.
+
+    Valkey's order first, then SQL's: for what Valkey lacks (yet), or has only far down.
+    """
+    stale, got = list[str](), None
+    async with aclosing(pages(context, reviewer, domain)) as found:
+        async for ids in found:
+            got, gone = await context.recorder.write(
+                partial(_claim_first, context, ids, reviewer, domain), tenant=reviewer.tenant
+            )
+            stale += gone
+            if got is not None:
+                break
+    if stale:
+        await forget(context, stale, reviewer.tenant)
+    return None if got is None else shown_now(context, got, reviewer)
+
+
+def _claim_first(
+    context: Context, ids: list[str], reviewer: Key, domain: str | None, connection: Connection
+) -> tuple[Opened | None, list[str]]:
+    claimed, gone = reviews.claim_first(
+        connection, item_ids=ids, reviewer=reviewer, lease_seconds=context.settings.claim_seconds, domain=domain
+    )
+    if claimed is None:
+        return None, gone
+    return opened(context, connection, claimed.item.id, reviewer, claimed_now=True), gone
+
+
+async def pages(context: Context, reviewer: Key, domain: str | None) -> AsyncGenerator[list[str], None]:
+    """Ids of items that may wait for this reviewer, none twice."""
+    seen: set[str] = set()
+    for part in (hinted(context, reviewer), waiting(context, reviewer, domain)):
+        async for ids in part:
+            fresh = [item_id for item_id in ids if item_id not in seen]
+            seen.update(fresh)
+            if fresh:
+                yield fresh
+
+
+async def hinted(context: Context, reviewer: Key) -> AsyncIterator[list[str]]:
+    """Valkey's most urgent; nothing when it is away, which is logged and counted."""
+    for page in range(HINTED_PAGES):
+        try:
+            ids = await asyncio.to_thread(context.queue.most_urgent, reviewer.tenant, PAGE, page * PAGE)
+        except QueueUnreachable as error:
+            context.metrics.queue_fallbacks.inc()
+            log.warning("valkey is away; the database orders the desk", error=str(error))
+            return
+        if not ids:
+            return
+        yield ids
+
+
+async def waiting(context: Context, reviewer: Key, domain: str | None) -> AsyncIterator[list[str]]:
+    after: str | None = None
+    while True:
+        read = partial(
+            review_reads.list_items,
+            tenant=reviewer.tenant,
+            states=(ItemState.PENDING,),
+            after=after,
+            limit=PAGE,
+            for_reviewer=reviewer,
+            domain=domain,
+        )
+        page = await context.recorder.read(read, tenant=reviewer.tenant)
+        if not page:
+            return
+        yield [item.id for item in page]
+        after = review_reads.cursor_of(page[-1])
+
+
+async def claim(context: Context, reviewer: Key, item_id: str) -> Desk:
+    """Claims this item, or extends the reviewer's claim of it, and opens it."""
+    seconds, max_lapses = context.settings.claim_seconds, context.settings.max_claims
+
+    def take(connection: Connection) -> Opened:
+        reviews.claim(connection, item_id, reviewer, seconds, max_lapses)
+        return opened(context, connection, item_id, reviewer, claimed_now=True)
+
+    def keep(connection: Connection, fencing_token: int) -> Opened:
+        reviews.extend_claim(connection, item_id, reviewer, fencing_token, seconds)
+        return opened(context, connection, item_id, reviewer)
+
+    try:
+        found = await context.recorder.write(take, tenant=reviewer.tenant)
+    except AlreadyClaimed as error:
+        if error.item.claimed_by != reviewer.id:
+            raise
+        mine = partial(keep, fencing_token=error.item.fencing_token)
+        found = await context.recorder.write(mine, tenant=reviewer.tenant)
+    return shown_now(context, found, reviewer)
+
+
+async def forget(context: Context, ids: list[str], tenant: str) -> None:
+    """Removes stale hints; the reconciler would do it later."""
+    try:
+        await asyncio.to_thread(context.queue.remove_all, ids, tenant)
+    except QueueUnreachable:
+        log.warning("valkey is away; stale hints stay", items=len(ids))
