@@ -129,6 +129,27 @@ class Recorder:
             self._commit([job for job in jobs if job is not None])
 
     def _commit(self, jobs: list[Job | Question]) -> None:
+        if len(jobs) == 1 and isinstance(jobs[0], Job):
+            self._commit_alone(jobs[0])
+        elif jobs:
+            self._commit_together(jobs)
+
+    def _commit_alone(self, job: Job) -> None:
+        """Without a savepoint: there is nobody else whose write a refusal could take with it."""
+        result: Any = None
+        refusal: Exception | None = None
+        try:
+            with self._database.transaction() as connection:
+                if job.tenant is not None:  # a transaction begins as the system's own
+                    tenancy.act_for(connection, job.tenant)
+                result = job.write(connection)
+        except (OperationalError, InterfaceError, DatabaseUnreachable) as error:
+            refusal = database_down(error)
+        except Exception as error:
+            refusal = error
+        settle(job.future, None if refusal else result, refusal)
+
+    def _commit_together(self, jobs: list[Job | Question]) -> None:
         settled: Settled = []
         apart: list[Question] = []
         try:
