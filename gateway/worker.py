@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 import structlog
@@ -22,6 +22,7 @@ SWEEP_SECONDS = 0.5
 WATCH_SECONDS = 15.0
 PREPARE_SECONDS = 3_600.0
 PAUSE_AFTER_FAILURE_SECONDS = 1.0
+RECONCILE_TURN_SECONDS = 0.02  # in each round: requests wait for this thread's turns
 log = structlog.get_logger("worker")
 
 
@@ -43,6 +44,8 @@ class Worker:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self.run, name="worker", daemon=True)
         self._prepare_at = 0.0
+        self._pages: Iterator[int] | None = None  # of a reconciliation under way
+        self._corrected = 0  # by it
         self._sweep_at, self._reconcile_at, self._watch_at = 0.0, 0.0, 0.0
 
     def start(self) -> None:
@@ -122,9 +125,18 @@ class Worker:
             log.info("partitions of the audit log made", months=[month.name for month in made])
 
     def _reconcile(self) -> None:
-        if monotonic() < self._reconcile_at:
-            return
-        corrected = dispatch.reconcile(self._database, self._queue)
+        """A turn of it: what is in step is looked through little by little, beside all else; what is not, at once."""
+        if self._pages is None:
+            if monotonic() < self._reconcile_at:
+                return
+            self._corrected = 0
+        pages, self._pages = self._pages or dispatch.corrections(self._database, self._queue), None
+        until = monotonic() + RECONCILE_TURN_SECONDS
+        for corrected in pages:
+            self._corrected += corrected
+            if not corrected and monotonic() > until:
+                self._pages = pages  # goes on in the next round
+                return
         self._reconcile_at = monotonic() + self._settings.reconcile_seconds
-        if corrected:
-            log.info("queue corrected", items=corrected)
+        if self._corrected:
+            log.info("queue corrected", items=self._corrected)

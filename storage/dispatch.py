@@ -41,8 +41,15 @@ def reconcile(database: Database, queue: ReviewQueue) -> int:
 
     Rebuilds an emptied Valkey. Raises DatabaseUnreachable, QueueUnreachable.
     """
-    removed = sum(_remove_stale(database, queue, tenant) for tenant in queue.tenants())
-    return removed + sum(_add_missing(queue, page) for page in _waiting_pages(database))
+    return sum(corrections(database, queue))
+
+
+def corrections(database: Database, queue: ReviewQueue) -> Iterator[int]:
+    """`reconcile` page by page, for who has more to do: each yields how many corrections it took."""
+    for tenant in queue.tenants():
+        yield from _remove_stale(database, queue, tenant)
+    for page in _waiting_pages(database):
+        yield _add_missing(queue, page)
 
 
 def _pass_on(conn: Connection, queue: ReviewQueue, limit: int) -> list[Note]:
@@ -56,16 +63,15 @@ def _pass_on(conn: Connection, queue: ReviewQueue, limit: int) -> list[Note]:
     return notes
 
 
-def _remove_stale(database: Database, queue: ReviewQueue, tenant: str) -> int:
-    removed, offset = 0, 0
+def _remove_stale(database: Database, queue: ReviewQueue, tenant: str) -> Iterator[int]:
+    offset = 0
     while page := queue.most_urgent(tenant, _PAGE, offset):
         with database.read() as conn:
             waiting = review_reads.waiting_among(conn, page)
         stale = [item_id for item_id in page if item_id not in waiting]
         queue.remove_all(stale, tenant)
-        removed += len(stale)
         offset += len(page) - len(stale)
-    return removed
+        yield len(stale)
 
 
 def _waiting_pages(database: Database) -> Iterator[list[Waiting]]:

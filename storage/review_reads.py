@@ -107,8 +107,10 @@ def waiting_ids(conn: Connection, limit: int, after: Waiting | None = None) -> l
 
 def waiting_among(conn: Connection, item_ids: Iterable[str]) -> dict[str, Waiting]:
     """Those of `item_ids` that wait for a reviewer now."""
-    rows = conn.execute(_by_ids(list(item_ids)))
-    return {row.id: Waiting(row.id, row.tenant, row.urgency) for row in rows if row.state == ItemState.PENDING.value}
+    table = review_items.c
+    query = sa.select(table.id, table.tenant, table.urgency, table.state).where(table.id.in_(list(item_ids)))
+    rows = conn.execute(query)  # by id alone, as `_by_ids` says
+    return {id_: Waiting(id_, tenant, at) for id_, tenant, at, state in rows if state == ItemState.PENDING.value}
 
 
 def counts(conn: Connection, tenant: str | None) -> dict[str, int]:
