@@ -10,15 +10,30 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
+import psutil
 
 from launch.ports import free_ports
 from storage import embedded_valkey
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnGateway:
+    """A gateway process of the benchmark's."""
+
+    url: str
+    process: psutil.Process
+
+    def cpu_seconds(self) -> float:
+        """Processor time of all its threads so far."""
+        used = self.process.cpu_times()
+        return used.user + used.system
 
 
 class NotThere(Exception):
@@ -67,8 +82,8 @@ def own_valkey(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def own_gateway(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """The address of `countersign gateway` with these settings, as a process that ends with the block.
+def own_gateway(folder: Path, environment: Mapping[str, str]) -> Iterator[OwnGateway]:
+    """`countersign gateway` with these settings, as a process that ends with the block.
 
     Raises NotThere with the end of its log when it does not come up.
     """
@@ -80,7 +95,7 @@ def own_gateway(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
         process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=sink, stderr=sink)  # noqa: S603  # our own
     try:
         _wait(process, f"{url}/health/live", log)
-        yield url
+        yield OwnGateway(url, psutil.Process(process.pid))
     finally:
         process.terminate()
         try:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import random
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import redis
+import uvloop
 
 from benchmarks.machine import machine
-from benchmarks.own_servers import NotThere, own_folder, own_gateway, own_postgres, own_valkey
+from benchmarks.own_servers import NotThere, OwnGateway, own_folder, own_gateway, own_postgres, own_valkey
 from benchmarks.queue_desks import http_desk, inner_desk
 from benchmarks.queue_items import fill, grants, people, waiting
 from benchmarks.queue_leases import double_leases, percentile
-from benchmarks.queue_reviewers import Shift, check, work
+from benchmarks.queue_reviewers import Desk, Shift, check, work
 from gateway.logs import configure_logs
 from gateway.operations import vault_of
 from gateway.settings import Settings
@@ -34,6 +35,16 @@ from storage.review_queue import ReviewQueue
 
 CLAIM_SECONDS = 4.0  # of a lease: longer than anybody thinks, short enough that leases lapse while it is measured
 PATHS = ("http", "storage")
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A shift, and what it cost in processor time; `inside`, where there is no gateway, the generator's is both's."""
+
+    shift: Shift
+    seconds: float  # until its last reviewer was done
+    generator_seconds: float
+    gateway_seconds: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,8 +102,8 @@ def _on(name: str, options: argparse.Namespace) -> dict[str, Any]:
             found: dict[str, Any] = {}
             for path in PATHS:
                 _refill(database, caller, options.items, draw, valkey)
-                shift = _shift(path, folder, environment, settings, database, staff, options, draw)
-                found[path] = _figures(shift, database, [key for key, _ in staff])
+                measured = _shift(path, folder, environment, settings, database, staff, options, draw)
+                found[path] = _figures(measured, database, [key for key, _ in staff])
                 _say(name, path, found[path])
             _refill(database, caller, options.rebuild, draw, valkey, queued=False)
             found |= _rebuild(database, valkey)
@@ -135,24 +146,31 @@ def _shift(
     staff: list[tuple[Key, str]],
     options: argparse.Namespace,
     draw: random.Random,
-) -> Shift:
-    async def over_http(url: str) -> Shift:
-        async with http_desk(url, [secret for _, secret in staff]) as desk:
-            await work(desk, len(staff), options.rate, min(5.0, options.seconds), draw)  # connections, caches, plans
-            return await work(desk, len(staff), options.rate, options.seconds, draw)
+) -> Measured:
+    async def measured(desk: Desk, gateway_seconds: Callable[[], float]) -> Measured:
+        warm_up = min(5.0, options.seconds)  # connections, caches, plans
+        await work(desk, len(staff), options.rate, warm_up, draw)
+        began, own, theirs = time.monotonic(), time.process_time(), gateway_seconds()
+        shift = await work(desk, len(staff), options.rate, options.seconds, draw)
+        used = (time.process_time() - own, gateway_seconds() - theirs)
+        return Measured(shift, time.monotonic() - began, *used)
 
-    async def inside() -> Shift:
+    async def over_http(gateway: OwnGateway) -> Measured:
+        async with http_desk(gateway.url, [secret for _, secret in staff]) as desk:
+            return await measured(desk, gateway.cpu_seconds)
+
+    async def inside() -> Measured:
         async with inner_desk(settings, database, [key for key, _ in staff]) as desk:
-            await work(desk, len(staff), options.rate, min(5.0, options.seconds), draw)
-            return await work(desk, len(staff), options.rate, options.seconds, draw)
+            return await measured(desk, lambda: 0.0)
 
     if path == "storage":
-        return asyncio.run(inside())
-    with own_gateway(folder, environment) as url:
-        return asyncio.run(over_http(url))
+        return uvloop.run(inside())
+    with own_gateway(folder, environment) as gateway:
+        return uvloop.run(over_http(gateway))
 
 
-def _figures(shift: Shift, database: Database, staff: list[Key]) -> dict[str, Any]:
+def _figures(measured: Measured, database: Database, staff: list[Key]) -> dict[str, Any]:
+    shift = measured.shift
     told = [(held.item, held.token, staff[reviewer].id, held.lease_end) for reviewer, held in shift.granted]
     with database.read() as conn:
         record = grants(conn, told)
@@ -160,7 +178,15 @@ def _figures(shift: Shift, database: Database, staff: list[Key]) -> dict[str, An
         f"claim_p{share:g}_ms": round(1000 * percentile(shift.seconds_to_claim, share / 100), 2)
         for share in (50, 95, 99, 99.9)
     }
-    return {"claims": len(record), **milliseconds, "double_leases": double_leases(record), **dict(shift.done)}
+    return {
+        "claims": len(record),
+        **milliseconds,
+        "late_p99_ms": round(1000 * percentile(shift.seconds_late, 0.99), 2),
+        "generator_cpu": round(measured.generator_seconds / measured.seconds, 2),
+        "gateway_cpu": round(measured.gateway_seconds / measured.seconds, 2),
+        "double_leases": double_leases(record),
+        **dict(shift.done),
+    }
 
 
 def _rebuild(database: Database, valkey: str) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class Shift:
     """What happened to the reviewers."""
 
     seconds_to_claim: list[float] = field(default_factory=list)
+    seconds_late: list[float] = field(default_factory=list)  # of these, until the claim was made: the generator's own
     granted: list[tuple[int, Held]] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
@@ -67,6 +68,7 @@ async def work(desk: Desk, reviewers: int, rate: float, seconds: float, draw: ra
 
 async def _turn(desk: Desk, idle: deque[int], shift: Shift, arrival: float, draw: random.Random) -> None:
     reviewer = idle.popleft()
+    shift.seconds_late.append(monotonic() - arrival)
     try:
         held = await desk.claim(reviewer)
         shift.seconds_to_claim.append(monotonic() - arrival)

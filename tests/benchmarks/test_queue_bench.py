@@ -20,6 +20,7 @@ from benchmarks.queue_reviewers import Held, check, work
 from storage import review_reads, reviews
 from storage.database import migrate, open_database
 from storage.records import VerdictKind
+from tests.storage.conftest import VAULT
 
 
 def grant(token: int, begun: float, ended: float, item: str = "rev_1", holder: str = "Ada") -> Grant:
@@ -105,7 +106,7 @@ def test_too_few_reviewers_are_refused() -> None:
 def test_items_wait_as_the_gateway_would_have_recorded_them_and_grants_are_read_back(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/bench.db"
     migrate(url)
-    database = open_database(url)
+    database = open_database(url, VAULT)
     try:
         caller, [(ada, _), (bob, _)] = people(database, 2)
         fill(database, caller, 30, random.Random(1))
