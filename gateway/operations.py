@@ -58,7 +58,7 @@ def opened(settings: Settings) -> Iterator[Database]:
 def migrate(settings: Settings) -> None:
     if not settings.database_url:
         settings.home.mkdir(parents=True, exist_ok=True)
-    database.migrate(settings.database)
+    database.migrate(settings.database, vault_of(settings))
 
 
 def check_reachable(settings: Settings, *, seals: bool) -> None:

@@ -9,11 +9,19 @@ import structlog
 
 from gateway.lease import RENEW_SECONDS, Lease
 from gateway.metrics import Metrics
-from storage import sealing
+from storage import intrusions, sealing
 from storage.checkpoint_file import CheckpointFile
 from storage.checkpoints import Signer
 from storage.database import Database
-from storage.errors import CheckpointsContradict, DatabaseUnreachable, SealedByAnother, TreeDamaged
+from storage.errors import (
+    CheckpointsContradict,
+    DatabaseUnreachable,
+    KeysUnfit,
+    SealedByAnother,
+    TreeDamaged,
+    WrongMasterKey,
+)
+from storage.intrusions import Intrusion
 from storage.merkle import Frontier
 
 DUTY = "sealer"
@@ -67,6 +75,10 @@ class Sealer:
             self._metrics.seal_failures.inc()
             log.error("sealing stopped: the audit log was altered or set back", error=str(error))
             return PAUSE_AFTER_ALARM_SECONDS
+        except (KeysUnfit, WrongMasterKey) as error:
+            self._metrics.seal_failures.inc()
+            log.error("sealing stopped: the product writes under another master key", error=str(error))
+            return PAUSE_AFTER_ALARM_SECONDS
         except (DatabaseUnreachable, SealedByAnother, OSError) as error:
             self._lease.doubt()
             return self._failed(error)
@@ -80,10 +92,30 @@ class Sealer:
         with self._database.read() as connection:  # a look that keeps no writer waiting
             if not sealing.anything_waits(connection):
                 return 0
-        with self._database.transaction() as connection:
-            turn = sealing.seal(connection, self._signer, sealing.LIMIT, self._frontier)
+        try:
+            with self._database.transaction() as connection:
+                turn = sealing.seal(connection, self._signer, sealing.LIMIT, self._frontier)
+        except SealedByAnother:
+            with self._database.transaction() as connection:
+                put_back = intrusions.put_back(connection, sealing.LIMIT)
+            if put_back is None:
+                raise
+            self._told(put_back)
+            return 0
         self._frontier = turn.frontier
+        self._told(turn.intrusion)
         return turn.sealed
+
+    def _told(self, intrusion: Intrusion | None) -> None:
+        """Only once it is committed: the rows are out of the line."""
+        if intrusion is not None:
+            self._metrics.intrusions.inc(intrusion.rows)
+            log.error(
+                "somebody wrote into the audit log past the product; it was not sealed",
+                why=intrusion.why,
+                rows=intrusion.rows,
+                events=intrusion.events,
+            )
 
     def _failed(self, error: Exception) -> float:
         log.warning("sealer waits", error=str(error))

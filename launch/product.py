@@ -123,7 +123,8 @@ class Product:
         return time.monotonic()
 
     def _open_database(self) -> Database:
-        migrate(self.wiring.database_url)
+        master = self.settings.master_key.get_secret_value()
+        migrate(self.wiring.database_url, log_keys.vault(self.settings.home / "audit", master))
         return open_with_keys(self.settings, self.wiring.database_url)
 
     def _timed(self, name: str, what: str, do: Callable[[], Result]) -> Result:

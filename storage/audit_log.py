@@ -19,7 +19,7 @@ from storage.ids import new_event_id
 from storage.records import AuditEvent
 from storage.storable import checked_text, to_json
 from storage.subjects import Subject, by_ids
-from storage.vault import seal, vault_of
+from storage.vault import Vault, seal, vault_of
 
 EVENT_KINDS = (
     "key.created",
@@ -53,6 +53,8 @@ EVENT_KINDS = (
     "hold.placed",
     "hold.lifted",
     "audit.purged",  # events before a leaf were removed, after their retention
+    "log.intrusion",  # rows that the product did not write waited to be sealed, and were refused
+    "records.vouched",  # decisions and verdicts of before there were MACs were given theirs
     "access.review",  # a reviewer was shown a case
     "access.completion",  # a caller came back for an answer or its messages
     "access.events",  # an auditor was shown private facts
@@ -101,8 +103,9 @@ def append_many(conn: Connection, events: Sequence[NewEvent]) -> list[AuditEvent
     """Writes the events and the note that they wait to be sealed, in one statement each.
 
     Private facts are sealed under their subject's key; an erased subject's, and all of them without a vault, are
-    dropped. Raises, before anything is written, ValueError for an unknown kind and for private facts without a
-    subject, InvalidValue for what cannot be kept.
+    dropped. What is written without a vault is not vouched for, and the sealer refuses it. Raises, before anything is
+    written, ValueError for an unknown kind and for private facts without a subject, InvalidValue for what cannot be
+    kept.
     """
     if not events:
         return []
@@ -154,4 +157,9 @@ def _sealed(event_id: str, facts: dict[str, Any] | None, key: bytes | None) -> t
 
 def _insert(conn: Connection, rows: list[dict[str, Any]]) -> None:
     insert_rows(conn, audit_events, rows)
-    insert_rows(conn, audit_unsealed, [{"event_id": row["id"], "hash": row["hash"]} for row in rows])
+    insert_rows(conn, audit_unsealed, [_waiting(vault_of(conn), row["id"], row["hash"]) for row in rows])
+
+
+def _waiting(vault: Vault | None, event_id: str, hash_: str) -> dict[str, Any]:
+    vouched = None if vault is None else vault.vouch(event_format.waiting(event_id, hash_))
+    return {"event_id": event_id, "hash": hash_, "vouched": vouched}

@@ -79,11 +79,12 @@ def open_database(url: str, vault: Vault | None = None, *, check_references: boo
     return _open_postgresql(parsed, {OPTION: vault})
 
 
-def migrate(url: str) -> None:
-    """Brings the tables to the newest version; safe to call from several processes. Raises DatabaseUnreachable."""
+def migrate(url: str, vault: Vault | None = None) -> None:
+    """Brings the tables to the newest version; safe to call from several processes. `vault`: the database's own; only
+    where there are none yet nothing is vouched for. Raises DatabaseUnreachable, KeysUnfit, WrongMasterKey."""
     from storage.schema import upgrade  # alembic is imported only where it is needed
 
-    upgrade(url)
+    upgrade(url, vault=vault)
 
 
 def now(conn: Connection) -> float:

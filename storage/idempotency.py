@@ -13,6 +13,7 @@ from storage.database import now
 from storage.errors import Superseded
 from storage.records import Key
 from storage.tables import idempotency
+from storage.vault import vault_of
 
 SWEPT = 1000  # entries removed in one go
 
@@ -53,7 +54,7 @@ def begin(
     at = now(conn)
     row = {
         "key_id": key.id,
-        "name": name,
+        "name": _kept(conn, key.id, name),
         "tenant": key.tenant,
         "body_hash": body_hash,
         "owner": owner,
@@ -70,7 +71,7 @@ def begin(
     )  # fmt: skip
     if conn.execute(taken.returning(entry.owner)).first() is not None:
         return Hold(key.id, name, owner)
-    found = conn.execute(sa.select(idempotency).where(*_named(key.id, name))).first()
+    found = conn.execute(sa.select(idempotency).where(*_named(conn, key.id, name))).first()
     if found is None:  # abandoned between the two statements: the next try takes it
         return InFlight()
     if found.body_hash not in (body_hash, ""):  # blank: of an interaction that was deleted, which replaying says
@@ -80,7 +81,7 @@ def begin(
 
 def renew(conn: Connection, hold: Hold, lease_seconds: float) -> bool:
     """Whether the attempt may go on, for `lease_seconds` from now."""
-    renewed = sa.update(idempotency).where(*_mine(hold)).values(lease_expires_at=now(conn) + lease_seconds)
+    renewed = sa.update(idempotency).where(*_mine(conn, hold)).values(lease_expires_at=now(conn) + lease_seconds)
     return conn.execute(renewed).rowcount == 1
 
 
@@ -89,7 +90,10 @@ def finish(conn: Connection, hold: Hold, interaction_id: str) -> None:
 
     Raises Superseded when another attempt took over: then nothing may be recorded.
     """
-    if conn.execute(sa.update(idempotency).where(*_mine(hold)).values(interaction_id=interaction_id)).rowcount != 1:
+    if (
+        conn.execute(sa.update(idempotency).where(*_mine(conn, hold)).values(interaction_id=interaction_id)).rowcount
+        != 1
+    ):
         raise Superseded(hold.name)
 
 
@@ -106,7 +110,7 @@ def finish_many(conn: Connection, holds: Mapping[str, Hold]) -> set[str]:
 
 def abandon(conn: Connection, hold: Hold) -> None:
     """Frees the name after a failure, so that a retry works; what was recorded stays."""
-    conn.execute(sa.delete(idempotency).where(*_mine(hold)))
+    conn.execute(sa.delete(idempotency).where(*_mine(conn, hold)))
 
 
 def sweep(conn: Connection) -> int:
@@ -116,10 +120,16 @@ def sweep(conn: Connection) -> int:
     return conn.execute(sa.delete(idempotency).where(named.in_(old))).rowcount
 
 
-def _named(key_id: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (idempotency.c.key_id == key_id, idempotency.c.name == name)
+def _named(conn: Connection, key_id: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (idempotency.c.key_id == key_id, idempotency.c.name == _kept(conn, key_id, name))
 
 
-def _mine(hold: Hold) -> tuple[sa.ColumnElement[bool], ...]:
+def _kept(conn: Connection, key_id: str, name: str) -> str:
+    """A name may tell of a person, who may be erased before the entry ends: only its MAC is stored."""
+    vault = vault_of(conn)
+    return name if vault is None else vault.vouch(f"countersign/idempotency-name/1\x00{key_id}\x00{name}".encode())
+
+
+def _mine(conn: Connection, hold: Hold) -> tuple[sa.ColumnElement[bool], ...]:
     unfinished = idempotency.c.interaction_id.is_(None)
-    return (*_named(hold.key_id, hold.name), idempotency.c.owner == hold.owner, unfinished)
+    return (*_named(conn, hold.key_id, hold.name), idempotency.c.owner == hold.owner, unfinished)

@@ -15,20 +15,23 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from storage import partitions
+from storage import partitions, subjects
 from storage.database import open_database
 from storage.errors import SchemaOutdated
+from storage.vault import Vault
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _ONLY_IN_POSTGRESQL = re.compile(r"audit_events_(y\d{4}m\d{2}|default)|ix_audit_events_at_brin")
 _ADVISORY_LOCK = 0x636F756E  # any number that is ours: PostgreSQL lets one process migrate at a time
 
 
-def upgrade(url: str, revision: str = "head") -> None:
-    """Runs the migrations up to `revision` in one transaction. Raises DatabaseUnreachable."""
-    with _alone(url) as conn:
+def upgrade(url: str, revision: str = "head", vault: Vault | None = None) -> None:
+    """Runs the migrations up to `revision` in one transaction. `vault`: vouches for what older versions wrote; not
+    needed on a new database. Raises DatabaseUnreachable, KeysUnfit where it is needed, WrongMasterKey."""
+    with _alone(url, vault) as conn:
         command.upgrade(_config(conn), revision)
         if revision == "head":
+            subjects.require_own_master(conn)
             partitions.ensure_partitions(conn)
 
 
@@ -56,9 +59,9 @@ def declared(thing: Any, name: str | None, kind: str, reflected: bool, compare_t
 
 
 @contextmanager
-def _alone(url: str) -> Iterator[Connection]:
+def _alone(url: str, vault: Vault | None = None) -> Iterator[Connection]:
     """A transaction that no other migration of this database runs beside."""
-    database = open_database(url, check_references=False)
+    database = open_database(url, vault, check_references=False)
     try:
         with database.transaction() as conn:
             if conn.dialect.name == "postgresql":

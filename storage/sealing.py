@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from storage import merkle, proofs
+from storage import intrusions, merkle, proofs
 from storage.audit_tables import audit_checkpoints, audit_events, audit_leaves, audit_nodes, audit_unsealed
+from storage.bulk import insert_rows
 from storage.checkpoints import Checkpoint, Signer, read_note
 from storage.database import now
-from storage.errors import SealedByAnother, TreeDamaged
+from storage.errors import KeysUnfit, SealedByAnother, TreeDamaged
+from storage.intrusions import Intrusion
+from storage.vault import vault_of
 
 LIMIT = 10_000  # leaves a turn
 
@@ -25,16 +30,19 @@ class Turn:
     size: int  # of the tree now
     note: str | None  # of the new checkpoint; None when nothing waited
     frontier: merkle.Frontier
+    intrusion: Intrusion | None = None  # what waited and was not the product's
 
 
 def seal(conn: Connection, signer: Signer, limit: int = LIMIT, frontier: merkle.Frontier | None = None) -> Turn:
     """Seals what is committed and waits, at most `limit` events, in the order of their ids.
 
-    Only a committed row of `audit_unsealed` is seen, so a leaf never gets its place before its event is certain.
+    Only a committed row of `audit_unsealed` is seen, so a leaf never gets its place before its event is certain, and
+    only one that the product vouched for is sealed: others are taken out of the line, and an event says so.
     `frontier`: of the turn before; whatever does not fit the last checkpoint is read anew from the tree.
 
     Raises SealedByAnother when a second sealer was quicker, TreeDamaged when the tree is not the one that its
-    last checkpoint was signed over. Whatever it raises, the transaction must be rolled back.
+    last checkpoint was signed over, WrongMasterKey when the product writes under another master key than the
+    database's vault, KeysUnfit without a vault. Whatever it raises, the transaction must be rolled back.
     """
     placed = conn.execute(sa.select(sa.func.max(audit_leaves.c.leaf_index))).scalar()
     last = _last(conn)  # after the leaves: another sealer's turn between the two makes it larger, never smaller
@@ -42,12 +50,13 @@ def seal(conn: Connection, signer: Signer, limit: int = LIMIT, frontier: merkle.
         raise TreeDamaged(f"There are leaves beyond the last checkpoint. {proofs.LOOK}")
     grown = merkle.Frontier() if last is None else _frontier(conn, last, frontier)
     begin = grown.size
+    waiting, intrusion = _waiting(conn, limit)
     try:
-        leaves = _place(conn, begin, limit)
+        leaves = _place(conn, begin, waiting)
     except IntegrityError as error:
         raise SealedByAnother("Another sealer has sealed meanwhile; this turn left nothing behind.") from error
     if not leaves:
-        return Turn(0, begin, None, grown)
+        return Turn(0, begin, None, grown, intrusion)
     nodes = grown.append(leaves)
     if nodes:
         rows = [{"level": level, "position": position, "hash": root.hex()} for level, position, root in nodes]
@@ -58,7 +67,7 @@ def seal(conn: Connection, signer: Signer, limit: int = LIMIT, frontier: merkle.
     # by the leaves just placed, not by a range of ids: a transaction that commits at this moment may have smaller ids
     sealed = sa.select(audit_leaves.c.event_id).where(audit_leaves.c.leaf_index >= begin)
     conn.execute(audit_unsealed.delete().where(audit_unsealed.c.event_id.in_(sealed)))
-    return Turn(len(leaves), grown.size, note, grown)
+    return Turn(len(leaves), grown.size, note, grown, intrusion)
 
 
 def unsealed(conn: Connection) -> int:
@@ -91,16 +100,28 @@ def _last(conn: Connection) -> Checkpoint | None:
     return said
 
 
-def _place(conn: Connection, begin: int, limit: int) -> list[bytes]:
-    """Gives the waiting events the indices from `begin` on; returns their leaf hashes in that order."""
+def _waiting(conn: Connection, limit: int) -> tuple[list[Any], Intrusion | None]:
+    """What waits and the product wrote; whatever else waited is refused."""
+    vault = vault_of(conn)
+    if vault is None:
+        raise KeysUnfit("Nothing is sealed without the master key: it tells the product's events from others.")
     table = audit_unsealed.c
-    waiting = sa.select(table.event_id, table.hash).order_by(table.event_id).limit(limit).subquery()
-    number = sa.func.row_number().over(order_by=waiting.c.event_id) + (begin - 1)
-    insert = audit_leaves.insert().from_select(
-        ["leaf_index", "event_id", "hash"], sa.select(number, waiting.c.event_id, waiting.c.hash)
-    )
-    placed = conn.execute(insert.returning(audit_leaves.c.leaf_index, audit_leaves.c.hash)).all()
-    return [bytes.fromhex(row.hash) for row in sorted(placed, key=lambda row: row.leaf_index)]
+    query = sa.select(table.event_id, table.hash, table.vouched).order_by(table.event_id).limit(limit)
+    rows = list(conn.execute(query))
+    refused = intrusions.strangers(vault, rows)
+    if not refused:
+        return rows, None
+    out = {id(row) for row in refused}
+    return [row for row in rows if id(row) not in out], intrusions.refuse(conn, refused, intrusions.NOT_VOUCHED)
+
+
+def _place(conn: Connection, begin: int, rows: Sequence[Any]) -> list[bytes]:
+    """Gives the waiting events the indices from `begin` on; returns their leaf hashes in that order."""
+    leaves = [
+        {"leaf_index": index, "event_id": row.event_id, "hash": row.hash} for index, row in enumerate(rows, begin)
+    ]
+    insert_rows(conn, audit_leaves, leaves)
+    return [bytes.fromhex(row.hash) for row in rows]
 
 
 def _frontier(conn: Connection, last: Checkpoint, kept: merkle.Frontier | None) -> merkle.Frontier:

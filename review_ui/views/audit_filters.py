@@ -17,7 +17,7 @@ KINDS = (
     "signin.linked", "signin.redeemed", "signin.ended", "key.created", "key.updated", "key.revoked",
     "policy.created", "policy.updated", "calibration.stored", "calibration.activated",
     "access.review", "access.completion", "access.events", "access.export",
-    "subject.erased", "hold.placed", "hold.lifted", "audit.purged",
+    "subject.erased", "hold.placed", "hold.lifted", "audit.purged", "log.intrusion", "records.vouched",
 )  # fmt: skip
 
 

@@ -13,17 +13,19 @@ from gateway.metrics import Metrics
 from gateway.sealer import Sealer
 from storage import audit_log, proofs, sealing
 from storage.audit_log import NewEvent
-from storage.audit_tables import audit_checkpoints
+from storage.audit_tables import audit_checkpoints, audit_unsealed
 from storage.checkpoints import Signer, new_signing_key
 from storage.database import Database, DatabaseUnreachable, open_database
+from storage.vault import Vault
 from tests.gateway.running import until
 
 SIGNER = Signer(new_signing_key())
+VAULT = Vault(bytes(range(32)))
 
 
 @pytest.fixture
 def database(home: Path) -> Iterator[Database]:
-    opened = open_database(f"sqlite:///{home / 'countersign.db'}")
+    opened = open_database(f"sqlite:///{home / 'countersign.db'}", VAULT)
     yield opened
     opened.close()
 
@@ -177,3 +179,27 @@ def test_an_altered_tree_stops_sealing_and_raises_the_alarm(database: Database, 
     with sealer(database, outside) as metrics:
         until(lambda: figure(metrics, "countersign_checkpoints_contradict") == 1)
     assert size(database) == 3
+
+
+def test_what_somebody_else_wrote_is_not_sealed_and_raises_the_alarm(database: Database, outside: Path) -> None:
+    append(database, 2)
+    with sealer(database, outside) as metrics:
+        until(lambda: size(database) == 2)
+        with database.transaction() as conn:
+            conn.execute(audit_unsealed.insert(), {"event_id": "evt_0", "hash": "11" * 32})
+        until(lambda: figure(metrics, "countersign_audit_intrusions_total") == 1)
+        append(database)
+        until(lambda: size(database) == 4)  # with the event that tells of it
+    assert figure(metrics, "countersign_audit_seal_failures_total") == 0
+
+
+def test_an_event_that_is_put_back_does_not_stop_the_sealing(database: Database, outside: Path) -> None:
+    append(database)
+    with database.read() as conn:
+        row = dict(conn.execute(sa.select(audit_unsealed)).one()._mapping)
+    with sealer(database, outside) as metrics:
+        until(lambda: size(database) == 1)
+        with database.transaction() as conn:
+            conn.execute(audit_unsealed.insert(), row)
+        until(lambda: figure(metrics, "countersign_audit_intrusions_total") == 1)
+        until(lambda: size(database) == 2)

@@ -15,6 +15,7 @@ from storage.audit_log import NewEvent
 from storage.audit_tables import audit_events, audit_unsealed
 from storage.errors import InvalidValue
 from storage.records import AuditEvent
+from tests.storage.conftest import VAULT
 
 _EVENT = AuditEvent(
     id="evt_1",
@@ -87,7 +88,8 @@ def test_what_is_stored_has_the_hash_that_is_stored_and_waits_to_be_sealed(conn)
     assert row.hash == event_format.leaf_hash(audit_query.get_event(conn, event.id, "acme"), row.data)
     opened = bytes.fromhex(row.salt) + base64.b64decode(row.sealed)
     assert row.commitment == hashlib.sha256(opened).hexdigest()
-    assert [tuple(waiting) for waiting in conn.execute(sa.select(audit_unsealed))] == [(event.id, event.hash)]
+    vouched = VAULT.vouch(event_format.waiting(event.id, event.hash))
+    assert [tuple(row) for row in conn.execute(sa.select(audit_unsealed))] == [(event.id, event.hash, vouched)]
 
 
 def test_many_events_are_written_as_they_would_be_one_by_one(conn) -> None:

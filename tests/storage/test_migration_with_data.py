@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage import audit_log, audit_query, interactions, keys, reviews, sealing, subjects
+from storage import audit_log, audit_query, idempotency, interactions, keys, reviews, sealing, subjects
 from storage.checkpoints import Signer, new_signing_key
 from storage.database import open_database
-from storage.errors import EventAltered
+from storage.errors import EventAltered, KeysUnfit
 from storage.event_format import leaf_hash
 from storage.records import Key, Policy, Role, VerdictKind
 from storage.schema import downgrade, upgrade
+from storage.tables import idempotency as idempotency_rows
 from tests.storage.conftest import VAULT
 from tests.storage.made import LEASE
 
@@ -138,7 +139,7 @@ def _shape(url: str) -> dict[str, Any]:
 
 def test_every_row_survives_the_way_up_and_the_way_back(old_url: str) -> None:
     before, shape = _contents(old_url), _shape(old_url)
-    upgrade(old_url)
+    upgrade(old_url, vault=VAULT)
     after = _contents(old_url)
     for name in ROWS:
         kept = [{column: row[column] for column in old} for old, row in zip(before[name], after[name], strict=True)]
@@ -146,12 +147,12 @@ def test_every_row_survives_the_way_up_and_the_way_back(old_url: str) -> None:
     downgrade(old_url, "0001")
     assert _contents(old_url) == before
     assert _shape(old_url) == shape
-    upgrade(old_url)
+    upgrade(old_url, vault=VAULT)
     assert _contents(old_url) == after
 
 
 def test_old_events_get_the_new_hash_and_wait_to_be_sealed_in_order(old_url: str) -> None:
-    upgrade(old_url)
+    upgrade(old_url, vault=VAULT)
     with _writing(old_url) as conn:
         events = audit_query.query(conn, "acme")
         assert [event.id for event in events] == ["evt_001", "evt_003", "evt_002"]
@@ -160,17 +161,38 @@ def test_old_events_get_the_new_hash_and_wait_to_be_sealed_in_order(old_url: str
         assert sealing.seal(conn, Signer(new_signing_key())).sealed == 3
 
 
+def test_what_waits_to_be_sealed_is_vouched_for_only_with_the_master_key(old_url: str) -> None:
+    before = _contents(old_url)
+    with pytest.raises(KeysUnfit, match="countersign migrate"):
+        upgrade(old_url)
+    assert _contents(old_url) == before
+
+
+def test_the_names_of_idempotency_keys_are_hidden_and_still_known(old_url: str) -> None:
+    key = Key("key_1", "acme", "K", frozenset({Role.CALLER}), Policy("pol_1"), 1.0)
+    upgrade(old_url, "0005")
+    with _writing(old_url) as conn:
+        row = {"key_id": "key_1", "name": "order of ada", "tenant": "acme", "body_hash": "b", "owner": "try_1"}
+        times = {"lease_expires_at": 1.0, "created_at": 1.0, "expires_at": 9e9, "interaction_id": "chatcmpl_1"}
+        conn.execute(sa.insert(idempotency_rows), {**row, **times})
+    upgrade(old_url, vault=VAULT)
+    with _writing(old_url) as conn:
+        found = idempotency.begin(conn, key, "order of ada", "b", "try_2", 15.0, 60.0)
+        assert found == idempotency.Replay("chatcmpl_1")
+        assert "ada" not in conn.execute(sa.select(idempotency_rows.c.name)).scalar_one()
+
+
 def test_an_event_that_was_altered_stops_the_upgrade_and_is_named(old_url: str) -> None:
     with _writing(old_url) as conn:
         conn.execute(sa.text("UPDATE audit_events SET actor = 'key:other' WHERE id = 'evt_003'"))
     before = _contents(old_url)
     with pytest.raises(EventAltered, match="evt_003"):
-        upgrade(old_url)
+        upgrade(old_url, vault=VAULT)
     assert _contents(old_url) == before
 
 
 def test_what_was_held_before_can_be_decided_deleted_and_erased_after(old_url: str) -> None:
-    upgrade(old_url)
+    upgrade(old_url, vault=VAULT)
     ada = Key("key_2", "acme", "K2", frozenset({Role.REVIEWER}), Policy("pol_1"), 1.0)
     with _writing(old_url) as conn:
         claim = reviews.claim(conn, "rev_2", ada, LEASE)
@@ -181,7 +203,7 @@ def test_what_was_held_before_can_be_decided_deleted_and_erased_after(old_url: s
 
 
 def test_what_the_new_version_wrote_is_taken_back_as_far_as_the_first_can_keep_it(old_url: str) -> None:
-    upgrade(old_url)
+    upgrade(old_url, vault=VAULT)
     with _writing(old_url) as conn:
         made, _ = keys.create(conn, "acme", "Grace", [Role.CALLER])
         whose = subjects.known(conn, "acme", "ada")
@@ -203,6 +225,6 @@ def test_what_the_new_version_wrote_is_taken_back_as_far_as_the_first_can_keep_i
             {**fields, "data": json.loads(row["data"])}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
         )
         assert row["hash"] == hashlib.sha256(text.encode()).hexdigest()
-    upgrade(old_url)
+    upgrade(old_url, vault=VAULT)
     with _writing(old_url) as conn:
         assert sealing.unsealed(conn) == len(found["audit_events"])

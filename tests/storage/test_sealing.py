@@ -6,13 +6,13 @@ from collections.abc import Callable
 import pytest
 import sqlalchemy as sa
 
-from storage import audit_log, proofs, sealing
+from storage import audit_log, event_format, proofs, sealing
 from storage.audit_tables import audit_checkpoints, audit_leaves, audit_nodes, audit_unsealed
 from storage.checkpoints import Signer, read_note
 from storage.database import Database
 from storage.errors import SealedByAnother, TreeDamaged
 from storage.merkle import Frontier
-from tests.storage.conftest import empty
+from tests.storage.conftest import VAULT, empty
 from tests.storage.logs import SIGNER, SIGNING_KEY, append, leaves, root_of, seal_all
 
 
@@ -164,7 +164,8 @@ class Interrupted(Signer):
 def early(database: Database) -> None:
     """Commits an event whose id is smaller than that of every other."""
     with database.transaction() as conn:
-        conn.execute(audit_unsealed.insert(), {"event_id": "evt_0", "hash": "11" * 32})
+        row = {"event_id": "evt_0", "hash": "11" * 32}
+        conn.execute(audit_unsealed.insert(), {**row, "vouched": VAULT.vouch(event_format.waiting("evt_0", "11" * 32))})
 
 
 def test_an_event_that_commits_late_is_sealed_later_and_never_lost(postgres: Database) -> None:
