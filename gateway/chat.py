@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from time import monotonic
 
 from fastapi import APIRouter, Depends, Request
@@ -12,7 +13,7 @@ from gateway.bodies import parse_object, read_body
 from gateway.completion_shapes import location
 from gateway.context import Context, context_of
 from gateway.errors import ApiError, conflict
-from gateway.idempotency import REPLAYED, Attempt, attempt_of, once, replayed
+from gateway.idempotency import REPLAYED, Attempt, attempt_of, of_question, once, replayed
 from gateway.model_client import Question, ServedModel
 from gateway.openapi import CHAT
 from gateway.outcomes import Asked, outcome_of
@@ -43,6 +44,7 @@ async def create(request: Request, key: Key = Depends(caller)) -> Response:
         attempt = attempt_of(request, key, body, context.settings)
         served = await served_model(context, wanted.model)
         got = await once(request, context, attempt, lambda hold: answered(request, wanted, served, attempt, hold))
+    got = dataclasses.replace(got, outcome=of_question(got.outcome, key, messages_of(wanted)))
     try:
         response = await deliver(request, context, wanted, key, got)
     except ApiError as error:
@@ -84,10 +86,14 @@ async def active_calibration(context: Context, model: str) -> StoredCalibration 
     return await context.recorder.read(lambda connection: calibrations.active(connection, model))
 
 
+def messages_of(wanted: ChatRequest) -> tuple[dict[str, str], ...]:
+    return tuple(message.plain() for message in wanted.messages)
+
+
 def question(asked: Asked, calibration: StoredCalibration | None) -> Question:
     wanted = asked.wanted
     return Question(
-        messages=tuple(message.plain() for message in wanted.messages),
+        messages=messages_of(wanted),
         max_tokens=wanted.token_limit,
         temperature=wanted.temperature,
         top_p=wanted.top_p,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import math
 import re
@@ -23,7 +24,7 @@ from gateway.under_way import Answered
 from storage import idempotency, interactions, retries
 from storage.idempotency import Hold, InFlight, OtherBody, Replay
 from storage.ids import new_id
-from storage.records import Key, Outcome
+from storage.records import Key, Outcome, Vouched
 
 HEADER = "idempotency-key"
 REPLAYED = {"idempotent-replayed": "true"}
@@ -129,6 +130,13 @@ async def replayed(context: Context, interaction_id: str, tenant: str) -> Outcom
     if outcome is None:
         raise not_found("completion", interaction_id)
     return outcome
+
+
+def of_question(outcome: Outcome, key: Key, messages: tuple[dict[str, str], ...]) -> Outcome:
+    """The outcome, withheld unless it is of this key's very question: names and hashes may be forged."""
+    asked = outcome.interaction
+    mine = asked.key_id == key.id and asked.messages == messages
+    return outcome if mine else dataclasses.replace(outcome, vouched=Vouched.NOT)
 
 
 async def once(

@@ -103,15 +103,16 @@ def raise_unless(found: Vouched, item: ReviewItem) -> None:
         raise NotVouched(item)
 
 
-def _judged(vault: Vault | None, stored: str | None, mac: Callable[[Vault], str]) -> Vouched:
+def _judged(vault: Vault | None, stored: object, mac: Callable[[Vault], str]) -> Vouched:
     """Without a vault nobody can tell, so nothing is vouched for."""
-    if vault is None or stored is None:
+    if vault is None or not isinstance(stored, str):
         return Vouched.NOT
     if not stored.startswith(f"{vault.id}:"):
         return Vouched.OTHER_KEY if _OF_A_KEY.fullmatch(stored) else Vouched.NOT
-    # "surrogatepass": what else a database may give back must be told, and not be an error
-    fits = hmac.compare_digest(stored.encode("utf-8", "surrogatepass"), mac(vault).encode())
-    return Vouched.OURS if fits else Vouched.NOT
+    try:
+        return Vouched.OURS if hmac.compare_digest(stored.encode(), mac(vault).encode()) else Vouched.NOT
+    except (TypeError, UnicodeEncodeError):  # SQLite keeps bytes in a column of text
+        return Vouched.NOT
 
 
 def _framed(purpose: str, values: tuple[str | float | None, ...]) -> bytes:

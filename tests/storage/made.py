@@ -8,12 +8,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import keys, recording
+from storage import keys, recording, vouching
 from storage.database import Database, now
 from storage.ids import new_id
 from storage.records import Action, Decision, Interaction, ItemState, Key, Reason, ReviewItem, Role
 from storage.storable import content_hash
-from storage.tables import outbox, review_items
+from storage.tables import decisions, interactions, outbox, review_items
+from storage.vault import vault_of
 
 LEASE = 600.0  # seconds; far longer than any test
 
@@ -89,7 +90,7 @@ def record(conn: Connection, asker: Key, action: Action = Action.HOLD, urgency: 
 def held(database: Database, asker: Key, urgency: float = 1.0, **changes: Any) -> ReviewItem:
     """A held answer's review item, as it waits."""
     with database.transaction() as conn:
-        waiting = record(conn, asker, Action.HOLD, urgency, **changes)[1]
+        waiting: ReviewItem | None = record(conn, asker, Action.HOLD, urgency, **changes)[1]
     assert waiting is not None
     return waiting
 
@@ -99,6 +100,31 @@ def pass_time(database: Database, item_id: str, seconds: float) -> None:
     deadlines = {name: review_items.c[name] - seconds for name in ("expires_at", "claim_expires_at")}
     with database.transaction() as conn:
         conn.execute(sa.update(review_items).where(review_items.c.id == item_id).values(deadlines))
+
+
+def as_if_asked(database: Database, waiting: ReviewItem, **columns: Any) -> ReviewItem:
+    """The item as if its policy or its question had said so from the beginning."""
+    with database.transaction() as conn:
+        conn.execute(sa.update(review_items).where(review_items.c.id == waiting.id).values(columns))
+        vouched_anew(conn, waiting.interaction_id)
+    changed: ReviewItem = dataclasses.replace(waiting, **columns)
+    return changed
+
+
+def vouched_anew(conn: Connection, interaction_id: str) -> None:
+    """The decision's MAC over the rows as they are now: what nobody can make who only has the database."""
+    asked, decided, about = (
+        conn.execute(sa.select(table).where(column == interaction_id)).one()._mapping
+        for table, column in (
+            (interactions, interactions.c.id),
+            (decisions, decisions.c.interaction_id),
+            (review_items, review_items.c.interaction_id),
+        )
+    )
+    vault = vault_of(conn)
+    assert vault is not None
+    mac = vouching.decision_mac(vault, asked, decided, about)
+    conn.execute(sa.update(decisions).where(decisions.c.interaction_id == interaction_id).values(vouched=mac))
 
 
 def notes_in(conn: Connection) -> int:

@@ -13,7 +13,7 @@ from storage.errors import ReferredBySelf
 from storage.records import ItemState, Key, ReviewItem, Role, VerdictKind
 from storage.storable import content_hash
 from storage.tables import review_items, verdicts
-from tests.storage.made import held, key
+from tests.storage.made import as_if_asked, held, key
 from tests.storage.reviewing import claim, events
 
 APPROVE, EDIT, REJECT, REFER = VerdictKind.APPROVE, VerdictKind.EDIT, VerdictKind.REJECT, VerdictKind.REFER
@@ -22,10 +22,7 @@ APPROVE, EDIT, REJECT, REFER = VerdictKind.APPROVE, VerdictKind.EDIT, VerdictKin
 @pytest.fixture
 def watched(database: Database, caller: Key) -> ReviewItem:
     """An item that two people must agree on."""
-    made = held(database, caller)
-    with database.transaction() as conn:
-        conn.execute(sa.update(review_items).where(review_items.c.id == made.id).values(four_eyes=True))
-    return dataclasses.replace(made, four_eyes=True)
+    return as_if_asked(database, held(database, caller), four_eyes=True)
 
 
 def say(database: Database, item: ReviewItem, who: Key, kind: VerdictKind, content: str | None = None, most: int = 5):

@@ -6,7 +6,6 @@ the database.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -27,8 +26,8 @@ from storage.errors import AlreadyDecided, Conflict
 from storage.records import OPEN_STATES, AuditEvent, ItemState, Role, VerdictKind
 from storage.review_moves import TRANSITIONS
 from storage.review_queue import ReviewQueue
-from storage.tables import drafts, review_items, verdicts
-from tests.storage.made import held, key, pass_time
+from storage.tables import drafts, verdicts
+from tests.storage.made import as_if_asked, held, key, pass_time
 from tests.storage.review_model import ANSWER, LEASE, MAX_LAPSES, MAX_OPINIONS, Expected, first_for
 
 PEOPLE = {"Ada": None, "Bob": None, "Cleo": ["arithmetic"], "Dan": ["law"]}
@@ -64,10 +63,7 @@ class ReviewLife(RuleBasedStateMachine):
         made = []
         for urgency in range(count):
             item = held(self.database, asker, float(urgency))
-            with self.database.transaction() as conn:
-                mine = review_items.c.id == item.id
-                conn.execute(sa.update(review_items).where(mine).values(four_eyes=four_eyes, domain=domain))
-            item = dataclasses.replace(item, four_eyes=four_eyes, domain=domain)
+            item = as_if_asked(self.database, item, four_eyes=four_eyes, domain=domain)
             made.append(Expected(item, asker.id, four_eyes))
         self.expected += made
         return multiple(*made)

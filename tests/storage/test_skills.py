@@ -1,17 +1,13 @@
 """A reviewer is offered and granted only what they are skilled for; what nobody may decide raises an alarm."""
 
-import dataclasses
-
 import pytest
-import sqlalchemy as sa
 
 from storage import audit_query, keys, review_alarms, review_reads, reviews
 from storage.audit_query import Filters
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound, NotSkilled
 from storage.records import ItemState, Key, ReviewItem, Role, VerdictKind
-from storage.tables import review_items
-from tests.storage.made import LEASE, held, key, pass_time
+from tests.storage.made import LEASE, as_if_asked, held, key, pass_time
 from tests.storage.reviewing import claim, decide
 
 
@@ -21,10 +17,7 @@ def skilled(database: Database, name: str, *skills: str) -> Key:
 
 
 def about(database: Database, caller: Key, domain: str | None, urgency: float = 1.0) -> ReviewItem:
-    made = held(database, caller, urgency)
-    with database.transaction() as conn:
-        conn.execute(sa.update(review_items).where(review_items.c.id == made.id).values(domain=domain))
-    return dataclasses.replace(made, domain=domain)
+    return as_if_asked(database, held(database, caller, urgency), domain=domain)
 
 
 def test_an_item_outside_the_reviewers_skills_is_not_granted(database: Database, caller) -> None:
