@@ -13,7 +13,7 @@ from storage.database import now
 from storage.errors import Superseded
 from storage.records import Key
 from storage.tables import idempotency
-from storage.vault import vault_of
+from storage.vault import Vault, vault_of
 
 SWEPT = 1000  # entries removed in one go
 
@@ -54,7 +54,7 @@ def begin(
     at = now(conn)
     row = {
         "key_id": key.id,
-        "name": _kept(conn, key.id, name),
+        "name": kept(vault_of(conn), key.id, name),
         "tenant": key.tenant,
         "body_hash": body_hash,
         "owner": owner,
@@ -121,12 +121,11 @@ def sweep(conn: Connection) -> int:
 
 
 def _named(conn: Connection, key_id: str, name: str) -> tuple[sa.ColumnElement[bool], ...]:
-    return (idempotency.c.key_id == key_id, idempotency.c.name == _kept(conn, key_id, name))
+    return (idempotency.c.key_id == key_id, idempotency.c.name == kept(vault_of(conn), key_id, name))
 
 
-def _kept(conn: Connection, key_id: str, name: str) -> str:
-    """A name may tell of a person, who may be erased before the entry ends: only its MAC is stored."""
-    vault = vault_of(conn)
+def kept(vault: Vault | None, key_id: str, name: str) -> str:
+    """How a name is stored: it may tell of a person, who may be erased before the entry ends, so only its MAC is."""
     return name if vault is None else vault.vouch(f"countersign/idempotency-name/1\x00{key_id}\x00{name}".encode())
 
 

@@ -8,6 +8,8 @@ import httpx2
 import pytest
 import sqlalchemy as sa
 
+from gateway.operations import vault_of
+from storage import idempotency
 from storage.tables import idempotency as entries
 from storage.tables import review_items
 from tests.gateway.fake_serving import SECRET_TEXT, FakeServing
@@ -20,6 +22,13 @@ def send(gateway: Gateway, question: str, name: str, who: str = "caller", **body
     asked = {**GOOD, "messages": [{"role": "user", "content": question}], **body}
     with gateway.http(who) as http:
         return http.post("/v1/chat/completions", json=asked, headers={"idempotency-key": name})
+
+
+def named(gateway: Gateway, name: str) -> sa.ColumnElement[bool]:
+    """The caller's entry of that name, of which only a MAC is stored."""
+    with gateway.http("caller") as http:
+        key_id = http.get("/v1/whoami").json()["id"]
+    return entries.c.name == idempotency.kept(vault_of(gateway.settings), key_id, name)
 
 
 def test_same_request_again_is_the_same_interaction_and_the_model_is_asked_once(
@@ -144,7 +153,7 @@ def test_request_still_in_flight_is_409_that_the_client_may_retry(
 def test_lease_of_a_process_that_died_ends_and_the_name_is_taken_over(gateway: Gateway) -> None:
     send(gateway, "dead [0.97]", "n-11")
     with gateway.database.transaction() as conn:  # as a process leaves it that was killed while it asked
-        mine = entries.c.name == "n-11"
+        mine = named(gateway, "n-11")
         conn.execute(
             sa.update(entries).where(mine).values(interaction_id=None, lease_expires_at=entries.c.created_at + 60)
         )
@@ -160,18 +169,18 @@ def test_lease_of_a_process_that_died_ends_and_the_name_is_taken_over(gateway: G
 def test_worker_sweeps_entries_past_their_end(gateway: Gateway) -> None:
     send(gateway, "old [0.97]", "n-12")
     with gateway.database.transaction() as conn:
-        conn.execute(sa.update(entries).where(entries.c.name == "n-12").values(expires_at=0.0))
+        conn.execute(sa.update(entries).where(named(gateway, "n-12")).values(expires_at=0.0))
 
     def swept() -> bool:
         with gateway.database.read() as conn:
-            return conn.execute(sa.select(entries.c.name).where(entries.c.name == "n-12")).first() is None
+            return conn.execute(sa.select(entries.c.name).where(named(gateway, "n-12"))).first() is None
 
     until(swept)
 
 
 def entry(gateway: Gateway, name: str) -> Any:
     with gateway.database.read() as conn:
-        return conn.execute(sa.select(entries).where(entries.c.name == name)).first()
+        return conn.execute(sa.select(entries).where(named(gateway, name))).first()
 
 
 def test_lease_is_renewed_while_the_model_is_asked(
@@ -197,7 +206,7 @@ def test_attempt_that_was_taken_over_records_nothing_and_says_so(gateway: Gatewa
     asking.start()
     until(lambda: serving.times_asked(question) == 1)
     with gateway.database.transaction() as conn:  # as another gateway leaves it that took over
-        conn.execute(sa.update(entries).where(entries.c.name == "n-14").values(owner="try_of_another"))
+        conn.execute(sa.update(entries).where(named(gateway, "n-14")).values(owner="try_of_another"))
     serving.let_slow_answers_go()
     asking.join(30)
     assert (answers[0].status_code, answers[0].json()["error"]["code"]) == (409, "idempotency_in_flight")
