@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from gateway import audit_duties, audit_keys, audit_table, operations
+from gateway import audit_duties, audit_keys, audit_table, audit_vouching, operations
 from gateway.access_log import events_data, one_interaction
 from gateway.audit import whole
 from gateway.audit_options import filtered
@@ -28,6 +28,8 @@ app = typer.Typer(no_args_is_help=True, help="The audit log: query, export, prov
 app.command("erase")(audit_duties.erase)
 app.command("purge")(audit_duties.purge)
 app.command("new-keys")(audit_keys.new_keys)
+app.command("vouched")(audit_vouching.vouched)
+app.command("vouch")(audit_vouching.vouch)
 app.add_typer(audit_duties.hold, name="hold")
 Tenant = Annotated[str, typer.Option(help="Whose events.")]
 

@@ -59,7 +59,7 @@ def get_event(conn: Connection, event_id: str, tenant: str) -> AuditEvent:
     row = conn.execute(query).one_or_none()
     if row is None:
         raise NotFound("audit event", event_id)
-    return _event(row)
+    return event_from(row)
 
 
 def query(
@@ -100,8 +100,8 @@ def page(
         floor = max((end for look in looks if (end := look.end(conn)) is not None), default=None)
         rows = [row for row in rows if floor is None or (row.at, row.id) >= floor]
         if len(rows) <= limit:
-            return Page([_event(row) for row in rows], None if floor is None else encode_cursor(*floor))
-    events = [_event(row) for row in rows[:limit]]
+            return Page([event_from(row) for row in rows], None if floor is None else encode_cursor(*floor))
+    events = [event_from(row) for row in rows[:limit]]
     return Page(events, cursor_of(events[-1]))
 
 
@@ -137,7 +137,8 @@ def _within(name: str, *ends: tuple[float | None, Callable[[Any, Any], Any]]) ->
     return [is_within(audit_index.COLUMNS[name], end) for end, is_within in ends if end is not None]
 
 
-def _event(row: sa.Row[Any]) -> AuditEvent:
+def event_from(row: sa.Row[Any]) -> AuditEvent:
+    """Of a row of audit_events; without private facts."""
     return AuditEvent(
         id=row.id,
         at=row.at,

@@ -222,6 +222,18 @@ class VouchedElsewhere(Conflict):
         )
 
 
+class AlreadyVouched(StorageError):
+    """Records of before there were MACs are vouched for once."""
+
+    code = "already_vouched"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The records of before were vouched for already (the event records.vouched says when): what is not vouched "
+            "for since then was not written here. `countersign audit vouched` names it."
+        )
+
+
 class IllegalTransition(Conflict):
     """A program error: the move is not in TRANSITIONS."""
 

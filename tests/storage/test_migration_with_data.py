@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from storage import audit_log, audit_query, idempotency, interactions, keys, reviews, sealing, subjects
+from storage import audit_log, audit_query, idempotency, interactions, keys, reviews, sealing, subjects, vouched_records
 from storage.checkpoints import Signer, new_signing_key
 from storage.database import open_database
-from storage.errors import EventAltered, KeysUnfit
+from storage.errors import AlreadyVouched, EventAltered, KeysUnfit
 from storage.event_format import leaf_hash
-from storage.records import Key, Policy, Role, VerdictKind
+from storage.records import Key, Policy, Role, VerdictKind, Vouched
 from storage.schema import downgrade, upgrade
 from storage.tables import idempotency as idempotency_rows
 from tests.storage.conftest import VAULT
@@ -195,11 +195,58 @@ def test_what_was_held_before_can_be_decided_deleted_and_erased_after(old_url: s
     upgrade(old_url, vault=VAULT)
     ada = Key("key_2", "acme", "K2", frozenset({Role.REVIEWER}), Policy("pol_1"), 1.0)
     with _writing(old_url) as conn:
+        _tell(conn)
+    assert _vouch_for_earlier(old_url) == (2, [])
+    with _writing(old_url) as conn:
         claim = reviews.claim(conn, "rev_2", ada, LEASE)
         reviews.decide(conn, "rev_2", ada, claim.fencing_token, VerdictKind.APPROVE, "fine", None)
         approved = audit_query.query(conn, "acme", limit=1)
         assert subjects.revealed(conn, approved)[0].private == {"content_hash": TEXT_HASH, "said": "fine"}
         assert interactions.delete(conn, "chatcmpl_2", "acme", "key:key_1")
+
+
+def test_earlier_records_leave_only_once_they_are_vouched_for_as_the_log_tells(old_url: str) -> None:
+    upgrade(old_url, vault=VAULT)
+    with _writing(old_url) as conn:
+        _tell(conn)
+        conn.execute(sa.text("UPDATE decisions SET threshold = 0.1 WHERE interaction_id = 'chatcmpl_2'"))
+        found = interactions.get_outcomes(conn, ["chatcmpl_1", "chatcmpl_2"], "acme")
+        assert [each.vouched for each in found.values()] == [Vouched.NOT, Vouched.NOT]
+    assert _vouch_for_earlier(old_url) == (1, ["chatcmpl_2"])
+    with _writing(old_url) as conn:
+        approved = interactions.get_outcome(conn, "chatcmpl_1", "acme")
+        assert approved is not None
+        assert approved.released_text == "42"
+        (event,) = audit_query.query(conn, "default", audit_query.Filters(kinds=("records.vouched",)))
+        assert event.data == {"interactions": 1, "left": 1}
+    with pytest.raises(AlreadyVouched, match="already"):
+        _vouch_for_earlier(old_url)
+    database = open_database(old_url, VAULT)
+    checked = vouched_records.check(database)
+    database.close()
+    assert (checked.decisions, checked.verdicts, checked.bad) == (1, 2, 1)
+    assert (checked.first_bad, checked.why) == ("chatcmpl_2", "its decision is not_vouched")
+
+
+def _tell(conn: sa.Connection) -> None:
+    """What the first version wrote about ROWS into the log: with the hash of the text, as everything public."""
+    for row in ROWS["decisions"]:
+        names = ("action", "reason", "threshold", "policy_id", "policy_version", "content_hash")
+        data = {name: row[name] for name in names} | {"decision_id": row["id"], "confidence": None, "calibration": None}
+        audit_log.append(conn, "decision", "key:key_1", "acme", interaction_id=row["interaction_id"], data=data)
+    for row in ROWS["verdicts"]:
+        kind = "review.referred" if row["kind"] == "refer" else "review.approved"
+        data = {"verdict_id": row["id"], "verdict": row["kind"], "reviewer": row["reviewer_id"]}
+        told = {**data, "content_hash": row.get("content_hash")}
+        audit_log.append(conn, kind, "key:key_2", "acme", interaction_id="chatcmpl_1", data=told)
+
+
+def _vouch_for_earlier(url: str) -> tuple[int, list[str]]:
+    database = open_database(url, VAULT)
+    try:
+        return vouched_records.vouch_for_earlier(database, "operator")
+    finally:
+        database.close()
 
 
 def test_what_the_new_version_wrote_is_taken_back_as_far_as_the_first_can_keep_it(old_url: str) -> None:

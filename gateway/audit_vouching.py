@@ -1,0 +1,50 @@
+"""Says from the command line whether stored decisions and verdicts are those that were written here."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from gateway import operations
+from gateway.settings import Settings
+from storage import vouched_records
+
+NAMED = 20  # interactions that a command lists
+
+
+def vouched(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
+    """Check every stored decision and verdict of all tenants; exit status 1 when one was not written here."""
+    with operations.opened(Settings()) as found:
+        checked = vouched_records.check(found)
+    if as_json:
+        typer.echo(json.dumps({name: getattr(checked, name) for name in checked.__slots__}))
+    else:
+        typer.echo(
+            f"{checked.decisions} decisions and {checked.verdicts} verdicts are as they were written; "
+            f"{checked.deleted} interactions were deleted."
+        )
+    if checked.bad:
+        typer.echo(
+            f"{checked.bad} interactions are not, and their answers are withheld. The first: {checked.first_bad}: "
+            f"{checked.why}.",
+            err=True,
+        )
+        raise typer.Exit(1)
+
+
+def vouch(yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")] = False) -> None:
+    """Once, after the upgrade: vouch for the records of before, where the audit log tells the same of them.
+
+    Run `countersign-verify log` first: an altered log vouches for anything.
+    """
+    if not yes:
+        typer.confirm("Vouch for all decisions and verdicts of before that agree with the audit log?", abort=True)
+    with operations.opened(Settings()) as found:
+        done, left = vouched_records.vouch_for_earlier(found, operations.ACTOR)
+    typer.echo(f"Vouched for {done} interactions.")
+    if left:
+        listed = ", ".join(left[:NAMED]) + (" …" if len(left) > NAMED else "")
+        typer.echo(f"{len(left)} are not as the audit log tells, and stay withheld: {listed}.", err=True)
+        raise typer.Exit(1)
