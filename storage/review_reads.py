@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from heapq import merge
 from itertools import islice
@@ -57,10 +58,9 @@ def hints(conn: Connection, item_ids: Sequence[str], reviewer: Key) -> list[sa.R
 
     Left out: what waits, but not for this reviewer.
     """
-    table = review_items.c
-    query = sa.select(table.id, table.tenant, table.state, table.domain, table.expires_at)
-    query = _for_reviewer(query.where(table.id.in_(item_ids)), reviewer)
-    found: dict[str, Any] = {row.id: row for row in conn.execute(query) if row.tenant == reviewer.tenant}
+    given = {"items": list(item_ids), "reviewer": reviewer.id, "skills": sorted(reviewer.skills or ())}
+    rows = conn.execute(_hints(reviewer.skills is None), given)
+    found: dict[str, Any] = {row.id: row for row in rows if row.tenant == reviewer.tenant}
     return [found[item_id] for item_id in item_ids if item_id in found]
 
 
@@ -150,14 +150,32 @@ def _skilled(reviewer: Key, domain: str | None) -> bool:
     return reviewer.skills is None or domain is None or domain in reviewer.skills
 
 
+@functools.cache
+def _hints(every_domain: bool) -> sa.Select[Any]:
+    """Made once: making it took longer than all else of a claim."""
+    table = review_items.c
+    query = sa.select(table.id, table.tenant, table.state, table.domain, table.expires_at)
+    query = query.where(table.id.in_(sa.bindparam("items", expanding=True)))
+    skills: sa.BindParameter[Any] | None = None if every_domain else sa.bindparam("skills", expanding=True)
+    return _for(query, sa.bindparam("reviewer"), skills)
+
+
 def _for_reviewer(query: sa.Select[Any], reviewer: Key) -> sa.Select[Any]:
     """Without what waits, but not for this reviewer."""
+    return _for(query, reviewer.id, None if reviewer.skills is None else sorted(reviewer.skills))
+
+
+def _for(
+    query: sa.Select[Any],
+    reviewer_id: str | sa.BindParameter[Any],
+    skills: Sequence[str] | sa.BindParameter[Any] | None,
+) -> sa.Select[Any]:
     table = review_items.c
     # joined, at most one row an item: of `NOT EXISTS` within `OR` PostgreSQL may read all verdicts there are
-    mine = sa.and_(verdicts.c.item_id == table.id, verdicts.c.reviewer_id == reviewer.id)
-    theirs = [table.asked_by != reviewer.id, verdicts.c.id.is_(None)]
-    if reviewer.skills is not None:
-        theirs.append(sa.or_(table.domain.is_(None), table.domain.in_(sorted(reviewer.skills))))
+    mine = sa.and_(verdicts.c.item_id == table.id, verdicts.c.reviewer_id == reviewer_id)
+    theirs = [table.asked_by != reviewer_id, verdicts.c.id.is_(None)]
+    if skills is not None:
+        theirs.append(sa.or_(table.domain.is_(None), table.domain.in_(skills)))
     return query.outerjoin(verdicts, mine).where(sa.or_(table.state != ItemState.PENDING.value, sa.and_(*theirs)))
 
 
