@@ -48,8 +48,10 @@ def real_log(url: str, folder: Path, events: int) -> RealLog:
     """At least `events` sealed events, and a few that wait. `url`: a database without tables."""
     migrate(url)
     database = open_database(url, Vault(os.urandom(32)))
-    signer, outside = Signer(new_signing_key()), CheckpointFile(folder / "checkpoints.jsonl")
+    signing_key, outside = new_signing_key(), CheckpointFile(folder / "checkpoints.jsonl")
+    signer = Signer(signing_key)
     try:
+        _begin(database, _LongAgo(signing_key))
         _tell(database, signer, outside, events)
         tables = tables_of(database)
     finally:
@@ -66,12 +68,24 @@ def tables_of(database: Database) -> Tables:
     return Tables(**read)
 
 
-def _tell(database: Database, signer: Signer, outside: CheckpointFile, events: int) -> None:
-    """Stories one after another, each step its own transaction; a checkpoint whenever enough events wait."""
-    sealed = 0
+class _LongAgo(Signer):
+    """Signs as it would have been signed when the first events happened."""
+
+    def sign(self, size: int, root: bytes, sealed_at: float) -> str:
+        return super().sign(size, root, sealed_at - _OLD_SECONDS)
+
+
+def _begin(database: Database, signer: Signer) -> None:
+    """Events that a purge will remove: old, and sealed long ago."""
     with database.transaction() as conn:
         for _ in range(_OLD):
             audit_log.append(conn, "calibration.stored", "system", TENANT, at=now(conn) - _OLD_SECONDS)
+        sealing.seal(conn, signer)
+
+
+def _tell(database: Database, signer: Signer, outside: CheckpointFile, events: int) -> None:
+    """Stories one after another, each step its own transaction; a checkpoint whenever enough events wait."""
+    sealed = 0
     for story in _stories(database):
         with database.transaction() as conn:
             story(conn)

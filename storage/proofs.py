@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from storage import merkle
 from storage.audit_tables import audit_checkpoints, audit_events, audit_leaves, audit_nodes
+from storage.checkpoints import read_note
 from storage.errors import NotFound, TreeDamaged
 
 LOOK = "Run `countersign-verify log` to find what was changed in the audit log."
@@ -105,6 +106,32 @@ def note_of(conn: Connection, tree_size: int) -> str | None:
     """The note of the checkpoint of exactly this size, if there is one."""
     query = sa.select(audit_checkpoints.c.note).where(audit_checkpoints.c.tree_size == tree_size)
     return conn.execute(query).scalar_one_or_none()
+
+
+def sealed_by(conn: Connection, at: float) -> int:
+    """How many leaves had been sealed at this time, unix seconds, as the checkpoints say; their times never fall.
+
+    Raises TreeDamaged.
+    """
+    table, last = audit_checkpoints.c, latest_note(conn)
+    found = low = 0
+    high = 0 if last is None else last[0]
+    while low < high:
+        middle = (low + high + 1) // 2
+        within = sa.select(table.tree_size, table.note).where(table.tree_size > low, table.tree_size <= middle)
+        row = conn.execute(within.order_by(table.tree_size.desc()).limit(1)).one_or_none()
+        if row is not None and _sealed_at(row.note) > at:
+            high = row.tree_size - 1
+            continue
+        found, low = found if row is None else row.tree_size, middle
+    return found
+
+
+def _sealed_at(note: str) -> float:
+    try:
+        return read_note(note).sealed_at
+    except ValueError as error:
+        raise TreeDamaged(f"{error} {LOOK}") from error
 
 
 def _roots(conn: Connection, ranges: Sequence[merkle.Range]) -> list[bytes]:

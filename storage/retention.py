@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, erasure, legal_holds, partitions
+from storage import audit_log, erasure, legal_holds, partitions, proofs
 from storage.audit_tables import audit_events, audit_leaves
 from storage.database import Database, now
 from storage.errors import PurgeTooEarly
@@ -52,8 +52,9 @@ def purge(database: Database, older_than_days: float, actor: str) -> Purged:
     """Removes the events of the whole log, and every tenant's contents, that are older by the database's clock.
 
     Events go from the log's beginning up to the first that is younger or under a legal hold, so that what is left is
-    one piece; their leaves stay, and the log still verifies. In transactions of bounded size: what was done stays done
-    when one fails. Raises PurgeTooEarly, DatabaseUnreachable.
+    one piece; their leaves stay, and the log still verifies. They must have been sealed before the cutoff too, which a
+    signed checkpoint shows. In transactions of bounded size: what was done stays done when one fails. Raises
+    PurgeTooEarly, DatabaseUnreachable.
     """
     if not older_than_days >= FLOOR_DAYS:  # NaN too
         raise PurgeTooEarly(older_than_days, FLOOR_DAYS)
@@ -86,8 +87,10 @@ def _removed(database: Database, cutoff: float, actor: str) -> Iterator[_Step]:
 def _remove(conn: Connection, cutoff: float, actor: str) -> _Step:
     """One transaction's share of the events, and the event that says so."""
     _lock(conn)
+    at = now(conn)
+    cutoff = min(cutoff, at - FLOOR_DAYS * _DAY)  # even if the clock was set back since the purge began
     holds, start = _standing(conn), _start(conn)
-    rows = _next_leaves(conn, start)
+    rows = _next_leaves(conn, start, proofs.sealed_by(conn, cutoff))
     gone: list[sa.Row[Any]] = []
     held = False
     for row in rows:
@@ -99,7 +102,7 @@ def _remove(conn: Connection, cutoff: float, actor: str) -> _Step:
         return _Step(0, held, last=True)
     _delete(conn, gone)
     data = {"before_index": gone[-1].leaf_index + 1, "cutoff": cutoff, "events": len(gone) + _told_before(gone)}
-    audit_log.append(conn, "audit.purged", actor, OPERATIONS_TENANT, data=data)
+    audit_log.append(conn, "audit.purged", actor, OPERATIONS_TENANT, data=data, at=at)
     return _Step(len(gone), held, last=len(gone) < _AT_ONCE)
 
 
@@ -109,13 +112,14 @@ def _lock(conn: Connection) -> None:
         conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
 
 
-def _next_leaves(conn: Connection, start: int) -> list[sa.Row[Any]]:
+def _next_leaves(conn: Connection, start: int, end: int) -> list[sa.Row[Any]]:
+    """Leaves from `start` on, those before `end` only."""
     leaf, event = audit_leaves.c, audit_events.c
     whose = sa.func.coalesce(event.subject, interactions.c.subject).label("whose")
     columns = (leaf.leaf_index, event.id, event.at, event.tenant, event.kind, event.data, event.interaction_id, whose)
     query = sa.select(*columns).select_from(audit_leaves).join(audit_events, event.id == leaf.event_id, isouter=True)
     query = query.join(interactions, interactions.c.id == event.interaction_id, isouter=True)
-    within = leaf.leaf_index.between(start, start + _AT_ONCE - 1)
+    within = leaf.leaf_index.between(start, min(start + _AT_ONCE, end) - 1)
     return list(conn.execute(query.where(within).order_by(leaf.leaf_index)))
 
 

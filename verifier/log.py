@@ -9,7 +9,7 @@ from typing import Any
 from verifier import gone
 from verifier.checkpoints import VerifyingKey
 from verifier.events import Checked, Event, Wrong, check
-from verifier.findings import Altered
+from verifier.findings import Altered, CannotRead
 from verifier.gone import Gone
 from verifier.reading import Leaf, Reader
 from verifier.subtrees import Subtrees
@@ -18,6 +18,14 @@ from verifier.witnesses import Witnesses
 
 Progress = Callable[[int], None]  # told the number of leaves now and then
 _TELL_EVERY = 8192  # leaves
+_PURGE_WAITS = (
+    "Events are gone, and the purge that says so is not sealed yet: verify again in a minute. If this stays, sealing "
+    "has stopped, or somebody put that purge there."
+)
+_ERASURE_WAITS = (
+    "Private facts are gone by an erasure that is not sealed yet: verify again in a minute. If this stays, sealing has "
+    "stopped, or somebody put that erasure there."
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class Intact:
     lagging: int  # the last checkpoints that are not outside yet
     root: str | None  # hex, of the last checkpoint
     sealed_at: float | None  # unix seconds, of the last checkpoint
+    warnings: tuple[str, ...] = ()  # what is no fault, and should not stay so; a sentence each
 
 
 def verify(
@@ -67,13 +76,14 @@ class _Verification:
             self._leaves(progress)
             self._witnesses.end(self._tree.size)
             self._subtrees.end(self._tree.size)
-            self._waiting()
+            self._gone.settle()
+            erasure_waits = self._waiting()
         except Altered as found:
             found.unsettled = self._open()
             raise
         self._justified()
         self._all_counted()
-        return self._intact()
+        return self._intact(erasure_waits)
 
     def _leaves(self, progress: Progress) -> None:
         due = self._witnesses.due
@@ -88,7 +98,7 @@ class _Verification:
                 progress(self._tree.size)
 
     def _seen(self) -> int | None:
-        self._witnesses.see(self._tree)
+        self._gone.signed(self._witnesses.see(self._tree).sealed_at)
         self._subtrees.settle()
         return self._witnesses.due
 
@@ -117,7 +127,9 @@ class _Verification:
             raise _altered(str(wrong), event, index) from wrong
         return checked
 
-    def _waiting(self) -> None:
+    def _waiting(self) -> bool:
+        """Reads what waits to be sealed; whether private facts are gone that nothing else explains."""
+        rows_open, facts_open = self._gone.rows_open, self._gone.facts_open
         for event_id, hash_, event in self._reader.unsealed():
             if event[0] is None:
                 raise Altered("It waits to be sealed, but the event itself is not there.", event_id=str(event_id))
@@ -125,12 +137,18 @@ class _Verification:
             if event[11] != hash_:
                 raise _altered("It waits to be sealed under another hash than its columns have.", event, None)
             self._unsealed += 1
+        if rows_open and not self._gone.rows_open:
+            raise CannotRead(_PURGE_WAITS)
+        return facts_open and not self._gone.facts_open
 
     def _justified(self) -> None:
         """Whatever is gone must have been purged or erased; both are known only at the end of the log."""
-        missing, bare = self._gone.first_missing, self._gone.first_bare
+        missing, bare, unfounded = self._gone.first_missing, self._gone.first_bare, self._gone.unfounded
         if missing is not None:
             raise Altered("This event is not there, and no purge removed it.", missing[0], event_id=missing[1])
+        if unfounded is not None:
+            event, index, why = unfounded
+            raise _altered(why, event, index)
         if bare is not None:
             why = "Its private facts are gone, and no later erasure or deletion in the log says so."
             raise Altered(why, bare.leaf_index, None, bare.event_id, bare.kind, bare.tenant, bare.at)
@@ -168,7 +186,7 @@ class _Verification:
             notes.append(f"the event of leaf {bare.leaf_index} is without its private facts")
         return f"Whether rightly is not settled: {' and '.join(notes)}." if notes else None
 
-    def _intact(self) -> Intact:
+    def _intact(self, erasure_waits: bool) -> Intact:
         last, seen = self._witnesses.last, self._witnesses
         return Intact(
             leaves=self._tree.size,
@@ -181,6 +199,7 @@ class _Verification:
             lagging=seen.lagging,
             root=last.root.hex() if last is not None else None,
             sealed_at=last.sealed_at if last is not None else None,
+            warnings=(_ERASURE_WAITS,) if erasure_waits else (),
         )
 
 

@@ -53,6 +53,8 @@ class Teller:
             ("took", f"{seconds:.1f} s"),
         ]
         self._table(lines)
+        for warning in found.warnings:
+            print("\n" + self._in(_YELLOW, "Warning: ") + warning)
         if not found.outside:
             why = "Without checkpoints kept outside the database nobody can tell whether the log's end was cut off."
             print("\n" + self._in(_YELLOW, "Note: ") + why + " Give them with --checkpoints.")

@@ -25,6 +25,13 @@ class _Row:
         self.note: str | None = None
         self.next: Checkpoint | None = None
 
+    @property
+    def seen(self) -> Checkpoint:
+        """The checkpoint that stands here. Raises ValueError when none is left."""
+        if self.next is None:
+            raise ValueError("No checkpoint is left here.")
+        return self.next
+
     def advance(self) -> None:
         """Raises Altered."""
         row = next(self._rows, None)
@@ -84,19 +91,20 @@ class Witnesses:
         sizes = [row.next.size for row in (self._database, self._outside) if row.next is not None]
         return min(sizes, default=None)
 
-    def see(self, tree: Tree) -> None:
-        """Compares the root with every checkpoint of the tree's size. Raises Altered."""
+    def see(self, tree: Tree) -> Checkpoint:
+        """Compares the root with every checkpoint of the tree's size, and returns it. Raises Altered."""
         here = [row for row in (self._database, self._outside) if row.next is not None and row.next.size == tree.size]
         root = tree.root()
         for row in here:
-            if row.next is not None and row.next.root != root:
+            if row.seen.root != root:
                 raise self._other_root(row, tree.size)
         self._check_both(here, tree.size)
         self.seen += 1
         self.agreed = tree.size
-        self.last = here[0].next
+        self.last = seen = here[0].seen
         for row in here:
             row.advance()
+        return seen
 
     def _other_root(self, row: _Row, size: int) -> Altered:
         """The checkpoint is signed, so the leaves since the last one that agreed are not those that were sealed."""

@@ -15,6 +15,17 @@ SIGNING_KEY = "PRIVATE+KEY+countersign/00112233445566aa+c7814ea6+AQABAgMEBQYHCAk
 SIGNER = Signer(SIGNING_KEY)
 
 
+class LongAgo(Signer):
+    """Signs with a clock that is `age` seconds late."""
+
+    def __init__(self, age: float) -> None:
+        super().__init__(SIGNING_KEY)
+        self._age = age
+
+    def sign(self, size: int, root: bytes, sealed_at: float) -> str:
+        return super().sign(size, root, sealed_at - self._age)
+
+
 def append(database: Database, events: int, tenant: str = "acme") -> list[str]:
     """Their ids, as committed."""
     with database.transaction() as conn:

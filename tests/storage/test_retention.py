@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from storage import audit_log, audit_query, interactions, legal_holds, partitions, proofs, retention, sealing, subjects
 from storage.audit_query import Filters
 from storage.audit_tables import audit_events, audit_leaves
-from storage.checkpoints import Signer, new_signing_key
 from storage.database import Database, now
 from storage.errors import PurgeTooEarly
 from storage.legal_holds import Scope
 from storage.tables import interactions as table
+from tests.storage.logs import SIGNER, LongAgo
 from tests.storage.made import key, record
 from tests.storage.waiting import until_one_waits
 from verifier.checkpoints import VerifyingKey
@@ -29,17 +29,16 @@ from verifier.sqlite_log import SqliteLog
 
 DAY = 86_400.0
 OLD = 200 * DAY  # older than the purges below ask for
-SIGNER = Signer(new_signing_key())
 
 
 @pytest.fixture
 def write(database: Database) -> Callable[..., str]:
-    """Appends an event of some age, and seals it."""
+    """Appends an event of some age, sealed at that time."""
 
     def written(age: float = OLD, tenant: str = "acme", **more) -> str:
         with database.transaction() as conn:
             event = audit_log.append(conn, "decision", "system", tenant, at=now(conn) - age, **more)
-            sealing.seal(conn, SIGNER)
+            sealing.seal(conn, LongAgo(age))
         return event.id
 
     return written
@@ -107,20 +106,17 @@ def test_later_purges_go_on_where_the_last_one_ended(database: Database, write, 
         write()
     assert _purge(database).events == 5
     assert _purge(database).events == 0
-    write(DAY)
+    write(0.0)
     assert _verified(database).purged == 5
 
 
 def test_a_purges_own_event_is_purged_one_day_and_still_counted(database: Database, write, monkeypatch) -> None:
-    write()
-    append = audit_log.append
-
-    def long_ago(conn, *given, **more):
-        return append(conn, *given, **more, at=now(conn) - OLD)
-
+    write(2 * OLD)
     with monkeypatch.context() as then:
-        then.setattr(audit_log, "append", long_ago)
-        assert _purge(database).events == 1
+        then.setattr(retention, "now", lambda conn: now(conn) - OLD)
+        assert retention.purge(database, 190.0, "system").events == 1
+    with database.transaction() as conn:
+        sealing.seal(conn, LongAgo(OLD))
     write()
     told = _purge(database)
     assert (told.events, told.before_index) == (2, 3)
@@ -134,6 +130,7 @@ def test_what_is_under_a_legal_hold_stays_and_stops_the_purge(database: Database
         asked, _ = record(conn, caller, params={"user": "ada"}, at=1.0)
         conn.execute(sa.update(audit_events).values(at=sa.case((audit_events.c.kind == "key.created", 2.0), else_=1.0)))
         target = {Scope.TENANT: None, Scope.SUBJECT: "ada", Scope.INTERACTION: asked.id}[scope]
+        sealing.seal(conn, LongAgo(OLD))
         hold = legal_holds.place(conn, "acme", scope, target, "a court asks", "key:admin")
         sealing.seal(conn, SIGNER)
     told = _purge(database)
@@ -188,6 +185,27 @@ def test_a_purge_before_the_floor_is_refused_with_one_sentence(database: Databas
     with pytest.raises(PurgeTooEarly, match="at least 183 days"):
         retention.purge(database, days, "system")
     assert _left(database) == [kept]
+
+
+def test_what_was_sealed_after_the_cutoff_stays_however_old_it_says_it_is(database: Database, write) -> None:
+    """Only a checkpoint's time is signed."""
+    write()
+    with database.transaction() as conn:
+        kept = audit_log.append(conn, "decision", "system", "acme", at=1.0).id
+        sealing.seal(conn, LongAgo(DAY))
+    assert _purge(database).events == 1
+    assert _left(database) == [kept]
+    _verified(database)
+
+
+def test_a_clock_that_is_set_back_during_a_purge_brings_no_purge_that_does_not_verify(
+    database: Database, write, monkeypatch
+) -> None:
+    write()
+    times = iter([0.0, 3_600.0])
+    monkeypatch.setattr(retention, "now", lambda conn: now(conn) - next(times, 3_600.0))
+    assert _purge(database, 183.0).events == 1
+    assert _verified(database).purged == 1
 
 
 def test_what_is_not_sealed_yet_is_not_removed(database: Database) -> None:

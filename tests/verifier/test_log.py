@@ -46,7 +46,7 @@ def test_more_than_one_kept_subtree_is_compared():
 
 def test_purged_events_may_be_missing_and_nothing_else_may():
     log = small_log()
-    log.add("audit.purged", {"before_index": 5, "cutoff": 1.0, "events": 5}, interaction_id=None)
+    log.purge(5, 5)
     log.seal()
     del log.tables.audit_events[:5]
     assert verified(log).purged == 5
@@ -56,7 +56,7 @@ def test_purged_events_may_be_missing_and_nothing_else_may():
 
 def test_a_purge_accounts_for_every_row_that_is_gone():
     log = small_log()
-    log.add("audit.purged", {"before_index": 5, "cutoff": 1.0, "events": 4}, interaction_id=None)
+    log.purge(5, 4)
     log.seal()
     del log.tables.audit_events[:5]
     assert "5 purged events are missing" in str(found_in(log))
@@ -64,7 +64,7 @@ def test_a_purge_accounts_for_every_row_that_is_gone():
 
 def test_a_purge_cannot_reach_beyond_itself():
     log = small_log()
-    log.add("audit.purged", {"before_index": 99, "cutoff": 1.0, "events": 0}, interaction_id=None)
+    log.purge(99, 0)
     log.seal()
     assert found_in(log).leaf_index == 44
 

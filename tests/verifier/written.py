@@ -97,6 +97,7 @@ class Log:
     origin: str = ORIGIN
     tables: Tables = field(default_factory=Tables)
     outside: list[tuple[int, str]] = field(default_factory=list)
+    clock: float = 1_700_000_000.0  # unix seconds, to which each event's number is added
 
     @property
     def vkey(self) -> str:
@@ -113,7 +114,8 @@ class Log:
         return [bytes.fromhex(hash_) for _, _, hash_ in self.tables.audit_leaves]
 
     def add(self, kind: str = "decision", facts: dict[str, Any] | None = None, **columns: Any) -> tuple:
-        row = event_row(len(self.tables.audit_events), kind, facts, **columns)
+        number = len(self.tables.audit_events)
+        row = event_row(number, kind, facts, **{"at": self.clock + number + 0.25, **columns})
         self.tables.audit_events.append(row)
         self.tables.audit_unsealed.append((row[0], row[11]))
         return row
@@ -131,8 +133,16 @@ class Log:
         self.tables.audit_checkpoints.append(checkpoint)
         self.outside.append(checkpoint)
 
+    def purge(self, before: int, events: int, days: float = 183.0, **columns: Any) -> tuple:
+        """The event alone, as if written two hundred days after all the others; its cutoff is `days` before it."""
+        self.clock += 200 * 86_400.0
+        cutoff = self.clock + len(self.tables.audit_events) - days * 86_400.0
+        facts = {"before_index": before, "cutoff": cutoff, "events": events}
+        return self.add("audit.purged", facts, **{"tenant": "default", "interaction_id": None, **columns})
+
     def note(self, size: int, root: bytes, sealed_at: str | None = None) -> str:
-        text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\nsealed_at {sealed_at or f'{size}.000'}\n"
+        sealed_at = sealed_at or f"{self.clock + size:.3f}"
+        text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\nsealed_at {sealed_at}\n"
         signature = base64.b64encode(self._key_hash + self.key.sign(text.encode())).decode()
         return f"{text}\n— {self.origin} {signature}\n"
 
