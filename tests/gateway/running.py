@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from gateway.app import create_app
+from gateway.operations import vault_of
 from gateway.server import config_of
 from gateway.settings import Settings
 from serving.confidence.calibration import calibration_to_json
@@ -129,7 +130,7 @@ def settings_for(home: Path, serving_url: str, redis_url: str, **changes: Any) -
 @contextmanager
 def running(settings: Settings, secrets: dict[str, str] | None = None, **parts: Any) -> Iterator[Gateway]:
     """The application under a real uvicorn, ready; stopped when the block ends."""
-    database = open_database(settings.database)
+    database = open_database(settings.database, vault_of(settings))
     app = create_app(settings, **parts)
     config = config_of(settings, app)
     config.port, config.timeout_graceful_shutdown = 0, 2
