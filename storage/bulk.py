@@ -20,10 +20,10 @@ def insert_rows(conn: Connection, table: sa.Table, rows: Sequence[dict[str, Any]
     """
     if not rows:
         return
-    if conn.dialect.name != "postgresql":
-        conn.execute(table.insert(), list(rows))
-        return
     names = tuple(rows[0])
+    if conn.dialect.name != "postgresql":  # past SQLAlchemy, which looked at each row for as long as SQLite took
+        conn.exec_driver_sql(_from_marks(table, names), [tuple(row[name] for name in names) for row in rows])
+        return
     conn.execute(_from_arrays(table, names), {name: _array([row[name] for row in rows]) for name in names})
 
 
@@ -38,6 +38,12 @@ def _element(value: str | float | bool | None) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return repr(value)  # floats come back as they were; True and False are booleans there too
+
+
+@lru_cache(maxsize=64)
+def _from_marks(table: sa.Table, names: tuple[str, ...]) -> str:
+    marks = ", ".join("?" for _ in names)
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks})"  # noqa: S608 - names of our own
 
 
 @lru_cache(maxsize=64)

@@ -30,9 +30,9 @@ class Intrusion:
     events: tuple[str, ...]  # what the first of them say their events' ids are
 
 
-def strangers(vault: Vault, rows: Iterable[Any]) -> list[Any]:
-    """Those of the waiting rows that nobody with the master key wrote."""
-    return [row for row in rows if not _ours(vault, row.event_id, row.hash, row.vouched)]
+def strangers(vault: Vault, rows: Iterable[sa.Row[Any]]) -> list[sa.Row[Any]]:
+    """Those of the waiting rows (event id, hash, MAC) that nobody with the master key wrote."""
+    return [row for row in rows if not _ours(vault, *row)]
 
 
 def refuse(conn: Connection, rows: Sequence[Any], why: str) -> Intrusion:
@@ -59,9 +59,7 @@ def put_back(conn: Connection, limit: int) -> Intrusion | None:
 
 
 def _ours(vault: Vault, event_id: object, hash_: object, mac: object) -> bool:
-    if not isinstance(event_id, str) or not isinstance(hash_, str):
-        return False
-    return vault.vouched(waiting(event_id, hash_), mac)
+    return isinstance(event_id, str) and isinstance(hash_, str) and vault.vouched(waiting(event_id, hash_), mac)
 
 
 def _shown(event_id: object) -> str:

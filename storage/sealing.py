@@ -118,10 +118,11 @@ def _waiting(conn: Connection, limit: int) -> tuple[list[Any], Intrusion | None]
 def _place(conn: Connection, begin: int, rows: Sequence[Any]) -> list[bytes]:
     """Gives the waiting events the indices from `begin` on; returns their leaf hashes in that order."""
     leaves = [
-        {"leaf_index": index, "event_id": row.event_id, "hash": row.hash} for index, row in enumerate(rows, begin)
+        {"leaf_index": index, "event_id": event_id, "hash": hash_}
+        for index, (event_id, hash_, _) in enumerate(rows, begin)
     ]
     insert_rows(conn, audit_leaves, leaves)
-    return [bytes.fromhex(row.hash) for row in rows]
+    return [bytes.fromhex(hash_) for _, hash_, _ in rows]
 
 
 def _frontier(conn: Connection, last: Checkpoint, kept: merkle.Frontier | None) -> merkle.Frontier:
