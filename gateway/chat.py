@@ -169,6 +169,7 @@ def event_stream(
     `reader`: who came back for it, recorded before a later verdict's text is shown.
     """
     context = context_of(request)
+    watch(context, outcome)
 
     async def verdict(held: Outcome, seconds: float) -> Outcome | None:
         decided = await await_verdict(request, held, seconds)

@@ -16,9 +16,9 @@ WITHHELD = {
     ItemState.WITHDRAWN: "The question was withdrawn, so its answer is withheld.",
 }
 NOT_VOUCHED = {
-    Vouched.NOT: "The stored records of this answer are not those that were written here, so it is withheld. "
+    Vouched.NOT: "The stored records are not those that were written here, so the answer is withheld. "
     "Tell whoever runs this service.",
-    Vouched.OTHER_KEY: "The records of this answer were written under another master key than this service's, so it is "
+    Vouched.OTHER_KEY: "The records were written under another master key than this service's, so the answer is "
     "withheld. Tell whoever runs this service.",
 }
 

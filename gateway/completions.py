@@ -8,15 +8,15 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from gateway.auth import caller
-from gateway.completion_shapes import completion
+from gateway.completion_shapes import NOT_VOUCHED, completion
 from gateway.context import context_of
-from gateway.errors import bad_request, not_found
+from gateway.errors import bad_request, conflict, not_found
 from gateway.openapi import ERRORS, HELD
 from gateway.preferences import wait_seconds
 from gateway.responding import await_verdict, find, respond, watch
 from storage import interactions
 from storage.errors import NotFound
-from storage.records import Key, Outcome
+from storage.records import Key, Outcome, Vouched
 
 router = APIRouter(prefix="/v1/chat/completions", tags=["chat"], responses=ERRORS)
 MOST_METADATA_FILTERS = 16
@@ -77,6 +77,8 @@ async def list_messages(
 ) -> dict[str, Any]:
     """The messages that were asked, in order."""
     outcome = await known(request, id, key)
+    if outcome.vouched is not Vouched.OURS:
+        raise conflict(NOT_VOUCHED[outcome.vouched], outcome.vouched.value)
     rows = [
         {"id": f"{id}-{index}", "name": None, "content_parts": None, "refusal": None, **message}
         for index, message in enumerate(outcome.interaction.messages)

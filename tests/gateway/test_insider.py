@@ -62,6 +62,9 @@ def test_a_held_answer_whose_decision_is_set_to_leave_stays(gateway: Gateway, ac
     forge(gateway, decisions, "interaction_id", held["id"], action=action, reason="confident")
     require_withheld(gateway, held["id"])
     assert alarms(gateway) > before
+    with gateway.http() as http:
+        asked = http.get(f"/v1/chat/completions/{held['id']}/messages")
+    assert (asked.status_code, asked.json()["error"]["code"]) == (409, "not_vouched")
 
 
 def test_a_final_verdict_put_into_the_table_releases_nothing(gateway: Gateway) -> None:

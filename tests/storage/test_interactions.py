@@ -138,6 +138,17 @@ def test_a_decision_about_other_bytes_is_refused(database: Database, caller) -> 
         recording.record(conn, asked, other, item(asked, 1.0))
 
 
+def test_a_vouched_answer_of_another_text_than_was_decided_on_is_not_released(database: Database, caller) -> None:
+    """The hash holds by itself: rows that were written with a wrong text would be vouched for all the same."""
+    with database.transaction() as conn:
+        asked, _ = record(conn, caller, Action.RELEASE, confidence=0.9)
+        found = interactions.get_outcome(conn, asked.id, "acme")
+    assert found is not None
+    other = dataclasses.replace(found.interaction, answer={**found.interaction.answer, "text": "43"})
+    altered = dataclasses.replace(found, interaction=other)
+    assert (found.released_text, altered.released_text, altered.content_changed) == ("42", None, True)
+
+
 def test_unknown_confidence_is_never_released(database: Database, caller) -> None:
     asked = interaction(caller, confidence=None)
     with database.transaction() as conn, pytest.raises(InvalidValue, match="must be held"):
