@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from benchmarks.queue_leases import Grant
 from gateway.policy import decide, urgency
 from serving.answer import Confidence
-from storage import keys
+from storage import calibrations, keys
 from storage.audit_tables import audit_events
 from storage.database import Database, now
 from storage.ids import new_id
@@ -23,6 +23,7 @@ from storage.vault import vault_of
 from storage.vouching import decision_mac
 
 TENANT = "benchmark"
+CALIBRATION = "cal_1"
 _CHUNK = 1_000
 _ENDS = (
     "review.claim_released", "review.claim_lapsed", "review.approved", "review.edited", "review.rejected",
@@ -33,6 +34,7 @@ _ENDS = (
 def people(database: Database, reviewers: int) -> tuple[Key, list[tuple[Key, str]]]:
     """The key that asks, and the reviewers' keys with their secrets."""
     with database.transaction() as conn:
+        calibrations.store(conn, {"id": CALIBRATION, "model": "benchmark"})
         caller, _ = keys.create(conn, TENANT, "asks", {Role.CALLER})
         made = [keys.create(conn, TENANT, f"reviewer {n}", {Role.REVIEWER}) for n in range(reviewers)]
     return caller, made
@@ -89,18 +91,18 @@ def grants(conn: Connection, told: Iterable[tuple[str, int, str, float]]) -> lis
 
 def _held(caller: Key, at: float, draw: random.Random) -> tuple[Interaction, Decision, ReviewItem]:
     sure, number = draw.random() * 0.84, draw.randrange(10**6)
-    ruling = decide(Confidence(value=sure, calibration_id="cal_1", calibrated=True), caller.policy, "stop")
+    ruling = decide(Confidence(value=sure, calibration_id=CALIBRATION, calibrated=True), caller.policy, "stop")
     text = f"{number} * 2 = {2 * number}. The answer is {2 * number}."
     answer = {"text": text, "finish_reason": "stop", "tokens": [], "confidence": {"value": sure}}
     asked = Interaction(
         id=f"chatcmpl-{new_id('b')}", tenant=TENANT, key_id=caller.id, model="benchmark", served_model="benchmark",
         messages=({"role": "user", "content": f"What is {number} * 2?"},), params={}, answer=answer,
-        content_hash=content_hash(text), confidence=sure, calibration_id="cal_1", created_at=at,
+        content_hash=content_hash(text), confidence=sure, calibration_id=CALIBRATION, created_at=at,
         request_id=new_id("req"),
     )  # fmt: skip
     decided = Decision(
         id=new_id("dec"), interaction_id=asked.id, action=ruling.action, reason=ruling.reason, confidence=sure,
-        threshold=ruling.threshold, calibration_id="cal_1", policy_id=caller.policy.id,
+        threshold=ruling.threshold, calibration_id=CALIBRATION, policy_id=caller.policy.id,
         policy_version=caller.policy.version, content_hash=asked.content_hash, created_at=at,
     )  # fmt: skip
     item = ReviewItem(

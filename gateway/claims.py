@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from gateway.context import Context
 from gateway.desk import Opened, opened, shown_now
 from gateway.review_shapes import Desk
-from storage import review_reads, reviews
+from storage import audit_log, review_reads, reviews
 from storage.errors import AlreadyClaimed, QueueUnreachable
 from storage.records import ItemState, Key
 
@@ -44,12 +44,14 @@ async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None)
 def _claim_first(
     context: Context, ids: list[str], reviewer: Key, domain: str | None, connection: Connection
 ) -> tuple[Opened | None, list[str]]:
-    claimed, gone = reviews.claim_first(
-        connection, item_ids=ids, reviewer=reviewer, lease_seconds=context.settings.claim_seconds, domain=domain
-    )
-    if claimed is None:
-        return None, gone
-    return opened(context, connection, claimed.item.id, reviewer, claimed_now=True), gone
+    seconds = context.settings.claim_seconds
+    with audit_log.together(connection):
+        claimed, gone = reviews.claim_first(
+            connection, item_ids=ids, reviewer=reviewer, lease_seconds=seconds, domain=domain
+        )
+        if claimed is None:
+            return None, gone
+        return opened(context, connection, claimed.item.id, reviewer, claimed_now=True), gone
 
 
 async def pages(context: Context, reviewer: Key, domain: str | None) -> AsyncGenerator[list[str], None]:
@@ -101,8 +103,9 @@ async def claim(context: Context, reviewer: Key, item_id: str) -> Desk:
     seconds, max_lapses = context.settings.claim_seconds, context.settings.max_claims
 
     def take(connection: Connection) -> Opened:
-        reviews.claim(connection, item_id, reviewer, seconds, max_lapses)
-        return opened(context, connection, item_id, reviewer, claimed_now=True)
+        with audit_log.together(connection):
+            reviews.claim(connection, item_id, reviewer, seconds, max_lapses)
+            return opened(context, connection, item_id, reviewer, claimed_now=True)
 
     def keep(connection: Connection, fencing_token: int) -> Opened:
         reviews.extend_claim(connection, item_id, reviewer, fencing_token, seconds)

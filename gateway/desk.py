@@ -37,14 +37,16 @@ def desk_of(connection: Connection, facts: CaseFacts, item_id: str, reader: Key,
         raise not_found("review item", item_id)
     item, decision, verdict = outcome.item, outcome.decision, outcome.verdict
     claims_before = item.claims - claimed_now
-    said = claims_before > 0 and (item.claims > 1 or item.state is not ItemState.CLAIMED)
+    # of one claim there is one word at most, and none while it lasts; a final verdict ends the drafts
+    said = claims_before > 0 and (item.claims > 1 or (item.state is not ItemState.CLAIMED and verdict is None))
+    typed = claims_before > 0 and verdict is None
     words = review_opinions.opinions(connection, item_id) if said else []
     people = {item.claimed_by, verdict.reviewer_id if verdict else None, *(word.reviewer_id for word in words)}
     return Desk(
         outcome=outcome,
         item=item,
         names=names_of(connection, people, reader),
-        draft=reviews.get_draft(connection, item_id, reader.id) if claims_before > 0 else None,
+        draft=reviews.get_draft(connection, item_id, reader.id) if typed else None,
         signal_ranges=facts.signal_ranges(connection, decision.calibration_id),
         policy=facts.policy(connection, tenant, decision.policy_id, decision.policy_version),
         opinions=words,

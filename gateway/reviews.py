@@ -19,7 +19,7 @@ from gateway.errors import ApiError, bad_request, not_found
 from gateway.openapi import ERRORS, body_of
 from gateway.review_shapes import ClaimNext, DraftRequest, Holding, VerdictRequest, detail
 from gateway.telemetry import tell_verdict, traceparent_of
-from storage import interactions, review_reads, reviews
+from storage import audit_log, interactions, review_reads, reviews
 from storage.errors import Conflict, ContentChanged, NotVouched, StorageError, VouchedElsewhere
 from storage.records import ItemState, Key, ReviewItem, Verdict
 
@@ -175,21 +175,22 @@ def judge(
     context: Context, connection: Connection, item_id: str, key: Key, wanted: VerdictRequest, traceparent: str
 ) -> tuple[ReviewItem, Verdict, Opened | None]:
     """The verdict, and the case as it then is, in one commit; what cannot be shown does not undo the verdict."""
-    after, verdict = reviews.decide(
-        connection,
-        item_id,
-        key,
-        wanted.fencing_token,
-        wanted.verdict,
-        wanted.reason,
-        wanted.content,
-        traceparent,
-        context.settings.max_opinions,
-    )
-    try:
-        return after, verdict, opened(context, connection, item_id, key)
-    except (ApiError, StorageError):  # of what was read, not of the database: the transaction goes on
-        return after, verdict, None
+    with audit_log.together(connection):
+        after, verdict = reviews.decide(
+            connection,
+            item_id,
+            key,
+            wanted.fencing_token,
+            wanted.verdict,
+            wanted.reason,
+            wanted.content,
+            traceparent,
+            context.settings.max_opinions,
+        )
+        try:
+            return after, verdict, opened(context, connection, item_id, key)
+        except (ApiError, StorageError):  # of what was read, not of the database: the transaction goes on
+            return after, verdict, None
 
 
 async def shown(context: Context, id: str, key: Key) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +65,9 @@ _KNOWN = frozenset(EVENT_KINDS)
 _FILTERED = ("key_id", "model", "action", "reason", "reviewer", "verdict", "confidence")  # copied out of `data`
 
 
+_TOGETHER = "audit events to be written together"
+
+
 @dataclass(frozen=True, slots=True)
 class NewEvent:
     """An event to be written."""
@@ -109,18 +113,43 @@ def append_many(conn: Connection, events: Sequence[NewEvent]) -> list[AuditEvent
     """
     if not events:
         return []
-    at = now(conn) if any(event.at is None for event in events) else 0.0
+    gathered: list[dict[str, Any]] | None = conn.info.get(_TOGETHER)
+    at = _clock(conn, gathered) if any(event.at is None for event in events) else 0.0
     can_seal = vault_of(conn) is not None
     asked = {event.subject for event in events if event.private and isinstance(event.subject, str)}
     known = by_ids(conn, asked)
     made = [_made(event, at, _key(event, known) if can_seal and event.private else None) for event in events]
-    _insert(conn, [row for _, row in made])
+    rows = [row for _, row in made]
+    if gathered is None:
+        _insert(conn, rows)
+    else:
+        gathered.extend(rows)
     return [event for event, _ in made]
+
+
+@contextmanager
+def together(conn: Connection) -> Iterator[None]:
+    """What is appended within the block is written at its end, in one statement a table; the log lacks it until then.
+
+    Nothing is written when the block raises: then its transaction, or its savepoint, is to be rolled back.
+    """
+    gathered: list[dict[str, Any]] = []
+    conn.info[_TOGETHER] = gathered
+    try:
+        yield
+        _insert(conn, gathered)
+    finally:
+        del conn.info[_TOGETHER]
 
 
 def event_hash(event: AuditEvent) -> str:
     """The leaf hash over the canonical text of its data, as `append` wrote it."""
     return event_format.leaf_hash(event, to_json("data", event.data))
+
+
+def _clock(conn: Connection, gathered: list[dict[str, Any]] | None) -> float:
+    """The database's, or the time of the event just before in the same block."""
+    return float(gathered[-1]["at"]) if gathered else now(conn)
 
 
 def _key(event: NewEvent, known: dict[str, Subject]) -> bytes | None:

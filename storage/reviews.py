@@ -246,7 +246,8 @@ def _apply(
         data |= {"first_reviewer": first.reviewer_id, "first_verdict_id": first.id}
     ended = {"claimed_by": reviewer.id, "decided_at": verdict.created_at}
     changes: dict[str, Any] = ended if verdict.final else {"referred_by": reviewer.id}
-    moved = move(conn, item, state, event, _actor(reviewer), changes=changes, data=data, private=private)
+    actor, at = _actor(reviewer), verdict.created_at
+    moved = move(conn, item, state, event, actor, changes=changes, data=data, private=private, at=at)
     row, vault = {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant}, vault_of(conn)
     row["vouched"] = None if vault is None else vouching.verdict_mac(vault, row, item.interaction_id)
     conn.execute(verdicts.insert(), row)
