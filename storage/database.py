@@ -166,6 +166,7 @@ def _open_postgresql(url: sa.URL, options: dict[str, Any]) -> Database:
     server_options = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
     connect_args = {"connect_timeout": 5, "options": server_options, **_PEER_GONE}
     pool: dict[str, Any] = {"pool_size": 8, "max_overflow": 8, "pool_pre_ping": True, **_common(options)}
+    pool["pool_use_lifo"] = True  # a server process that has just worked has its plans and caches ready
     try:
         writer = sa.create_engine(url, connect_args=connect_args, **pool)
     except (ImportError, NoSuchModuleError) as error:
