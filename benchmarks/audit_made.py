@@ -29,6 +29,7 @@ REVIEWED = (
 )  # of the questions: then a third of the events are of reviews, as a review has five for a release's two
 _BATCH = 5_000  # events in one transaction
 _MODELS = ("countersign-reference",) * 90 + ("qwen3-8b",) * 9 + ("gpt-oss-20b",)
+_TIERS = ("base",) * 90 + ("pro",) * 9 + ("ultra",)
 _VERDICTS = ("approve",) * 70 + ("edit",) * 20 + ("reject",) * 9 + ("refer",)
 _KINDS = {
     "approve": "review.approved",
@@ -134,6 +135,7 @@ class _Asked:
             "threshold": 0.85,
             "policy_id": "pol_1",
             "policy_version": 1,
+            "tier": self.draw.choice(_TIERS),
         }
         private = {"content_hash": content_hash(self.id)}
         yield self.event("interaction.recorded", 0.0, {}, private)

@@ -106,7 +106,7 @@ def _some_time(draw: random.Random, marks: Marks) -> float:
 def _marks(database: Database) -> Marks:
     """From a sample of the log: every value of the marks that have few, some of the ids."""
     table, values = audit_events.c, {}
-    names = ("kind", "key_id", "model", "action", "reason", "reviewer", "verdict")
+    names = ("kind", "key_id", "model", "action", "reason", "reviewer", "verdict", "tier")
     ids = ("interaction_id", "item_id", "trace_id")
     with database.read() as conn:
         end = now(conn)

@@ -25,6 +25,7 @@ class Marks(BaseModel):
     reason: str | None = None
     reviewer: str | None = None
     verdict: str | None = None
+    tier: str | None = None
     min_confidence: float | None = None
     max_confidence: float | None = None
     interaction_id: str | None = None

@@ -18,7 +18,7 @@ NUMBERS = ("at", "confidence")
 COLUMNS = (
     "id", "at", "tenant", "kind", "actor", "interaction_id", "item_id", "trace_id", "data", "hash", "subject",
     "commitment", "salt", "sealed", "leaf_index", "key_id", "model", "action", "reason", "reviewer", "verdict",
-    "confidence",
+    "tier", "confidence",
 )  # fmt: skip
 
 

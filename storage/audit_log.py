@@ -62,7 +62,7 @@ EVENT_KINDS = (
     "access.export",  # who took the log, or a part of it, away
 )
 _KNOWN = frozenset(EVENT_KINDS)
-_FILTERED = ("key_id", "model", "action", "reason", "reviewer", "verdict", "confidence")  # copied out of `data`
+_FILTERED = ("key_id", "model", "action", "reason", "reviewer", "verdict", "tier", "confidence")  # copied out of `data`
 
 
 _TOGETHER = "audit events to be written together"

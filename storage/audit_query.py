@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage import audit_index
-from storage.audit_tables import audit_events
+from storage.audit_tables import FILTER_IDS, FILTER_MARKS, audit_events
 from storage.errors import NotFound
 from storage.paging import decode_cursor, encode_cursor
 from storage.records import AuditEvent
 from storage.storable import from_json
 
-_EQUAL = ("key_id", "model", "action", "reason", "reviewer", "verdict", "interaction_id", "item_id", "trace_id")
-_UNREAD = {"salt", "sealed", *_EQUAL[:6], "confidence"}
+_EQUAL = (*FILTER_MARKS, *FILTER_IDS)
+_UNREAD = {"salt", "sealed", *FILTER_MARKS, "confidence"}
 _READ = tuple(column for name, column in audit_index.COLUMNS.items() if name not in _UNREAD)
 
 
@@ -35,6 +35,7 @@ class Filters:
     reason: str | None = None
     reviewer: str | None = None
     verdict: str | None = None
+    tier: str | None = None
     min_confidence: float | None = None  # inclusive
     max_confidence: float | None = None  # inclusive
     interaction_id: str | None = None

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from storage.metadata import metadata
 
-FILTER_MARKS = ("key_id", "model", "action", "reason", "reviewer", "verdict")
+FILTER_MARKS = ("key_id", "model", "action", "reason", "reviewer", "verdict", "tier")
 FILTER_IDS = ("interaction_id", "item_id", "trace_id")
 
 
@@ -40,6 +40,7 @@ audit_events = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("reviewer", sa.Text),
     sa.Column("verdict", sa.Text),
+    sa.Column("tier", sa.Text),
     sa.Column("confidence", sa.Double),
     # storage/audit_query.py reads every filter from an index of its own; a row without the mark costs nothing there.
     sa.Index(None, "tenant", "at", "id"),

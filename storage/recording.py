@@ -127,7 +127,7 @@ def _events(recording: Recording, subject: Subject | None, at: float) -> Iterato
     yield event("decision", _decision_facts(interaction, decision), {"content_hash": decision.content_hash}, item)
     if item is not None:
         facts = {"to": item.state.value, "version": item.version, "action": item.action.value}
-        yield event("review.created", {**facts, "reason": item.reason.value}, None, item)
+        yield event("review.created", {**facts, "reason": item.reason.value, "tier": item.tier.value}, None, item)
 
 
 def _require_consistent(interaction: Interaction, decision: Decision, item: ReviewItem | None) -> None:
@@ -159,6 +159,7 @@ def _decision_facts(interaction: Interaction, decision: Decision) -> dict[str, A
         "calibration": decision.calibration_id,
         "policy_id": decision.policy_id,
         "policy_version": decision.policy_version,
+        "tier": decision.tier.value,
         "domain": confidence.get("domain"),
         "finish_reason": interaction.answer.get("finish_reason"),
     }

@@ -150,6 +150,7 @@ class Decision:
     policy_version: int
     content_hash: str
     created_at: float
+    tier: Tier = Tier.BASE  # of the policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ def _note(
         "version": after.version,
         "fencing_token": after.fencing_token,
         "action": after.action.value,
+        "tier": after.tier.value,
         "key_id": row.asked_by,
     }
     audit_log.append(

@@ -25,7 +25,7 @@ HASHED = (
     "subject",
     "commitment",
 )
-TEXT_COPIES = ("key_id", "model", "action", "reason", "reviewer", "verdict")
+TEXT_COPIES = ("key_id", "model", "action", "reason", "reviewer", "verdict", "tier")
 COLUMNS = (*HASHED, "hash", "salt", "sealed", *TEXT_COPIES, "confidence")
 
 _START = b"\x00countersign/event/2"  # 0x00: a leaf, as RFC 9162 tells leaves from nodes
@@ -68,7 +68,7 @@ def check(event: Event, copies: bool = True) -> Checked:
         raise Wrong("Its columns do not have the hash that is stored with it: the event or its hash was altered.")
     facts = _facts(data)
     if copies:
-        _check_copies(facts, event[14:20], event[20])
+        _check_copies(facts, event[14:-1], event[-1])
     return Checked(leaf, facts, _is_erased(commitment, salt, sealed))
 
 

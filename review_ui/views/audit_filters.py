@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from storage.records import Action, Reason, VerdictKind
+from storage.records import Action, Reason, Tier, VerdictKind
 
 KINDS = (
     "decision", "interaction.recorded", "interaction.deleted",
@@ -29,18 +29,19 @@ def chosen() -> dict[str, Any]:
 
 
 def _when_and_what() -> dict[str, Any]:
-    columns = st.columns([2, 2, 2, 2, 3])
+    columns = st.columns([2, 2, 2, 2, 2, 3])
     since = columns[0].date_input("From (UTC)", value=None, key="audit-since")
     until = columns[1].date_input("To (UTC)", value=None, key="audit-until")
     action = columns[2].selectbox("Action", [str(a) for a in Action], index=None, key="audit-action", placeholder="Any")
     verdict = columns[3].selectbox(
         "Verdict", [str(v) for v in VerdictKind], index=None, key="audit-verdict", placeholder="Any"
     )
-    reason = columns[4].selectbox("Reason", [str(r) for r in Reason], index=None, key="audit-reason", placeholder="Any")
+    tier = columns[4].selectbox("Tier", [str(t) for t in Tier], index=None, key="audit-tier", placeholder="Any")
+    reason = columns[5].selectbox("Reason", [str(r) for r in Reason], index=None, key="audit-reason", placeholder="Any")
     kinds = st.multiselect("Kinds", KINDS, key="audit-kinds", placeholder="All kinds")
     return {
         "since": _midnight(since), "until": _midnight(until, days=1), "action": action, "reason": reason,
-        "verdict": verdict, "kinds": ",".join(kinds),
+        "verdict": verdict, "tier": tier, "kinds": ",".join(kinds),
     }  # fmt: skip
 
 

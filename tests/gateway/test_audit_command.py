@@ -149,7 +149,7 @@ def test_moments_are_unix_seconds_or_dates_in_utc() -> None:
 
 
 def test_every_filter_reaches_the_query() -> None:
-    given = dict.fromkeys(("key_id", "model", "action", "reason", "reviewer", "verdict", "trace_id"), "x")
+    given = dict.fromkeys(("key_id", "model", "action", "reason", "reviewer", "verdict", "tier", "trace_id"), "x")
     rest = {"interaction_id": "x", "item_id": "x", "min_confidence": 0.1, "max_confidence": 0.2, "kinds": "decision"}
     found = filters_of({**given, **rest, "since": "1", "until": "2"})
     assert all(getattr(found, name) == "x" for name in given)

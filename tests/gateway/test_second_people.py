@@ -167,3 +167,14 @@ def test_alarms_are_read_from_the_database(gateway: Gateway) -> None:
         if "reviewer" in key["roles"]:
             call(gateway, "POST", f"/v1/keys/{key['id']}/skills", {"skills": ["law"]}, "strange-reviewer")
     assert metric(gateway, "countersign_items_without_reviewer") == before + 1
+
+
+def test_events_are_found_by_their_tier(gateway: Gateway, careful: str) -> None:
+    held, sure = gateway.ask("tiered [0.3]", careful).json(), gateway.ask("tiered [0.99]", careful).json()
+    gateway.ask("everyday [0.3]")
+    gateway.claim(held["review"]["id"])
+    found = gateway.events(tier="ultra", kinds="decision,review.created,review.claimed")
+    newest = {(event["kind"], event["interaction_id"]) for event in found[:4]}
+    events_of_held = {(kind, held["id"]) for kind in ("decision", "review.created", "review.claimed")}
+    assert newest == {("decision", sure["id"]), *events_of_held}
+    assert {event["data"]["tier"] for event in found} == {"ultra"}

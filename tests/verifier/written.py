@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from verifier.reading import Tables
 
 ORIGIN = "countersign/0123456789abcdef"
-COPIES = ("key_id", "model", "action", "reason", "reviewer", "verdict", "confidence")
+COPIES = ("key_id", "model", "action", "reason", "reviewer", "verdict", "tier", "confidence")
 
 
 def sha(data: bytes) -> bytes:
