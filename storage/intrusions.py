@@ -30,7 +30,7 @@ class Intrusion:
     events: tuple[str, ...]  # what the first of them say their events' ids are
 
 
-def strangers(vault: Vault, rows: Iterable[sa.Row[Any]]) -> list[sa.Row[Any]]:
+def strangers(vault: Vault, rows: Iterable[Any]) -> list[Any]:
     """Those of the waiting rows (event id, hash, MAC) that nobody with the master key wrote."""
     return [row for row in rows if not _ours(vault, *row)]
 

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
-from storage import partitions, subjects
+from storage import obstructions, partitions, subjects
 from storage.database import open_database
 from storage.errors import SchemaOutdated
 from storage.vault import Vault
@@ -42,7 +42,8 @@ def downgrade(url: str, revision: str = "base") -> None:
 
 
 def check_schema(conn: Connection) -> None:
-    """Raises SchemaOutdated, which says what to run, unless the tables are those of this program."""
+    """Raises SchemaOutdated, which says what to run, unless the tables are those of this program; TablesObstructed when
+    something of somebody else stands on them."""
     wanted = ScriptDirectory.from_config(_config()).get_current_head()
     found = MigrationContext.configure(conn).get_current_revision()
     if found != wanted:
@@ -50,6 +51,7 @@ def check_schema(conn: Connection) -> None:
             f"The database's tables are of version {found or 'none'}, this program needs {wanted}: "
             "run `countersign migrate`."
         )
+    obstructions.require_none(conn)
 
 
 def declared(thing: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:

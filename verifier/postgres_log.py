@@ -6,13 +6,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from verifier.events import Event
-from verifier.findings import CannotRead
-from verifier.reading import NO_EVENT, Leaf
-from verifier.sql_log import EVENT_COLUMNS, SqlLog
+from verifier.findings import Altered, CannotRead
+from verifier.reading import NO_EVENT, TABLES, Leaf
+from verifier.sql_log import EVENT_COLUMNS, SqlLog, obstructed
 
 _DAY = 86_400.0  # seconds
 _EVENTS = f"SELECT {EVENT_COLUMNS} FROM audit_events AS e WHERE e.id = ANY(?)"
 _AT = 1  # the column in an event
+
+
+# The log's tables, their partitions and whatever else inherits from them; and what somebody put on them.
+_OURS = """WITH RECURSIVE ours AS (SELECT to_regclass(name)::oid AS id FROM unnest(?::text[]) AS name
+           UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN ours ON i.inhparent = ours.id)"""
+_STRANGE = f"""{_OURS}
+    SELECT 'trigger', tgname::text, tgrelid::regclass::text FROM pg_trigger JOIN ours ON tgrelid = id
+        WHERE NOT tgisinternal
+    UNION ALL SELECT 'rule', rulename::text, ev_class::regclass::text FROM pg_rewrite JOIN ours ON ev_class = id
+        WHERE rulename <> '_RETURN'
+    UNION ALL SELECT 'policy', polname::text, polrelid::regclass::text FROM pg_policy JOIN ours ON polrelid = id
+        WHERE polname <> 'tenant' OR polroles <> ARRAY(SELECT oid FROM pg_roles WHERE rolname = 'countersign_tenant')
+    UNION ALL SELECT 'view', relname::text, relname::text FROM pg_class JOIN ours ON pg_class.oid = id
+        WHERE relkind NOT IN ('r', 'p')"""
 
 
 class PostgresLog(SqlLog):
@@ -33,6 +47,14 @@ class PostgresLog(SqlLog):
             self._cursor = self._conn.cursor(binary=True)
         except self._errors as error:
             raise self._cannot(error) from error
+        self._only_tables()
+
+    def _only_tables(self) -> None:
+        """Raises Altered for what stands on the log's tables or in the place of one."""
+        for kind, name, table in self.rows(_STRANGE, list(TABLES)):
+            if kind == "view":
+                raise Altered(f"{name} is a view, not a table: it can show each reader other events.")
+            raise obstructed(kind, name, table)
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:

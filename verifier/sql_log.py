@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from verifier.events import COLUMNS, Event
+from verifier.findings import Altered, printable
 from verifier.reading import TABLES, Leaf, Unsealed
 
 CHUNK = 2048  # rows; bounds the memory
@@ -21,6 +22,12 @@ _TWICE = "SELECT event_id FROM audit_leaves GROUP BY event_id HAVING count(*) > 
 _PLACE = "SELECT max(leaf_index) FROM audit_leaves WHERE event_id = ?"
 _SEALED_AND_WAITING = """SELECT l.leaf_index, l.event_id FROM audit_unsealed AS u
                          JOIN audit_leaves AS l ON l.event_id = u.event_id LIMIT 1"""
+
+
+def obstructed(kind: str, name: str, table: str) -> Altered:
+    """The product makes none of these."""
+    shown = f"There is a {kind} {printable(name)} on {printable(table)}"
+    return Altered(f"{shown}: it can keep events from being written or read, and the product did not make it.")
 
 
 class SqlLog(ABC):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from verifier.findings import Altered, CannotRead
 from verifier.reading import TABLES
-from verifier.sql_log import SqlLog
+from verifier.sql_log import SqlLog, obstructed
 
 _CACHE_KIB = 32 * 1024
 
@@ -30,10 +30,12 @@ class SqliteLog(SqlLog):
         self._only_tables()
 
     def _only_tables(self) -> None:
-        """A view may show this program other rows than everybody else. Raises Altered."""
-        for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'view'"):
-            if name.lower() in TABLES:
+        """A view may show this program other rows than everybody else, a trigger keep rows away. Raises Altered."""
+        for kind, name, table in self.rows("SELECT type, name, tbl_name FROM sqlite_master"):
+            if kind == "view" and name.lower() in TABLES:
                 raise Altered(f"{name} is a view, not a table: it can show each reader other events.")
+            if kind == "trigger":  # of whatever table: it can reach every other one
+                raise obstructed("trigger", name, table)
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:

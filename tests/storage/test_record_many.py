@@ -30,7 +30,7 @@ def recordings(asker: Key, prefix: str) -> list[Recording]:
 
 def rows(database: Database, prefix: str) -> list[list[dict[str, object]]]:
     """What differs from one recording to the next by chance or clock is left out."""
-    by_chance = {"id", "interaction_id", "subject", "request_id", "created_at", "payload"}
+    by_chance = {"id", "interaction_id", "subject", "request_id", "created_at", "payload", "vouched"}
     with database.read() as conn:
         return [
             [
