@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from gateway import audit_table, command, export_file
 from gateway.audit_options import filters_of, moment
@@ -22,7 +23,9 @@ from storage.audit_query import EVERYTHING
 from storage.checkpoints import Signer, new_signing_key
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnreachable
-from storage.records import Role
+from storage.records import Action, Role
+from storage.tables import decisions
+from tests.storage.made import record
 
 
 @pytest.fixture
@@ -217,3 +220,37 @@ def test_table_folds_no_id_in_an_ordinary_terminal(columns: str, monkeypatch, ca
     shown = capsys.readouterr().out
     assert [shown.count(each) for each in (f"key:{key}", item, "1234567", "review.claim_released")] == [1, 1, 1, 1]
     assert shown.count(key) == 1  # a reviewer who acts is named once
+
+
+def test_vouched_names_the_first_record_that_was_altered(run: Callable[..., Done], log: Database) -> None:
+    with log.transaction() as conn:
+        caller, _ = keys.create(conn, "acme", "chat", [Role.CALLER])
+        first, second = sorted(record(conn, caller, Action.RELEASE)[0].id for _ in range(2))
+    good = run("vouched")
+    told = "2 decisions and 0 verdicts are as they were written; 0 interactions were deleted.\n"
+    assert (good.returncode, good.stdout, good.stderr) == (0, told, "")
+    with log.transaction() as conn:
+        conn.execute(sa.update(decisions).where(decisions.c.interaction_id == second).values(threshold=0.1))
+        conn.execute(sa.update(decisions).where(decisions.c.interaction_id == first).values(vouched=None))
+    bad = run("vouched", "--json")
+    assert (bad.returncode, json.loads(bad.stdout)["first_bad"]) == (1, first)
+    assert bad.stderr == (
+        f"2 interactions are not, and their answers are withheld. The first: {first}: its decision is not_vouched.\n"
+    )
+
+
+def test_vouch_asks_first_and_is_done_once(run: Callable[..., Done], log: Database) -> None:
+    with log.transaction() as conn:
+        caller, _ = keys.create(conn, "acme", "chat", [Role.CALLER])
+        earlier = record(conn, caller, Action.RELEASE)[0].id
+        conn.execute(sa.update(decisions).values(vouched=None))
+    assert run("vouch").returncode == 1  # "n"
+    done = run("vouch", "--yes")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Vouched for 1 interactions.\n", "")
+    assert run("vouched").returncode == 0
+    with log.transaction() as conn:
+        conn.execute(sa.update(decisions).where(decisions.c.interaction_id == earlier).values(vouched=None))
+    again = run("vouch", "--yes")
+    assert again.returncode == 1
+    assert again.stderr.startswith("countersign: The records of before were vouched for already")
+    assert run("vouched").returncode == 1
