@@ -24,11 +24,17 @@ from storage.errors import (
 from storage.records import OPEN_STATES, ItemState, Key, ReviewItem, Role, VerdictKind
 from storage.rows import item_from
 from storage.storable import checked_text, content_hash, from_json, is_visible
-from storage.tables import interactions, review_items, verdicts
+from storage.tables import interactions, keys, review_items, verdicts
 
 _BY_ID = sa.select(review_items).where(review_items.c.id == sa.bindparam("item"))
 _OWN = _BY_ID.where(review_items.c.tenant == sa.bindparam("tenant"))
 _FREE = _BY_ID.with_for_update(skip_locked=True)  # SQLite ignores it: it has one writer
+
+_WORDS = sa.select(verdicts.c.reviewer_id).where(verdicts.c.item_id == sa.bindparam("item"))
+_NAMESAKES = sa.select(keys.c.id).where(
+    keys.c.tenant == sa.bindparam("tenant"),
+    sa.func.lower(sa.func.trim(keys.c.name)) == sa.func.lower(sa.func.trim(sa.bindparam("name", type_=sa.Text))),
+)
 
 
 def row_for(conn: Connection, item_id: str, reviewer: Key) -> sa.Row[Any]:
@@ -64,9 +70,20 @@ def require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_b
         raise OwnRequest(item)
     if reviewer.skills is not None and item.domain is not None and item.domain not in reviewer.skills:
         raise NotSkilled(item)
-    words = sa.select(verdicts.c.id).where(verdicts.c.item_id == item.id, verdicts.c.reviewer_id == reviewer.id)
-    if conn.execute(words).first() is not None:
+    if spoke(conn, item, reviewer):
         raise ReferredBySelf(item)
+
+
+def spoke(conn: Connection, item: ReviewItem, reviewer: Key) -> bool:
+    """Whether this person gave a word on the item, with whichever key."""
+    if item.referred_by is None:  # nobody did
+        return False
+    return not keys_of_person(conn, reviewer).isdisjoint(conn.execute(_WORDS, {"item": item.id}).scalars())
+
+
+def keys_of_person(conn: Connection, reviewer: Key) -> set[str]:
+    """Ids of all keys that count as this reviewer: those of the tenant that carry the same name."""
+    return {reviewer.id, *conn.execute(_NAMESAKES, {"tenant": reviewer.tenant, "name": reviewer.name}).scalars()}
 
 
 def held_item(conn: Connection, item_id: str, reviewer: Key, fencing_token: int) -> ReviewItem:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from storage.errors import NotSkilled, OwnRequest, ReferredBySelf
 from storage.paging import decode_cursor, encode_cursor
 from storage.records import ItemState, Key, ReviewItem
+from storage.review_guards import keys_of_person
 from storage.rows import item_from
 from storage.tables import review_items, verdicts
 
@@ -137,10 +138,12 @@ def barred(conn: Connection, items: Sequence[ReviewItem], reviewer: Key) -> dict
         return {}
     ids = [item.id for item in pending]
     own = sa.select(review_items.c.id).where(review_items.c.id.in_(ids), review_items.c.asked_by == reviewer.id)
-    said = sa.select(verdicts.c.item_id).where(verdicts.c.item_id.in_(ids), verdicts.c.reviewer_id == reviewer.id)
+    said = sa.select(verdicts.c.item_id, verdicts.c.reviewer_id).where(verdicts.c.item_id.in_(ids))
+    spoken = conn.execute(said).all()
+    person = keys_of_person(conn, reviewer) if spoken else set[str]()
     foreign = (item.id for item in pending if not _skilled(reviewer, item.domain))
     return {
-        **dict.fromkeys(conn.execute(said).scalars(), ReferredBySelf.code),
+        **dict.fromkeys((row.item_id for row in spoken if row.reviewer_id in person), ReferredBySelf.code),
         **dict.fromkeys(foreign, NotSkilled.code),
         **dict.fromkeys(conn.execute(own).scalars(), OwnRequest.code),
     }

@@ -38,6 +38,7 @@ from storage.review_guards import (
     require_reason,
     require_reviewer,
     row_for,
+    spoke,
 )
 from storage.review_moves import move
 from storage.review_opinions import MAX_OPINIONS, RELEASING, agreeing, pass_on
@@ -90,6 +91,8 @@ def claim_first(
             stale.append(hint.id)
         elif domain in (None, hint.domain) and (item := lock_free(conn, hint.id)) is not None:
             if item.state is ItemState.PENDING:
+                if spoke(conn, item, reviewer):  # under another key of the same person, which hints do not know
+                    continue
                 return _grant(conn, item, reviewer, lease_seconds, at), stale
             stale.append(hint.id)
     return None, stale

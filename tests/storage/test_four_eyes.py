@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit_query, interactions, review_opinions, reviews
+from storage import audit_query, interactions, review_guards, review_opinions, review_reads, reviews
 from storage.audit_query import Filters
 from storage.database import Database
 from storage.errors import ReferredBySelf
@@ -132,3 +132,19 @@ def test_an_admin_may_be_the_second_person(database: Database, watched, ada) -> 
     root = key(database, "root", Role.ADMIN)
     say(database, watched, ada, APPROVE)
     assert say(database, watched, root, APPROVE)[0].state is ItemState.APPROVED
+
+
+@pytest.mark.parametrize("name", ["Ada", " ada ", "ADA"])
+def test_two_keys_of_one_name_are_one_person(database: Database, watched, ada, bob, name: str) -> None:
+    again, rival = key(database, name), key(database, "Ada", tenant="rival")
+    say(database, watched, ada, APPROVE)
+    with pytest.raises(ReferredBySelf):
+        claim(database, watched, again)
+    with database.transaction() as conn:
+        assert reviews.claim_first(conn, [watched.id], again, 60.0) == (None, [])
+        item = review_reads.get_item(conn, watched.id, "acme")
+        assert review_reads.barred(conn, [item], again) == {item.id: "referred_by_self"}
+        assert review_reads.barred(conn, [item], bob) == {}
+        assert review_guards.keys_of_person(conn, again) == {ada.id, again.id}
+        assert review_guards.keys_of_person(conn, rival) == {rival.id}
+    assert say(database, watched, bob, APPROVE)[0].state is ItemState.APPROVED
