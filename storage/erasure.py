@@ -42,6 +42,7 @@ def erase_subject(conn: Connection, tenant: str, name_or_id: str, actor: str) ->
         _destroy_key(conn, subject)  # first: who is recording for this subject is waited for, and found below
         ids = _interactions_of(conn, tenant, subject, name_or_id)
         legal_holds.require_free(conn, tenant, subject, ids)
+        legal_holds.forget_reasons(conn, tenant, [subject])
         emptied, events = empty(conn, tenant, ids, actor)
         events += _bare(conn, tenant, subject)
         _rename_key(conn, tenant, name_or_id)
@@ -61,6 +62,7 @@ def empty(conn: Connection, tenant: str, interaction_ids: Sequence[str], actor: 
         for start in range(0, len(interaction_ids), _AT_ONCE):
             ids = interaction_ids[start : start + _AT_ONCE]
             _empty_reviews(conn, tenant, ids, actor)
+            legal_holds.forget_reasons(conn, tenant, ids)
             emptied += _empty_rows(conn, tenant, ids)
             about = (audit_events.c.interaction_id.in_(ids), audit_events.c.tenant == tenant)
             events += _without_facts(conn, *about)

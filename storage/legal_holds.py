@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -39,7 +39,7 @@ class LegalHold:
     tenant: str
     scope: Scope
     target: str  # an interaction's id, a subject's id, or the tenant
-    reason: str  # for whoever may lift it; not part of the audit log, since it may name people
+    reason: str  # for whoever may lift it; not part of the audit log, since it may name people; empty once erased
     placed_by: str
     placed_at: float
     lifted_by: str | None = None
@@ -110,6 +110,13 @@ def require_free(conn: Connection, tenant: str, subject: str | None, interaction
     for row in conn.execute(held.where(legal_holds.c.tenant == tenant, legal_holds.c.lifted_at.is_(None))):
         if row.scope == Scope.TENANT or row.target in wanted:
             raise UnderLegalHold(row.id)
+
+
+def forget_reasons(conn: Connection, tenant: str, targets: Sequence[str]) -> None:
+    """Empties the reasons of lifted holds on these subjects and interactions: a reason may name whom it is about."""
+    table = legal_holds.c
+    lifted = (table.tenant == tenant, table.scope != Scope.TENANT.value, table.lifted_at.is_not(None))
+    conn.execute(sa.update(legal_holds).where(*lifted, table.target.in_(targets)).values(reason=""))
 
 
 def _found(conn: Connection, tenant: str, scope: Scope, target: str | None) -> str:

@@ -137,3 +137,11 @@ def test_many_finish_together_and_the_superseded_are_named(database: Database, c
     with database.transaction() as conn:
         assert idempotency.finish_many(conn, {"chatcmpl-1": kept, "chatcmpl-2": lost}) == {"chatcmpl-2"}
     assert begin(database, caller, name="kept") == Replay("chatcmpl-1")
+
+
+def test_a_name_is_stored_as_what_nobody_can_read_a_person_from(database: Database, caller: Key) -> None:
+    recorded = finish(database, caller, begin(database, caller, "ada@example.org"))
+    with database.read() as conn:
+        (row,) = conn.execute(sa.select(entries)).all()
+    assert "ada" not in str(tuple(row))
+    assert begin(database, caller, "ada@example.org", owner="try_2") == Replay(recorded)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from storage import audit_query, legal_holds, subjects
+from storage import audit_query, erasure, interactions, legal_holds, subjects
 from storage.audit_query import Filters
 from storage.database import Database
 from storage.errors import InvalidValue, NotFound, UnderLegalHold
@@ -96,3 +96,32 @@ def test_a_hold_keeps_what_it_names_and_nothing_else(database: Database, caller)
         legal_holds.require_free(conn, "rival", "sub_1", [mine.interaction_id])
         with pytest.raises(UnderLegalHold):
             legal_holds.require_free(conn, "acme", "sub_1", [other.interaction_id, mine.interaction_id])
+
+
+def test_the_reasons_of_lifted_holds_go_with_the_person(database: Database, caller) -> None:
+    with database.transaction() as conn:
+        asked, _ = record(conn, caller, params={"user": "ada"})
+        other, _ = record(conn, caller, params={"user": "bob"})
+    placed = [
+        _place(database, Scope.SUBJECT, "ada", "Ada Lovelace sues"),
+        _place(database, Scope.INTERACTION, asked.id, "what Ada asked"),
+        _place(database, Scope.SUBJECT, "bob", "Bob stays"),
+        _place(database, Scope.INTERACTION, other.id, "Bob's question"),
+        _place(database, reason="file 7"),
+    ]
+    with database.transaction() as conn:
+        for hold in placed:
+            legal_holds.lift(conn, "acme", hold.id, "key:admin")
+        erasure.erase_subject(conn, "acme", "ada", "key:admin")
+        left = [hold.reason for hold in legal_holds.list_holds(conn, "acme", lifted=True)]
+    assert left == ["", "", "Bob stays", "Bob's question", "file 7"]
+
+
+def test_the_reason_of_a_lifted_hold_goes_with_its_question(database: Database, caller) -> None:
+    with database.transaction() as conn:
+        asked, _ = record(conn, caller)
+    hold = _place(database, Scope.INTERACTION, asked.id, "what Ada asked")
+    with database.transaction() as conn:
+        legal_holds.lift(conn, "acme", hold.id, "key:admin")
+        assert interactions.delete(conn, asked.id, "acme", "key:admin")
+        assert legal_holds.list_holds(conn, "acme", lifted=True)[0].reason == ""
