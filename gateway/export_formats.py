@@ -14,9 +14,18 @@ import orjson
 from storage.audit_export import COLUMNS, Row
 
 # What makes a spreadsheet run a cell (OWASP, "CSV injection"), at its beginning and after what might begin another
-# cell where separators differ. Numbers are no formulas and stay numbers.
+# cell where separators differ: a sign that begins a formula, or looks like one and may be folded into it (full width,
+# small, superscript, other dashes), also behind what a spreadsheet trims. Numbers are no formulas and stay numbers.
 _NUMBER = r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?=$|[\s,;\]\}\"'|])"
-_FORMULA = re.compile(rf"(^|[,;|\t\r\n\"'])(?=[=@\t\r\n＝＠]|[+\-＋－](?!{_NUMBER}))")
+_BLANK = (
+    r"[\s\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3164\ufe00-\ufe0f"
+    r"\ufeff]"
+)
+_SIGN = r"[=\u207c\u208c\ufe66\uff1d@\ufe6b\uff20]"
+_PLUS = r"[+\u207a\u208a\u2795\ufb29\ufe62\uff0b\-\u2010-\u2015\u207b\u208b\u2212\u2796\ufe58\ufe63\uff0d]"
+_BEGINS = rf"(?:{_SIGN}|{_PLUS}(?!{_NUMBER}))"
+# unbounded only where it is looked for once: what comes after each separator would be looked at for each of them
+_FORMULA = re.compile(rf"^(?={_BLANK}*{_BEGINS}|[\t\r\n])|[,;|\t\r\n\"'](?={_BLANK}{{0,32}}{_BEGINS}|[\t\r\n])")
 
 
 class Writing(Protocol):
@@ -69,7 +78,7 @@ class Csv:
 
 def harmless(value: Any) -> Any:
     """A cell that a spreadsheet shows and does not run: an apostrophe goes before what might be a formula."""
-    return _FORMULA.sub(r"\1'", value) if isinstance(value, str) else value
+    return _FORMULA.sub(r"\g<0>'", value) if isinstance(value, str) else value
 
 
 def _parquet() -> Writing:

@@ -126,6 +126,15 @@ def test_csv_of_nothing_still_has_its_header(gateway: Gateway) -> None:
         ("\t=1", "'\t'=1"),
         ("\r=1", "'\r'=1"),
         ("＝1", "'＝1"),
+        *(
+            (f"{blank}=1", f"'{blank}=1")
+            for blank in (" ", "   ", "\u00a0", "\ufeff", "\x0b", "\x0c", "\u3000", "\u200b")
+        ),
+        *((f"{blank}-2+3", f"'{blank}-2+3") for blank in (" ", "\u00a0\ufeff", " " * 500)),
+        *((f"{sign}SUM(A1)", f"'{sign}SUM(A1)") for sign in "＋－＠−﹢﹣﹦﹫⁺⁻⁼₊₋₌‐–—➕➖﬩"),
+        ("x; \u00a0=1", "x;' \u00a0=1"),
+        (" -5", " -5"),
+        ("−5", "−5"),
         ("a;=1", "a;'=1"),
         ('a",=cmd', "a\",'=cmd"),
         ("-5", "-5"),
