@@ -79,26 +79,28 @@ def watched(home: Path, valkey_url: str, serving: FakeServing) -> Iterator[Watch
     }
     database = open_database(f"sqlite:///{home / 'countersign.db'}")
     secrets = prepare(database)
-    with database.transaction() as conn:  # a fault of the database that quotes what was to be written
-        conn.execute(
-            sa.text(
-                "CREATE TRIGGER broken BEFORE INSERT ON interactions WHEN NEW.messages LIKE '%[explode]%' "
-                f"BEGIN SELECT RAISE(ABORT, 'row with {SAID}'); END"
-            )
-        )
+    with database.transaction() as conn:
         ada = keys.by_secret(conn, secrets["ada"])
         assert ada is not None
         secrets["link"] = keys.create_signin_link(conn, ada.id, 600)
-    database.close()
     with (home / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "gateway.command", "gateway"], env=environment, stdout=log, stderr=log
         )
         try:
-            yield Watched(f"http://127.0.0.1:{port_of(process, home / 'log')}", home, valkey_url, secrets)
+            port = port_of(process, home / "log")
+            with database.transaction() as conn:  # a fault of the database that quotes what was to be written
+                conn.execute(
+                    sa.text(
+                        "CREATE TRIGGER broken BEFORE INSERT ON interactions WHEN NEW.messages LIKE '%[explode]%' "
+                        f"BEGIN SELECT RAISE(ABORT, 'row with {SAID}'); END"
+                    )
+                )
+            yield Watched(f"http://127.0.0.1:{port}", home, valkey_url, secrets)
         finally:
             process.terminate()
             process.wait(20)
+            database.close()
 
 
 def port_of(process: "subprocess.Popen[bytes]", log: Path) -> int:
