@@ -9,12 +9,12 @@ from typing import Any
 from verifier import gone
 from verifier.checkpoints import VerifyingKey
 from verifier.events import Checked, Event, Wrong, check
-from verifier.findings import Altered, CannotRead
+from verifier.findings import Altered, CannotRead, moment
 from verifier.gone import Gone
 from verifier.reading import Leaf, Reader
 from verifier.subtrees import Subtrees
 from verifier.tree import Tree
-from verifier.witnesses import Witnesses
+from verifier.witnesses import LAG, Witnesses
 
 Progress = Callable[[int], None]  # told the number of leaves now and then
 _TELL_EVERY = 8192  # leaves
@@ -199,8 +199,20 @@ class _Verification:
             lagging=seen.lagging,
             root=last.root.hex() if last is not None else None,
             sealed_at=last.sealed_at if last is not None else None,
-            warnings=(_ERASURE_WAITS,) if erasure_waits else (),
+            warnings=tuple(self._warnings(erasure_waits)),
         )
+
+    def _warnings(self, erasure_waits: bool) -> Iterator[str]:
+        behind, last = self._witnesses.lagging, self._witnesses.witnessed
+        if behind > LAG:
+            known = "no event is" if last is None else f"the first {last.size:,} events are"
+            until = "" if last is None else f", up to {moment(last.sealed_at)}"
+            yield (
+                f"The last {behind:,} checkpoints are in the database only: {known} vouched for outside{until}. The "
+                "product keeps each outside before it makes the next; this file was copied earlier, or its end cut off."
+            )
+        if erasure_waits:
+            yield _ERASURE_WAITS
 
 
 def _altered(why: str, event: Event, index: int | None) -> Altered:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from verifier.checkpoints import BadCheckpoint, Checkpoint, VerifyingKey
-from verifier.findings import Altered
+from verifier.findings import Altered, CannotRead
 from verifier.tree import Tree
 
+LAG = 3  # checkpoints by which the file outside may honestly be behind: one, and those made while it is read
 _IN_DATABASE = "The checkpoint of size {} in the database"
 _OUTSIDE = "The checkpoint of size {} kept outside"
 
@@ -77,6 +78,7 @@ class Witnesses:
         self.seen = 0  # checkpoints that agree with the tree
         self.lagging = 0  # of these, the last ones that the outside file does not have yet
         self.agreed = 0  # size of the last one
+        self.witnessed: Checkpoint | None = None  # the last one that is outside too
         self.last: Checkpoint | None = None
         self._database.advance()
         self._outside.advance()
@@ -102,6 +104,8 @@ class Witnesses:
         self.seen += 1
         self.agreed = tree.size
         self.last = seen = here[0].seen
+        if self._outside in here:
+            self.witnessed = seen
         for row in here:
             row.advance()
         return seen
@@ -127,8 +131,18 @@ class Witnesses:
         else:
             self.lagging += 1
 
+    def _nothing_outside(self) -> Altered | CannotRead:
+        """The product writes each checkpoint outside before it makes the next; a witness may not have begun."""
+        if self._sampled:
+            return CannotRead("The file of checkpoints is empty: nobody kept any. Give one that holds some.")
+        why = f"The file of checkpoints is empty, and the database has {self._database.count}: it was emptied."
+        return Altered(why)
+
     def end(self, size: int) -> None:
-        """After the last leaf. Raises Altered when a checkpoint knows more leaves than there are, or none knows all."""
+        """After the last leaf. Raises Altered when a checkpoint knows more leaves than there are, none knows all, or
+        the file outside was emptied."""
+        if self._with_outside and self._outside.count == 0 and self._database.count > LAG:
+            raise self._nothing_outside()
         for row in (self._outside, self._database):
             if row.next is not None:
                 why = f"{row.named(row.next.size)} knows {row.next.size - size} leaves more than the database has"

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from tests.verifier.written import Log, small_log
 from verifier.checkpoints import VerifyingKey
-from verifier.findings import Altered
+from verifier.findings import Altered, CannotRead
 from verifier.log import Intact, verify
 from verifier.reading import Tables
 
@@ -97,6 +97,29 @@ def test_an_outside_file_that_lags_is_told_and_one_with_gaps_is_not_accepted():
     del log.outside[1]
     assert "later ones are" in str(found_in(log))
     assert verified(log, sampled=True).leaves == 41
+
+
+def test_an_outside_file_that_lags_by_more_than_a_copy_takes_is_warned_of():
+    log = small_log()
+    del log.outside[-3:]
+    assert verified(log).warnings == ()
+    del log.outside[-1:]
+    (warning,) = verified(log).warnings
+    assert "The last 4 checkpoints" in warning
+    assert "the first 8 events" in warning
+
+
+def test_an_emptied_outside_file_is_found():
+    log = small_log()
+    log.outside = []
+    assert "it was emptied" in str(found_in(log))
+    with pytest.raises(CannotRead, match="nobody kept any"):
+        verified(log, sampled=True)
+    young = Log()
+    young.add()
+    young.seal()
+    young.outside = []
+    assert verified(young).lagging == 1
 
 
 def test_a_log_cut_off_with_its_checkpoints_is_found_by_those_kept_outside():
