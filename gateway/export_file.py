@@ -18,6 +18,7 @@ from storage.schema import check_schema
 
 def write_file(database: Database, tenant: str, filters: Filters, chosen: Format, output: Path) -> int:
     """How many events were written. Raises Refused when the file cannot be, and leaves none behind."""
+    _require_place(output)
     draft = output.with_name(f".{output.name}.{secrets.token_hex(8)}")
     try:
         with open(draft, "xb") as file:  # as its owner's umask has it
@@ -32,6 +33,14 @@ def write_file(database: Database, tenant: str, filters: Filters, chosen: Format
     finally:
         draft.unlink(missing_ok=True)
     return events
+
+
+def _require_place(output: Path) -> None:
+    """Raises Refused before anything is noted or written."""
+    if output.is_dir():
+        raise Refused(f"{output} is a folder: name a file in it with --output.")
+    if not output.parent.is_dir():
+        raise Refused(f"There is no folder {output.parent}: make it first, or name another file with --output.")
 
 
 def note(database: Database, tenant: str, filters: Filters, chosen: Format) -> float:
