@@ -1,0 +1,190 @@
+"""A claim, the case it shows and the record of that reading are one commit: all of it, or nothing."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import sqlalchemy as sa
+
+from gateway import worker as workers
+from gateway.access_log import AccessLog
+from gateway.case_facts import MOST_REMEMBERED, CaseFacts
+from gateway.claims import claim_most_urgent
+from gateway.context import Context
+from gateway.metrics import Metrics
+from gateway.recorder import Recorder
+from gateway.worker import Worker
+from storage import audit_log, calibrations, dispatch, policies, tables
+from storage.audit_tables import audit_events
+from storage.database import Database, migrate, open_database
+from storage.errors import NotFound
+from storage.records import ItemState, Role
+from storage.review_queue import ReviewQueue
+from tests.gateway.fake_serving import FakeServing
+from tests.gateway.running import Gateway, running, settings_for
+from tests.storage.conftest import VAULT
+from tests.storage.made import held, key, reread
+
+REFUSING = (
+    "CREATE TRIGGER full BEFORE INSERT ON audit_events WHEN NEW.kind = 'access.review' "
+    "BEGIN SELECT RAISE(ABORT, 'no more'); END"
+)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Any:
+    migrate(f"sqlite:///{tmp_path}/a.db")
+    opened = open_database(f"sqlite:///{tmp_path}/a.db", VAULT)
+    yield opened
+    opened.close()
+
+
+def kinds(gateway: Gateway, item: str) -> set[str]:
+    return {event["kind"] for event in gateway.events(item_id=item)} - {"decision"}
+
+
+def test_a_claim_whose_reading_cannot_be_recorded_is_neither_shown_nor_made(
+    home: Path, serving: FakeServing, valkey_url: str
+) -> None:
+    with running(settings_for(home, serving.url, valkey_url, worker="off")) as gateway:
+        item = gateway.ask("claimed [0.3]").json()["review"]["id"]
+        with gateway.database.transaction() as conn:
+            conn.exec_driver_sql(REFUSING)
+        for path in ("/v1/reviews/claim", f"/v1/reviews/{item}/claim"):
+            with gateway.http("ada") as http:
+                refused = http.post(path)
+            assert refused.status_code >= 500
+            assert "answer" not in refused.json()
+        assert kinds(gateway, item) == {"review.created"}
+
+
+def test_a_verdict_whose_reading_cannot_be_recorded_is_not_given(
+    home: Path, serving: FakeServing, valkey_url: str
+) -> None:
+    with running(settings_for(home, serving.url, valkey_url, worker="off")) as gateway:
+        item = gateway.ask("judged [0.3]").json()["review"]["id"]
+        token = gateway.claim(item)["claim"]["fencing_token"]
+        with gateway.database.transaction() as conn:
+            conn.exec_driver_sql(REFUSING)
+        with gateway.http("ada") as http:
+            refused = http.post(f"/v1/reviews/{item}/verdict", json={"fencing_token": token, "verdict": "approve"})
+        assert refused.status_code >= 500
+        assert kinds(gateway, item) == {"review.created", "review.claimed", "access.review"}
+
+
+async def test_a_first_claim_is_nine_statements_and_its_two_events_one_of_them(database: Database) -> None:
+    caller, ada = key(database, "chat", Role.CALLER), key(database, "Ada")
+    items = [held(database, caller, urgency=float(n)) for n in range(2)]
+    with database.transaction() as conn:
+        calibrations.store(conn, {"id": "cal_1", "model": "m"})
+        named = {"id": "pol_1", "version": 1, "tenant": "acme", "name": "strict", "threshold": 0.5, "below": "hold"}
+        conn.execute(tables.policies.insert(), {**named, "review_seconds": 60.0, "created_at": 0.0})
+    recorder = Recorder(database, waiting=8, batch=8, readers=1)
+    recorder.start()
+    shared = SimpleNamespace(
+        settings=SimpleNamespace(claim_seconds=60.0),
+        recorder=recorder,
+        access=AccessLog(recorder, 60.0),
+        facts=CaseFacts(),
+        queue=SimpleNamespace(
+            most_urgent=lambda tenant, limit, offset: [each.id for each in items],
+            remove_all=lambda ids, tenant: None,
+        ),
+    )
+    ran: list[str] = []
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def note(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        ran.append(statement.split(" (")[0])
+
+    try:
+        for item in items:  # the second finds in memory what never changes
+            ran.clear()
+            case = await claim_most_urgent(cast(Context, shared), ada, None)
+            assert case is not None
+            assert case.item == reread(database, item)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
+        recorder.close()
+    of_claim = ran[: next(n for n, statement in enumerate(ran[1:], 1) if statement.startswith("BEGIN"))]
+    assert len(of_claim) == 9
+    assert [statement for statement in of_claim if "audit_events" in statement] == ["INSERT INTO audit_events"]
+    with database.read() as conn:
+        written = sa.select(audit_events.c.kind, audit_events.c.at).where(audit_events.c.item_id == items[1].id)
+        (_, claimed), (_, read) = conn.execute(written.where(audit_events.c.actor == f"key:{ada.id}")).all()
+    assert claimed == read
+
+
+def test_events_appended_together_are_written_at_the_end_or_not_at_all(database: Database) -> None:
+    def count(conn: Any) -> int:
+        return int(conn.execute(sa.select(sa.func.count()).select_from(audit_events)).scalar_one())
+
+    with database.transaction() as conn:
+        before = count(conn)
+        with audit_log.together(conn):
+            for _ in range(2):
+                audit_log.append(conn, "signin.linked", "system", "acme")
+            assert count(conn) == before
+        assert count(conn) == before + 2
+        with pytest.raises(ValueError, match="kind"), audit_log.together(conn):
+            _append_a_known_and_an_unknown(conn)
+        assert count(conn) == before + 2
+        audit_log.append(conn, "signin.linked", "system", "acme")
+        assert count(conn) == before + 3
+
+
+def _append_a_known_and_an_unknown(conn: Any) -> None:
+    for kind in ("signin.linked", "no.such.kind"):
+        audit_log.append(conn, kind, "system", "acme")
+
+
+async def test_a_write_that_is_refused_alone_leaves_nothing(database: Database) -> None:
+    recorder = Recorder(database, waiting=8, batch=8, readers=1)
+    recorder.start()
+
+    def refused(connection: Any) -> None:
+        audit_log.append(connection, "signin.linked", "system", "acme")
+        raise NotFound("key", "key_1")
+
+    with pytest.raises(NotFound):
+        await recorder.write(refused, tenant="acme")
+    recorder.close()
+    with database.read() as conn:
+        assert conn.execute(sa.select(audit_events.c.id)).all() == []
+
+
+def test_what_is_remembered_of_policies_is_the_tenants_own_and_bounded(database: Database) -> None:
+    facts = CaseFacts()
+    with database.transaction() as conn:
+        policy = policies.create_policy(conn, "acme", name="strict")
+        assert facts.policy(conn, "acme", policy.id, 1) == policy
+        assert facts.policy(conn, "acme", policy.id, 1) == policy
+        with pytest.raises(NotFound):
+            facts.policy(conn, "rival", policy.id, 1)
+        with pytest.raises(NotFound):
+            facts.policy(conn, "acme", policy.id, 2)
+        assert facts.signal_ranges(conn, "cal_0") == {}
+        for number in range(MOST_REMEMBERED + 1):
+            calibrations.store(conn, {"id": f"cal_{number}", "model": "m"})
+            facts.signal_ranges(conn, f"cal_{number}")
+    assert len(facts._ranges) == 1
+
+
+def test_valkey_is_compared_in_turns_and_corrected_at_the_end_of_them(
+    database: Database, home: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "RECONCILE_TURN_SECONDS", -1.0)
+    monkeypatch.setattr(dispatch, "_PAGE", 2)
+    caller, queue = key(database, "chat", Role.CALLER), ReviewQueue(valkey_url, f"turns-{home.name}")
+    items = [held(database, caller, urgency=float(n)) for n in range(6)]
+    assert dispatch.reconcile(database, queue) == 6
+    queue.remove(items[-1].id, "acme")
+    worker = Worker(settings_for(home, "http://127.0.0.1:1", valkey_url), database, queue, Metrics())
+    turns = 0
+    while queue.depth("acme") < 6:
+        worker._reconcile()
+        turns += 1
+    assert turns == 6  # three pages of Valkey's, two of SQL's that fit, and the one that did not
+    assert reread(database, items[-1]).state is ItemState.PENDING
+    queue.close()
