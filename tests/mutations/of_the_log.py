@@ -1,0 +1,36 @@
+"""The catalogue's mechanisms that keep the audit log what the product wrote."""
+
+from __future__ import annotations
+
+from tests.mutations.tree import Edit, Mutation
+
+VOUCHED_EVENTS = Mutation(
+    name="vouched_events",
+    invariant="I5",
+    meaning="what an insider writes into the audit log is sealed as the product's",
+    edits=(
+        Edit(
+            "storage/intrusions.py",
+            "return isinstance(event_id, str) and isinstance(hash_, str) and"
+            " vault.vouched(waiting(event_id, hash_), mac)",
+            "return isinstance(event_id, str) and isinstance(hash_, str)",
+        ),
+    ),
+    tests=("tests/storage/test_intrusions.py",),
+)
+
+SIGNED_AGE = Mutation(
+    name="signed_age",
+    invariant="I5",
+    meaning="a purge goes by the times that events say, which nobody signed",
+    edits=(Edit("storage/retention.py", "min(start + _AT_ONCE, end) - 1", "start + _AT_ONCE - 1"),),
+    tests=("tests/storage/test_retention.py",),
+)
+
+OBSTRUCTIONS = Mutation(
+    name="obstructions",
+    invariant="I5",
+    meaning="the product starts although a trigger may keep events from being written",
+    edits=(Edit("storage/schema.py", "    obstructions.require_none(conn)\n", ""),),
+    tests=("tests/storage/test_obstructions.py",),
+)
