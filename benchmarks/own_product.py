@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from launch.ports import free_ports
-from launch.product import Product, Step
+from launch.product import Product, Step, open_with_keys
 from launch.settings import LaunchSettings
 from storage import keys
-from storage.database import open_database
 from storage.records import Role
 
 TENANT = "benchmark"
@@ -31,14 +30,14 @@ def own_product() -> Iterator[tuple[str, str, str]]:
         product = Product(LaunchSettings().model_copy(update={**ports, **embedded}), _say)
         access = product.start()
         try:
-            yield access.url, *_keys(product.wiring.database_url)
+            yield access.url, *_keys(product)
         finally:
             product.stop()
 
 
-def _keys(database_url: str) -> tuple[str, str]:
+def _keys(product: Product) -> tuple[str, str]:
     """Two: what is held is withheld from the key that asked, in the review API too."""
-    database = open_database(database_url)
+    database = open_with_keys(product.settings, product.wiring.database_url)  # what nobody vouches for is not sealed
     try:
         with database.transaction() as connection:
             asking = keys.create(connection, TENANT, "loop", {Role.CALLER, Role.AUDITOR})[1]
