@@ -1,4 +1,4 @@
-"""The only way from the event loop into storage: one writer thread that commits many writes together."""
+"""The only way from the event loop into storage: writer threads, of which one commits many questions together."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ Result = TypeVar("Result")
 Write = Callable[[Connection], Any]
 Make = Callable[[float], Recording]  # from the database's time in unix seconds
 Settled = list[tuple[Future[Any], Any, Exception | None]]  # whose, its result, why it was refused
+WRITERS = 4  # threads, where the database takes several writes at once
 log = structlog.get_logger("recorder")
 
 
@@ -41,6 +42,9 @@ class Question:
     future: Future[Recorded]
 
 
+Writing = Job | Question
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What was handed over to be recorded, and the id of the interaction that stands for it."""
@@ -49,23 +53,60 @@ class Recorded:
     stands: str
 
 
+class Lane:
+    """Writes that wait for the same threads; a thread commits up to `batch` of them together."""
+
+    def __init__(self, name: str, waiting: int, batch: int, threads: int, commit: Callable[[list[Writing]], None]):
+        self._jobs: queue.Queue[Writing | None] = queue.Queue(waiting)
+        self._batch, self._commit = batch, commit
+        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for _ in range(threads)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, job: Writing) -> None:
+        """Raises queue.Full."""
+        self._jobs.put_nowait(job)
+
+    def close(self) -> None:
+        """Commits what waits, then stops."""
+        living = [thread for thread in self._threads if thread.is_alive()]
+        for _ in living:
+            self._jobs.put(None)
+        for thread in living:
+            thread.join(timeout=10)
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping:
+            jobs = [self._jobs.get()]
+            while len(jobs) < self._batch and not self._jobs.empty():
+                jobs.append(self._jobs.get_nowait())
+            stopping = None in jobs
+            self._commit([job for job in jobs if job is not None])
+
+
 class Recorder:
     """Writes in groups and reads beside them.
 
-    A result arrives only after its commit, so what is acknowledged is durable. Each write runs in a savepoint, and so
-    do the questions of a group together: what is refused takes nothing else with it.
+    A result arrives only after its commit, so what is acknowledged is durable. Each write of a group runs in a
+    savepoint, and so do its questions together: what is refused takes nothing else with it. On PostgreSQL other writes
+    than questions have threads of their own and are committed one by one: in groups two of them could wait for each
+    other's rows.
     """
 
     def __init__(self, database: Database, *, waiting: int, batch: int, readers: int) -> None:
         self._database = database
-        self._jobs: queue.Queue[Job | Question | None] = queue.Queue(waiting)
-        self._batch = batch
+        self._questions = self._writes = Lane("recorder", waiting, batch, 1, self._commit)
+        if database.dialect == "postgresql":
+            self._writes = Lane("writer", waiting, 1, WRITERS, self._commit)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._closed = False
 
     def start(self) -> None:
-        self._thread.start()
+        for lane in {self._questions, self._writes}:
+            lane.start()
 
     async def write(self, write: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:
         """Runs `write`, in which the database shows nothing but `tenant`'s rows, and waits for its commit.
@@ -74,7 +115,7 @@ class Recorder:
         A caller that is cancelled while it waits does not undo the write.
         """
         job = Job(write, tenant, Future())
-        self._put(job)
+        self._put(self._writes, job)
         result: Result = await asyncio.shield(asyncio.wrap_future(job.future))
         return result
 
@@ -84,7 +125,7 @@ class Recorder:
         `make` is told the database's time. It may be called twice: when others of its group cannot be recorded.
         """
         job = Question(make, Future())
-        self._put(job)
+        self._put(self._questions, job)
         return await asyncio.shield(asyncio.wrap_future(job.future))
 
     async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:
@@ -97,9 +138,8 @@ class Recorder:
     def close(self) -> None:
         """Commits what waits, then stops."""
         self._closed = True
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            self._thread.join(timeout=10)
+        for lane in {self._questions, self._writes}:
+            lane.close()
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     def _read(self, read: Callable[[Connection], Result], tenant: str | None) -> Result:
@@ -111,24 +151,15 @@ class Recorder:
         except DatabaseUnreachable as error:
             raise database_down(error) from None
 
-    def _put(self, job: Job | Question) -> None:
+    def _put(self, lane: Lane, job: Writing) -> None:
         if self._closed:
             raise unavailable("The gateway is stopping.", "stopping", 1)
         try:
-            self._jobs.put_nowait(job)
+            lane.put(job)
         except queue.Full:
             raise unavailable("Too many writes wait for the database; ask again shortly.", "overloaded", 1) from None
 
-    def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            jobs = [self._jobs.get()]
-            while len(jobs) < self._batch and not self._jobs.empty():
-                jobs.append(self._jobs.get_nowait())
-            stopping = None in jobs
-            self._commit([job for job in jobs if job is not None])
-
-    def _commit(self, jobs: list[Job | Question]) -> None:
+    def _commit(self, jobs: list[Writing]) -> None:
         if len(jobs) == 1 and isinstance(jobs[0], Job):
             self._commit_alone(jobs[0])
         elif jobs:
@@ -149,7 +180,7 @@ class Recorder:
             refusal = error
         settle(job.future, None if refusal else result, refusal)
 
-    def _commit_together(self, jobs: list[Job | Question]) -> None:
+    def _commit_together(self, jobs: list[Writing]) -> None:
         settled: Settled = []
         apart: list[Question] = []
         try:
