@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from storage.audit_tables import FILTER_IDS, audit_events
 
-LOOKED_AT = 20_000  # events in one look: some 50 ms where each has to be fetched
+LOOKED_AT = 10_000  # events in one look: some 50 ms where each has to be fetched from a log of ten million
 RARE = 1_000  # a mark with fewer events than this is read whole and sorted; looking for so many costs about 1 ms
 COLUMNS = {column.name: sa.column(column.name, column.type) for column in audit_events.columns}
 BY_TIME = "ix_audit_events_tenant_at_id"
