@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 WAIT_MS = 30_000
 TOO_QUICK = "too quick to have been read"
@@ -73,19 +73,31 @@ def press_until_read(page: Page, key: str) -> None:
 
 def edit(page: Page, text: str, reason: str) -> str:
     """Replaces the answer by `text`; the confirmation."""
-    page.keyboard.press("e")
-    page.get_by_label("The answer, in your words").fill(text)
+    _press_until_asked(page, "e", "The answer, in your words").fill(text)
     return _give_reason(page, "What was wrong?", reason)
 
 
 def reject(page: Page, reason: str) -> str:
-    page.keyboard.press("x")
+    _press_until_asked(page, "x", "Why must it not leave?")
     return _give_reason(page, "Why must it not leave?", reason)
 
 
 def refer(page: Page, reason: str) -> str:
-    page.keyboard.press("Shift+E")
+    _press_until_asked(page, "Shift+E", "What should the other person look at?")
     return _give_reason(page, "What should the other person look at?", reason)
+
+
+def _press_until_asked(page: Page, key: str, label: str) -> Locator:
+    """The field that the key opens. A key that is pressed while a case is still being drawn may be lost: again then."""
+    field = page.get_by_label(label)
+    for _ in range(8):
+        page.keyboard.press(key)
+        try:
+            expect(field).to_be_visible(timeout=4_000)
+        except AssertionError:
+            continue
+        return field
+    raise AssertionError(f"{key} never opened {label!r}.")
 
 
 def _give_reason(page: Page, label: str, reason: str) -> str:
