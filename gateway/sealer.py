@@ -97,7 +97,7 @@ class Sealer:
                 turn = sealing.seal(connection, self._signer, sealing.LIMIT, self._frontier)
         except SealedByAnother:
             with self._database.transaction() as connection:
-                put_back = intrusions.put_back(connection, sealing.LIMIT)
+                put_back = intrusions.refuse_put_back(connection, sealing.LIMIT)
             if put_back is None:
                 raise
             self._told(put_back)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from storage import event_format
-from storage.audit_tables import audit_events, audit_unsealed
+from storage.audit_tables import FILTER_MARKS, audit_events, audit_unsealed
 from storage.bulk import insert_rows
 from storage.database import now
 from storage.ids import new_event_id
@@ -62,7 +62,8 @@ EVENT_KINDS = (
     "access.export",  # who took the log, or a part of it, away
 )
 _KNOWN = frozenset(EVENT_KINDS)
-_FILTERED = ("key_id", "model", "action", "reason", "reviewer", "verdict", "tier", "confidence")  # copied out of `data`
+_FILTERED = (*FILTER_MARKS, "confidence")  # copied out of `data`
+OPERATIONS_TENANT = "default"  # whose auditors see what concerns the whole log
 
 
 _TOGETHER = "audit events to be written together"
@@ -134,12 +135,13 @@ def together(conn: Connection) -> Iterator[None]:
     Nothing is written when the block raises: then its transaction, or its savepoint, is to be rolled back.
     """
     gathered: list[dict[str, Any]] = []
-    conn.info[_TOGETHER] = gathered
+    info = conn.info  # of a connection that broke meanwhile it cannot be asked again
+    info[_TOGETHER] = gathered
     try:
         yield
         _insert(conn, gathered)
     finally:
-        del conn.info[_TOGETHER]
+        info.pop(_TOGETHER, None)
 
 
 def event_hash(event: AuditEvent) -> str:

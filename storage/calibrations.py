@@ -8,14 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage import audit_log
+from storage.audit_log import OPERATIONS_TENANT
 from storage.database import now
 from storage.errors import InvalidValue, NotFound
 from storage.records import StoredCalibration
 from storage.rows import calibration_from
 from storage.storable import checked_text, to_json
 from storage.tables import calibrations
-
-OPERATIONS_TENANT = "default"  # whose auditors see what concerns the whole house
 
 
 def store(

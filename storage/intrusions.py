@@ -16,7 +16,6 @@ from storage.vault import Vault
 
 NOT_VOUCHED = "not_vouched"  # no MAC, or not the product's: put into the database by somebody else
 SEALED_BEFORE = "sealed_before"  # waits although it is in the tree: put back by somebody else
-TENANT = "default"  # whose auditors see what concerns the whole log
 _NAMED = 10  # events that are named in one go
 _LONGEST = 100  # characters of an id: what was put there may be anything
 
@@ -47,11 +46,17 @@ def refuse(conn: Connection, rows: Sequence[Any], why: str) -> Intrusion:
         sa.delete(audit_unsealed).where(audit_unsealed.c.event_id == sa.bindparam("id")), [{"id": i} for i in ids]
     )
     named = [_shown(id_) for id_ in ids[:_NAMED]]
-    audit_log.append(conn, "log.intrusion", "system", TENANT, data={"why": why, "rows": len(ids), "events": named})
+    audit_log.append(
+        conn,
+        "log.intrusion",
+        "system",
+        audit_log.OPERATIONS_TENANT,
+        data={"why": why, "rows": len(ids), "events": named},
+    )
     return Intrusion(why, len(ids), tuple(named))
 
 
-def put_back(conn: Connection, limit: int) -> Intrusion | None:
+def refuse_put_back(conn: Connection, limit: int) -> Intrusion | None:
     """Refuses rows that wait although they are sealed: a turn seals and takes out of the line in one transaction."""
     both = sa.select(audit_unsealed.c.event_id).join(audit_leaves, audit_leaves.c.event_id == audit_unsealed.c.event_id)
     rows = conn.execute(both.order_by(audit_unsealed.c.event_id).limit(limit)).all()

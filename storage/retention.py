@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage import audit_log, erasure, legal_holds, partitions, proofs
+from storage.audit_log import OPERATIONS_TENANT
 from storage.audit_tables import audit_events, audit_leaves
 from storage.database import Database, now
 from storage.errors import PurgeTooEarly
@@ -18,7 +19,6 @@ from storage.storable import from_json
 from storage.tables import interactions
 
 FLOOR_DAYS = 183.0  # six months: EU AI Act, Articles 19 and 26(6)
-OPERATIONS_TENANT = "default"  # whose auditors see what concerns the whole log
 _DAY = 86_400.0
 _ADVISORY_LOCK = 0x70757267  # any number that is ours
 _AT_ONCE = 2_000  # leaves of one transaction

@@ -119,7 +119,7 @@ def test_a_sealed_event_that_is_put_back_is_taken_out_again(database: Database) 
     with pytest.raises(SealedByAnother):
         seal(database)
     with database.transaction() as conn:
-        assert intrusions.put_back(conn, 10) == intrusions.Intrusion("sealed_before", 1, (honest,))
+        assert intrusions.refuse_put_back(conn, 10) == intrusions.Intrusion("sealed_before", 1, (honest,))
     assert seal_all(database) == 2
     checked(database)
 
