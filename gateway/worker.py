@@ -66,6 +66,7 @@ class Worker:
         """One round; returns the seconds to pause before the next."""
         try:
             if not self._lease.hold():
+                self._pages = None  # another worker leads: what was compared says nothing any more
                 return RENEW_SECONDS
             self._sweep()  # before the queue's part: a Valkey that is away must not keep answers from expiring
             self._watch()
@@ -74,7 +75,7 @@ class Worker:
             while dispatch.relay(self._database, self._queue) and not self._stopping.is_set():
                 pass
         except QueueUnreachable as error:
-            self._reconcile_at = 0.0  # what Valkey holds when it is back is not known
+            self._pages, self._reconcile_at = None, 0.0  # what Valkey holds when it is back is not known
             return self._failed(error)
         except DatabaseUnreachable as error:
             self._lease.doubt()
