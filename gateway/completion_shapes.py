@@ -16,6 +16,8 @@ WITHHELD = {
     ItemState.WITHDRAWN: "The question was withdrawn, so its answer is withheld.",
 }
 NOT_VOUCHED = {
+    Vouched.BEFORE: "Held: it is of an earlier version of this service, whose operator has not vouched for it yet. "
+    "Retrieve it later by its id.",
     Vouched.NOT: "The stored records are not those that were written here, so the answer is withheld. "
     "Tell whoever runs this service.",
     Vouched.OTHER_KEY: "The records were written under another master key than this service's, so the answer is "
@@ -52,7 +54,7 @@ def refusal_of(outcome: Outcome) -> str | None:
     """Why there is no text, or None when there is."""
     if outcome.released_text is not None:
         return None
-    if outcome.content_changed:
+    if outcome.content_changed and outcome.vouched is not Vouched.BEFORE:
         return "The stored content does not match its decision, so it is withheld. Tell whoever runs this service."
     if outcome.vouched is not Vouched.OURS:
         return NOT_VOUCHED[outcome.vouched]

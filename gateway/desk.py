@@ -13,7 +13,6 @@ from gateway.errors import not_found
 from gateway.responding import watch
 from gateway.review_shapes import Desk, summary
 from storage import interactions, keys, review_opinions, review_reads, reviews
-from storage.errors import VouchedElsewhere
 from storage.records import ItemState, Key, ReviewItem, Vouched
 from storage.vouching import raise_unless
 
@@ -64,13 +63,13 @@ def opened(context: Context, connection: Connection, item_id: str, reader: Key, 
     """Reads the case in a write that records the reading beside what else it does: one commit for all of it.
 
     It may be shown once that is committed: `shown_now`. An item whose records were not written here is quarantined;
-    raises VouchedElsewhere where that cannot be told.
+    raises CannotVouch where nobody can tell.
     """
     desk = desk_of(connection, context.facts, item_id, reader, claimed_now=claimed_now)
-    if desk.outcome.vouched is Vouched.OTHER_KEY:
-        raise VouchedElsewhere(desk.item)
     if desk.outcome.vouched is Vouched.NOT:
         reviews.quarantine_unvouched(connection, item_id, reader.tenant)
+    else:
+        raise_unless(desk.outcome.vouched, desk.item)
     return Opened(desk, context.access.case_within(connection, reader, desk.outcome.interaction, desk.item))
 
 

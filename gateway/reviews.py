@@ -20,12 +20,12 @@ from gateway.openapi import ERRORS, body_of
 from gateway.review_shapes import ClaimNext, DraftRequest, Holding, VerdictRequest, detail
 from gateway.telemetry import tell_verdict, traceparent_of
 from storage import audit_log, interactions, review_reads, reviews
-from storage.errors import Conflict, ContentChanged, NotVouched, StorageError, VouchedElsewhere
+from storage.errors import Conflict, ContentChanged, NotVouched, NotVouchedYet, StorageError, VouchedElsewhere
 from storage.records import ItemState, Key, ReviewItem, Verdict
 
 router = APIRouter(prefix="/v1/reviews", tags=["reviews"], responses=ERRORS)
 log = structlog.get_logger("reviews")
-NOT_WRITTEN_HERE = frozenset({NotVouched.code, ContentChanged.code, VouchedElsewhere.code})
+NOT_WRITTEN_HERE = frozenset({NotVouched.code, NotVouchedYet.code, ContentChanged.code, VouchedElsewhere.code})
 
 
 @router.post("/claim", openapi_extra=body_of(ClaimNext), responses={204: {"description": "Nothing waits."}})

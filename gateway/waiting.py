@@ -43,7 +43,12 @@ class Bell:
 
 
 def is_open(outcome: Outcome) -> bool:
-    """Whether a reviewer's word on a held answer is still to come; nobody can give one on records not written here."""
+    """Whether a reviewer's word on a held answer is still to come, or an operator's on records of an earlier version.
+
+    Nobody can give one on records that were not written here.
+    """
+    if outcome.vouched is Vouched.BEFORE:
+        return True
     withheld = outcome.released_text is None and not outcome.content_changed
     can_be_decided = outcome.vouched is Vouched.OURS and withheld
     return outcome.item is not None and outcome.item.state in OPEN_STATES and can_be_decided

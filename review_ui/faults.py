@@ -59,6 +59,7 @@ CONFLICTS = {
     "past_deadline": "Its deadline has passed; its answer stays withheld.",
     "content_changed": "The stored answer is not the one that was decided on: nothing was released. Tell an operator.",
     "not_vouched": "Its stored records are not those that were written here: it is set aside. Tell an operator.",
+    "not_vouched_yet": "It is of an earlier version: nobody can decide it until an operator vouches for its records.",
     "other_master_key": "Its records were written under another master key: an operator must restore that key.",
     "conflict": "Someone changed it meanwhile.",
     "illegal_transition": "That cannot be done with it any more.",

@@ -221,7 +221,26 @@ class NotVouched(Conflict):
         )
 
 
-class VouchedElsewhere(Conflict):
+class CannotVouch(Conflict):
+    """Nobody can tell, for now, whether its records were altered: it is refused, and stays as it is."""
+
+    code = "cannot_vouch"
+
+
+class NotVouchedYet(CannotVouch):
+    """Its records have no MAC: they are of before there were MACs, or somebody took it away."""
+
+    code = "not_vouched_yet"
+
+    def __init__(self, item: ReviewItem) -> None:
+        super().__init__(
+            item,
+            f"The records of review item {item.id!r} are of an earlier version and not vouched for: nobody can decide "
+            "it until an operator runs `countersign audit vouch`. Take another.",
+        )
+
+
+class VouchedElsewhere(CannotVouch):
     """Its records were written under another master key: nobody can tell whether they were altered."""
 
     code = "other_master_key"

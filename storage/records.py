@@ -249,11 +249,12 @@ class StoredCalibration:
 
 
 class Vouched(StrEnum):
-    """Whether the stored records of an answer are those that were written under the master key."""
+    """Whether the stored records of an answer are those that were written under the master key; the worst is last."""
 
     OURS = "ours"
+    BEFORE = "not_vouched_yet"  # no MAC, as rows of before there were any: nobody can tell until an operator vouches
     OTHER_KEY = "other_master_key"  # written under another master key: nobody can tell until that one is back
-    NOT = "not_vouched"  # altered, put there, or of before rows were vouched for
+    NOT = "not_vouched"  # altered, or put there
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def opinions(conn: Connection, item_id: str) -> list[Verdict]:
 
 
 def agreeing(conn: Connection, item: ReviewItem, reviewer_id: str, content_hash: str | None) -> Verdict | None:
-    """Another person's earlier word for the very text that this hash is of. Raises NotVouched, VouchedElsewhere."""
+    """Another person's earlier word for the very text that this hash is of. Raises NotVouched, CannotVouch."""
     vouching.require_words(conn, item)
     words = opinions(conn, item.id)
     return next((w for w in words if w.reviewer_id != reviewer_id and w.content_hash == content_hash is not None), None)

@@ -12,11 +12,11 @@ from storage import audit_log, vouching
 from storage.database import now
 from storage.errors import (
     AlreadyDecided,
+    CannotVouch,
     LapsedTooOften,
     NotFound,
     NotVouched,
     StaleToken,
-    VouchedElsewhere,
 )
 from storage.ids import new_id
 from storage.records import (
@@ -171,7 +171,7 @@ def decide(
     stood up for yet. After `max_opinions` words without an end it is quarantined.
 
     Raises NotFound, AlreadyDecided, StaleToken, OwnRequest, PastDeadline, ContentChanged; NotVouched and
-    VouchedElsewhere, whatever the verdict, for records that were not written under this master key; InvalidValue for a
+    CannotVouch, whatever the verdict, for records that were not written under this master key; InvalidValue for a
     missing reason or content that does not fit the kind.
     """
     item = held_item(conn, item_id, reviewer, fencing_token)
@@ -206,7 +206,7 @@ def refused_verdict(conn: Connection, item_id: str, reviewer: Key, fencing_token
 def quarantine_unvouched(conn: Connection, item_id: str, tenant: str) -> ReviewItem | None:
     """Ends an open item whose records, or whose people's words, are not those that were written here.
 
-    None when there is no such item, it has ended, or its records are as they were or of another master key.
+    None when there is no such item, it has ended, its records are as they were, or nobody can tell for now.
     """
     item = get_item(conn, item_id, tenant)
     if item is None or item.state not in OPEN_STATES:
@@ -214,7 +214,7 @@ def quarantine_unvouched(conn: Connection, item_id: str, tenant: str) -> ReviewI
     try:
         vouching.require_decision(conn, item)
         vouching.require_words(conn, item)
-    except VouchedElsewhere:
+    except CannotVouch:
         return None
     except NotVouched as altered:
         changes, data = {"decided_at": now(conn)}, {"why": altered.code}

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage.errors import NotVouched, VouchedElsewhere
+from storage.errors import NotVouched, NotVouchedYet, VouchedElsewhere
 from storage.event_format import frame
 from storage.records import ReviewItem, Vouched
 from storage.tables import decisions, interactions, review_items, verdicts
@@ -40,6 +40,7 @@ _STORED = tuple(
     for table, name in ((interactions, "id"), (decisions, "interaction_id"), (review_items, "interaction_id"))
 )
 
+_WORSE = tuple(Vouched)
 _OF_A_KEY = re.compile(r"mk_[0-9a-f]{16}:[0-9a-f]{64}")
 
 Columns = Mapping[str, Any] | sa.RowMapping  # a row as it is, or is to be, stored
@@ -66,8 +67,7 @@ def vouched(
     found = decision_vouched(vault, interaction, decision, item)
     if verdict is None or verdict["id"] is None or found is Vouched.NOT:
         return found
-    word = verdict_vouched(vault, verdict, interaction["id"])
-    return word if found is Vouched.OURS else found if word is Vouched.OURS else word
+    return max(found, verdict_vouched(vault, verdict, interaction["id"]), key=_WORSE.index)
 
 
 def decision_vouched(vault: Vault | None, interaction: Columns, decision: Columns, item: Columns | None) -> Vouched:
@@ -81,7 +81,7 @@ def verdict_vouched(vault: Vault | None, verdict: Columns, interaction_id: str) 
 def require_decision(conn: Connection, item: ReviewItem) -> None:
     """Before anybody's word on `item` counts: what is judged is what the model said and the policy decided.
 
-    Raises NotVouched, VouchedElsewhere.
+    Raises NotVouched, CannotVouch.
     """
     interaction, decision, about = (
         conn.execute(query, {"about": item.interaction_id}).one()._mapping for query in _STORED
@@ -90,7 +90,7 @@ def require_decision(conn: Connection, item: ReviewItem) -> None:
 
 
 def require_words(conn: Connection, item: ReviewItem) -> None:
-    """Before two people's words are counted: each was given here. Raises NotVouched, VouchedElsewhere."""
+    """Before two people's words are counted: each was given here. Raises NotVouched, CannotVouch."""
     vault = vault_of(conn)
     for row in conn.execute(sa.select(verdicts).where(verdicts.c.item_id == item.id)):
         raise_unless(verdict_vouched(vault, row._mapping, item.interaction_id), item)
@@ -99,12 +99,16 @@ def require_words(conn: Connection, item: ReviewItem) -> None:
 def raise_unless(found: Vouched, item: ReviewItem) -> None:
     if found is Vouched.OTHER_KEY:
         raise VouchedElsewhere(item)
+    if found is Vouched.BEFORE:
+        raise NotVouchedYet(item)
     if found is not Vouched.OURS:
         raise NotVouched(item)
 
 
 def _judged(vault: Vault | None, stored: object, mac: Callable[[Vault], str]) -> Vouched:
     """Without a vault nobody can tell, so nothing is vouched for."""
+    if stored is None:  # who takes a MAC away only withholds an answer, which is not lost by it
+        return Vouched.BEFORE
     if vault is None or not isinstance(stored, str):
         return Vouched.NOT
     if not stored.startswith(f"{vault.id}:"):
