@@ -120,7 +120,7 @@ async def record(
     def make(at: float) -> Recording:
         outcome = outcome_of(asked, answer, ruling, at)
         sent = attempt.sent(outcome.interaction.id)
-        return Recording(outcome.interaction, outcome.decision, outcome.item, sent, hold)
+        return Recording(outcome.interaction, outcome.decision, outcome.item, sent, hold, asked.key.policy.tier)
 
     done = await context.recorder.record(make)
     got = done.recording

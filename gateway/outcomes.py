@@ -39,7 +39,6 @@ def outcome_of(asked: Asked, answer: Answer, ruling: Ruling, at: float) -> Outco
         calibration_id=answer.confidence.calibration_id,
         policy_id=asked.key.policy.id,
         policy_version=asked.key.policy.version,
-        tier=asked.key.policy.tier,
         content_hash=interaction.content_hash,
         created_at=at,
     )

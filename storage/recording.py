@@ -14,7 +14,7 @@ from storage.bulk import insert_rows
 from storage.database import now
 from storage.errors import InvalidValue, Superseded
 from storage.idempotency import Hold
-from storage.records import Action, Decision, Interaction, ItemState, ReviewItem
+from storage.records import Action, Decision, Interaction, ItemState, ReviewItem, Tier
 from storage.retries import Sent
 from storage.rows import decision_row, interaction_row, item_row
 from storage.storable import content_hash, to_json
@@ -36,6 +36,7 @@ class Recording:
     item: ReviewItem | None = None
     sent: Sent | None = None  # without an Idempotency-Key
     hold: Hold | None = None  # with one
+    tier: Tier = Tier.BASE  # of the policy that decided
 
 
 def record(conn: Connection, interaction: Interaction, decision: Decision, item: ReviewItem | None) -> None:
@@ -124,7 +125,7 @@ def _events(recording: Recording, subject: Subject | None, at: float) -> Iterato
         )
 
     yield event("interaction.recorded", {}, _private_facts(interaction), None)
-    yield event("decision", _decision_facts(interaction, decision), {"content_hash": decision.content_hash}, item)
+    yield event("decision", _decision_facts(recording), {"content_hash": decision.content_hash}, item)
     if item is not None:
         facts = {"to": item.state.value, "version": item.version, "action": item.action.value}
         yield event("review.created", {**facts, "reason": item.reason.value, "tier": item.tier.value}, None, item)
@@ -148,7 +149,8 @@ def _require_consistent(interaction: Interaction, decision: Decision, item: Revi
             raise InvalidValue("item", "must belong to this interaction and begin pending, version 1, token 0.")
 
 
-def _decision_facts(interaction: Interaction, decision: Decision) -> dict[str, Any]:
+def _decision_facts(recording: Recording) -> dict[str, Any]:
+    interaction, decision = recording.interaction, recording.decision
     confidence = interaction.answer.get("confidence") or {}
     return {
         "decision_id": decision.id,
@@ -159,7 +161,7 @@ def _decision_facts(interaction: Interaction, decision: Decision) -> dict[str, A
         "calibration": decision.calibration_id,
         "policy_id": decision.policy_id,
         "policy_version": decision.policy_version,
-        "tier": decision.tier.value,
+        "tier": recording.tier.value,
         "domain": confidence.get("domain"),
         "finish_reason": interaction.answer.get("finish_reason"),
     }

@@ -150,7 +150,6 @@ class Decision:
     policy_version: int
     content_hash: str
     created_at: float
-    tier: Tier = Tier.BASE  # of the policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,14 +80,13 @@ def decision_row(decision: Decision, tenant: str) -> dict[str, Any]:
         **fields_of(decision),
         "action": decision.action.value,
         "reason": decision.reason.value,
-        "tier": decision.tier.value,
         "tenant": tenant,
     }
 
 
 def decision_from(row: Row[Any] | Part) -> Decision:
     facts = {name: row._mapping[name] for name in _DECISION_FIELDS}
-    return Decision(**{**facts, "action": Action(row.action), "reason": Reason(row.reason), "tier": Tier(row.tier)})
+    return Decision(**{**facts, "action": Action(row.action), "reason": Reason(row.reason)})
 
 
 def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:

@@ -148,7 +148,6 @@ decisions = sa.Table(
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("vouched", sa.Text),  # master key's id and MAC over the row and its interaction: storage/vouching.py
-    sa.Column("tier", sa.Text, nullable=False, server_default="base"),
     _one_of("action", Action),
     sa.CheckConstraint("action <> 'release' OR confidence IS NOT NULL", name="unknown_never_releases"),
     sa.Index(None, "tenant", "created_at"),
