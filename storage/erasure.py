@@ -81,7 +81,9 @@ def _wanted(conn: Connection, tenant: str, name_or_id: str) -> str:
 
 def _destroy_key(conn: Connection, subject: str) -> None:
     gone = {"name_mac": None, "wrapped_key": None, "erased_at": now(conn)}
-    conn.execute(sa.update(subject_rows).where(subject_rows.c.id == subject).values(gone))
+    known = (subject_rows.c.id == subject, subject_rows.c.erased_at.is_(None))
+    if conn.execute(sa.update(subject_rows).where(*known).values(gone)).rowcount != 1:
+        raise NotFound("subject", subject)  # somebody else erased it at this instant
 
 
 def _interactions_of(conn: Connection, tenant: str, subject: str, name: str) -> list[str]:
@@ -106,7 +108,8 @@ def _unassigned(conn: Connection, tenant: str, name: str) -> sa.Select[str]:
 def _empty_reviews(conn: Connection, tenant: str, ids: Sequence[str], actor: str) -> None:
     items = t.review_items.c
     found = sa.select(items.id, items.state).where(items.interaction_id.in_(ids), items.tenant == tenant)
-    rows = conn.execute(found).all()
+    # kept: a word or draft that somebody writes meanwhile is waited for, and emptied too
+    rows = conn.execute(found.order_by(items.id).with_for_update(key_share=True)).all()
     for row in rows:
         if row.state in OPEN_STATES:
             withdraw(conn, row.id, actor, tenant)

@@ -85,7 +85,9 @@ def delete(conn: Connection, interaction_id: str, tenant: str, actor: str) -> bo
     if outcome is None:
         return False
     legal_holds.require_free(conn, tenant, outcome.interaction.subject, [interaction_id])
-    erasure.empty(conn, tenant, [interaction_id], actor)
+    emptied, _ = erasure.empty(conn, tenant, [interaction_id], actor)
+    if not emptied:  # somebody else deleted it at this instant
+        return False
     _tell_deleted(conn, outcome, actor)
     return True
 

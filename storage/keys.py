@@ -121,14 +121,15 @@ def revoke(conn: Connection, key_id: str, tenant: str, actor: str) -> Key:
     key = get(conn, key_id, tenant)
     if key is None:
         raise NotFound("key", key_id)
-    if key.revoked_at is None:
-        conn.execute(sa.update(keys).where(keys.c.id == key_id).values(revoked_at=now(conn)))
+    valid = (keys.c.id == key_id, keys.c.revoked_at.is_(None))
+    if conn.execute(sa.update(keys).where(*valid).values(revoked_at=now(conn))).rowcount:
         _append_named(conn, "key.revoked", actor, key, {"key_id": key_id})
     return get(conn, key_id, tenant) or key
 
 
 def set_skills(conn: Connection, key_id: str, tenant: str, skills: Iterable[str] | None, actor: str) -> Key:
     """The key with these skills, which hold for claims from now on. Raises NotFound, InvalidValue."""
+    conn.execute(sa.select(keys.c.id).where(keys.c.id == key_id).with_for_update(key_share=True))  # one after another
     key, able = get(conn, key_id, tenant), _checked_skills(skills)
     if key is None:
         raise NotFound("key", key_id)

@@ -28,7 +28,9 @@ from storage.tables import interactions, keys, review_items, verdicts
 
 _BY_ID = sa.select(review_items).where(review_items.c.id == sa.bindparam("item"))
 _OWN = _BY_ID.where(review_items.c.tenant == sa.bindparam("tenant"))
-_FREE = _BY_ID.with_for_update(skip_locked=True)  # SQLite ignores it: it has one writer
+# SQLite ignores locks: it has one writer.
+_OWN_KEPT = _OWN.with_for_update(key_share=True)
+_FREE = _BY_ID.with_for_update(skip_locked=True)
 
 _WORDS = sa.select(verdicts.c.reviewer_id).where(verdicts.c.item_id == sa.bindparam("item"))
 _NAMESAKES = sa.select(keys.c.id).where(
@@ -37,9 +39,12 @@ _NAMESAKES = sa.select(keys.c.id).where(
 )
 
 
-def row_for(conn: Connection, item_id: str, reviewer: Key) -> sa.Row[Any]:
-    """The item's row. Raises NotFound, also for another tenant's item; NotAReviewer."""
-    row = conn.execute(_OWN, {"item": item_id, "tenant": reviewer.tenant}).one_or_none()
+def row_for(conn: Connection, item_id: str, reviewer: Key, *, keep: bool = False) -> sa.Row[Any]:
+    """The item's row; `keep`: nobody else changes it until the transaction ends.
+
+    Raises NotFound, also for another tenant's item; NotAReviewer.
+    """
+    row = conn.execute(_OWN_KEPT if keep else _OWN, {"item": item_id, "tenant": reviewer.tenant}).one_or_none()
     if row is None:
         raise NotFound("review item", item_id)
     require_reviewer(reviewer)
@@ -89,9 +94,10 @@ def keys_of_person(conn: Connection, reviewer: Key) -> set[str]:
 def held_item(conn: Connection, item_id: str, reviewer: Key, fencing_token: int) -> ReviewItem:
     """The item, if this reviewer holds it under this token and the lease still runs by the database's clock.
 
+    It is kept for this transaction: what is written about it now is found by who ends or erases it.
     Raises NotFound, NotAReviewer, AlreadyDecided, OwnRequest, PastDeadline, StaleToken.
     """
-    row = row_for(conn, item_id, reviewer)
+    row = row_for(conn, item_id, reviewer, keep=True)
     item, at = item_from(row), now(conn)
     if item.state not in OPEN_STATES:
         raise AlreadyDecided(item)

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql, sqlite
 
 from storage import audit_log, vouching
 from storage.database import now
@@ -139,9 +140,9 @@ def save_draft(conn: Connection, item_id: str, reviewer: Key, fencing_token: int
     """Keeps what the reviewer typed so far. Raises NotFound, AlreadyDecided, StaleToken, InvalidValue."""
     item = held_item(conn, item_id, reviewer, fencing_token)
     draft = Draft(item.id, reviewer.id, checked_text("text", text), checked_text("note", note), now(conn))
-    mine = (drafts.c.item_id == item.id, drafts.c.reviewer_id == reviewer.id)
-    conn.execute(sa.delete(drafts).where(*mine))
-    conn.execute(drafts.insert(), fields_of(draft))
+    insert, row = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert, fields_of(draft)
+    kept = insert(drafts).values(row).on_conflict_do_update(index_elements=["item_id", "reviewer_id"], set_=row)
+    conn.execute(kept)
     return draft
 
 
