@@ -9,17 +9,26 @@ from functools import partial
 
 import structlog
 from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.context import Context
 from gateway.desk import Opened, opened, shown_now
 from gateway.review_shapes import Desk
-from storage import audit_log, review_reads, reviews
-from storage.errors import AlreadyClaimed, QueueUnreachable
-from storage.records import ItemState, Key
+from storage import audit_log, interactions, review_reads, reviews
+from storage.errors import AlreadyClaimed, CannotVouch, DatabaseUnreachable, QueueUnreachable
+from storage.records import ItemState, Key, Vouched
 
 PAGE = 32  # items looked at in one go for the next claim
 HINTED_PAGES = 4  # of Valkey's; who may decide none of these finds theirs faster with SQL, which knows the domains
 log = structlog.get_logger("desk")
+
+
+class CannotOpen(Exception):
+    """An item that waits, and why it cannot be shown."""
+
+    def __init__(self, item_id: str, why: Exception) -> None:
+        super().__init__(item_id)
+        self.item_id, self.why = item_id, why
 
 
 async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None) -> Desk | None:
@@ -28,22 +37,61 @@ async def claim_most_urgent(context: Context, reviewer: Key, domain: str | None)
     Valkey's order first, then SQL's: for what Valkey lacks (yet), or has only far down.
     """
     stale, got = list[str](), None
+    refusal: CannotOpen | None = None
     async with aclosing(pages(context, reviewer, domain)) as found:
         async for ids in found:
-            got, gone = await context.recorder.write(
-                partial(_claim_first, context, ids, reviewer, domain), tenant=reviewer.tenant
-            )
+            got, gone, refusal = await _claim_among(context, ids, reviewer, domain, refusal)
             stale += gone
             if got is not None:
                 break
     if stale:
         await forget(context, stale, reviewer.tenant)
+    if got is None and refusal is not None and isinstance(refusal.why, CannotVouch):
+        raise refusal.why  # rather than that nothing waits: an operator can mend it
     return None if got is None else shown_now(context, got, reviewer)
+
+
+async def _claim_among(
+    context: Context, ids: list[str], reviewer: Key, domain: str | None, refusal: CannotOpen | None
+) -> tuple[Opened | None, list[str], CannotOpen | None]:
+    """The first of `ids` that can be opened, those that do not wait, and why the first that cannot be opened cannot.
+
+    What cannot be opened is passed over and stays as it is. It costs no savepoint: its whole write is rolled back, and
+    from then on a page is looked through before it is tried.
+    """
+    while True:
+        if refusal is not None:
+            read = partial(_told_apart, ids, reviewer)
+            ids, left_out = await context.recorder.read(read, tenant=reviewer.tenant)
+            _passed_over(context, left_out, refusal)
+        try:
+            write = partial(_claim_first, context, ids, reviewer, domain)
+            return *await context.recorder.write(write, tenant=reviewer.tenant), refusal
+        except CannotOpen as error:
+            _passed_over(context, [error.item_id], error)
+            refusal, ids = refusal or error, [item_id for item_id in ids if item_id != error.item_id]
+
+
+def _told_apart(ids: list[str], reviewer: Key, connection: Connection) -> tuple[list[str], list[str]]:
+    """`ids` without those that wait and whose records nobody can vouch for now, and these."""
+    items = review_reads.get_items(connection, ids, reviewer.tenant, for_reviewer=reviewer)
+    outcomes = interactions.get_outcomes(connection, [item.interaction_id for item in items], reviewer.tenant)
+    clear = {each.item.id for each in outcomes.values() if each.item and each.vouched in (Vouched.OURS, Vouched.NOT)}
+    left_out = [item.id for item in items if item.state is ItemState.PENDING and item.id not in clear]
+    return [item_id for item_id in ids if item_id not in set(left_out)], left_out
+
+
+def _passed_over(context: Context, item_ids: list[str], refusal: CannotOpen) -> None:
+    if item_ids:
+        why = getattr(refusal.why, "code", type(refusal.why).__name__)
+        context.metrics.passed_over.inc(len(item_ids))
+        log.error("waiting items cannot be opened and are passed over", items=item_ids, why=why)
 
 
 def _claim_first(
     context: Context, ids: list[str], reviewer: Key, domain: str | None, connection: Connection
 ) -> tuple[Opened | None, list[str]]:
+    """Raises CannotOpen: then the write is to be rolled back, and the claim with it."""
     seconds = context.settings.claim_seconds
     with audit_log.together(connection):
         claimed, gone = reviews.claim_first(
@@ -51,7 +99,12 @@ def _claim_first(
         )
         if claimed is None:
             return None, gone
-        return opened(context, connection, claimed.item.id, reviewer, claimed_now=True), gone
+        try:
+            return opened(context, connection, claimed.item.id, reviewer, claimed_now=True), gone
+        except (SQLAlchemyError, DatabaseUnreachable):  # of the database, not of this item
+            raise
+        except Exception as error:  # whatever somebody made of its records, others wait behind it
+            raise CannotOpen(claimed.item.id, error) from error
 
 
 async def pages(context: Context, reviewer: Key, domain: str | None) -> AsyncGenerator[list[str], None]:

@@ -47,7 +47,7 @@ def desk_of(connection: Connection, facts: CaseFacts, item_id: str, reader: Key,
         names=names_of(connection, people, reader),
         draft=reviews.get_draft(connection, item_id, reader.id) if typed else None,
         signal_ranges=facts.signal_ranges(connection, decision.calibration_id),
-        policy=facts.policy(connection, tenant, decision.policy_id, decision.policy_version),
+        policy_name=facts.policy_name(connection, tenant, decision.policy_id, decision.policy_version),
         opinions=words,
         barred=review_reads.barred(connection, [item], reader).get(item.id),
     )

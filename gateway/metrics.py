@@ -74,6 +74,11 @@ class Metrics:
         self.not_vouched = Counter(
             "countersign_not_vouched", "Answers withheld: their records were not written here.", ["why"], registry=own
         )
+        self.passed_over = Counter(
+            "countersign_items_passed_over",
+            "Waiting items that a claim left out: they could not be opened.",
+            registry=own,
+        )
         self.queue_fallbacks = Counter(
             "countersign_queue_fallbacks", "Claims ordered by the database since Valkey was away.", registry=own
         )

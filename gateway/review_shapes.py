@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.errors import bad_request
 from gateway.names import Seen
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json
-from storage.records import Draft, Key, Outcome, Policy, ReviewItem, StoredCalibration, Verdict, VerdictKind, Vouched
+from storage.records import Draft, Key, Outcome, ReviewItem, StoredCalibration, Verdict, VerdictKind, Vouched
 from storage.storable import is_visible
 
 MAX_TEXT = 1_000_000  # characters of an edited answer or a draft
@@ -64,7 +64,7 @@ class Desk:
     names: Mapping[str, str]  # what people call the keys that claimed and decided it
     draft: Draft | None
     signal_ranges: Mapping[str, list[float]]  # each signal's [5 %, 50 %, 95 %]
-    policy: Policy
+    policy_name: str
     opinions: Sequence[Verdict] = ()  # what was said without ending it, oldest first
     barred: str | None = None  # why the reader may not claim it
 
@@ -126,7 +126,7 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
         "policy": {
             "id": outcome.decision.policy_id,
             "version": outcome.decision.policy_version,
-            "name": desk.policy.name,
+            "name": desk.policy_name,
         },
         "claim": {"fencing_token": item.fencing_token, "expires_at": item.claim_expires_at} if held else None,
         "draft": draft_shape(desk.draft),

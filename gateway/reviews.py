@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -168,7 +169,8 @@ def refuse(connection: Connection, item_id: str, key: Key, token: int, why: str)
     """Records that a verdict was refused; an item whose records were altered is nobody's to decide."""
     reviews.refused_verdict(connection, item_id, key, token, why)
     if why in NOT_WRITTEN_HERE:
-        reviews.quarantine_unvouched(connection, item_id, key.tenant)
+        with suppress(Conflict):  # somebody moved it at this instant: who claims it next is refused, and sets it aside
+            reviews.quarantine_unvouched(connection, item_id, key.tenant)
 
 
 def judge(

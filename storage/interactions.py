@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from storage import audit_log, erasure, legal_holds, vouching
 from storage.errors import NotFound
 from storage.recording import who
-from storage.records import Outcome
+from storage.records import Outcome, Vouched
 from storage.rows import decision_from, interaction_from, item_from, parts, verdict_from
 from storage.tables import decisions, interactions, review_items, verdicts
 from storage.vault import vault_of
@@ -113,13 +113,15 @@ def _outcomes(conn: Connection, query: sa.Select[Any], given: Mapping[str, Any] 
     outcomes, vault = [], vault_of(conn)
     for row in conn.execute(query, given):
         asked, decided, item, word = parts(row, _WHOLE)
+        # judged first: what is not as it was written may be anything
+        vouched = vouching.vouched(vault, asked.columns, decided.columns, item.columns, word.columns)
         outcomes.append(
             Outcome(
-                interaction_from(asked),
+                interaction_from(asked, as_written=vouched is Vouched.OURS),
                 decision_from(decided),
                 None if item.id is None else item_from(item),
                 None if word.id is None else verdict_from(word),
-                vouching.vouched(vault, asked.columns, decided.columns, item.columns, word.columns),
+                vouched,
             )
         )
     return outcomes

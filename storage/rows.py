@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
 
 from sqlalchemy import Row, Table
 
@@ -26,7 +27,13 @@ from storage.records import (
 )
 from storage.storable import checked_text, from_json, to_json
 
-_JSON_COLUMNS = ("messages", "params", "answer", "metadata")
+_JSON_COLUMNS: Mapping[str, type[list[Any]] | type[dict[str, Any]]] = {
+    "messages": list,
+    "params": dict,
+    "answer": dict,
+    "metadata": dict,
+}
+Label = TypeVar("Label", bound=StrEnum)
 
 
 class Part:
@@ -68,11 +75,25 @@ def interaction_row(interaction: Interaction) -> dict[str, Any]:
     return row
 
 
-def interaction_from(row: Row[Any] | Part) -> Interaction:
+def interaction_from(row: Row[Any] | Part, *, as_written: bool = True) -> Interaction:
+    """`as_written`: the row is known to be as it was written here; else what is not of its kind counts as empty."""
     facts = {name: row._mapping[name] for name in _INTERACTION_FIELDS}
-    facts.update({name: from_json(facts[name]) for name in _JSON_COLUMNS})
-    facts["messages"] = tuple(facts["messages"])
+    for name, kind in _JSON_COLUMNS.items():
+        facts[name] = from_json(facts[name]) if as_written else _legible(facts[name], kind)
+    facts["messages"] = tuple(facts["messages"] if as_written else filter(_is_message, facts["messages"]))
     return Interaction(**facts)
+
+
+def _legible(text: Any, kind: type[list[Any] | dict[str, Any]]) -> Any:
+    try:
+        value = from_json(text)
+    except (TypeError, ValueError, RecursionError):
+        return kind()
+    return value if isinstance(value, kind) else kind()
+
+
+def _is_message(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in ("role", "content"))
 
 
 def decision_row(decision: Decision, tenant: str) -> dict[str, Any]:
@@ -86,7 +107,8 @@ def decision_row(decision: Decision, tenant: str) -> dict[str, Any]:
 
 def decision_from(row: Row[Any] | Part) -> Decision:
     facts = {name: row._mapping[name] for name in _DECISION_FIELDS}
-    return Decision(**{**facts, "action": Action(row.action), "reason": Reason(row.reason)})
+    reason = _known(row.reason, Reason.UNKNOWN_CONFIDENCE)
+    return Decision(**{**facts, "action": Action(row.action), "reason": reason})
 
 
 def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:
@@ -108,12 +130,20 @@ def item_from(row: Row[Any] | Part) -> ReviewItem:
     facts = {name: mapping[name] for name in _ITEM_FIELDS}
     enums = {
         "state": ItemState(row.state),
-        "reason": Reason(row.reason),
+        "reason": _known(row.reason, Reason.UNKNOWN_CONFIDENCE),
         "action": Action(row.action),
-        "tier": Tier(row.tier),
+        "tier": _known(row.tier, Tier.BASE),
         "four_eyes": bool(row.four_eyes),
     }
     return ReviewItem(**{**facts, **enums})
+
+
+def _known(value: Any, otherwise: Label) -> Label:
+    """A label that no check of the database holds, and that decides nothing: one that is not ours spoils no page."""
+    try:
+        return type(otherwise)(value)
+    except ValueError:
+        return otherwise
 
 
 def verdict_from(row: Row[Any] | Part) -> Verdict:

@@ -9,13 +9,13 @@ import sqlalchemy as sa
 
 from gateway import worker as workers
 from gateway.access_log import AccessLog
-from gateway.case_facts import MOST_REMEMBERED, CaseFacts
+from gateway.case_facts import MOST_REMEMBERED, NAME_SECONDS, CaseFacts
 from gateway.claims import claim_most_urgent
 from gateway.context import Context
 from gateway.metrics import Metrics
 from gateway.recorder import Recorder
 from gateway.worker import Worker
-from storage import audit_log, calibrations, dispatch, policies, tables
+from storage import audit_log, calibrations, dispatch, erasure, policies, tables
 from storage.audit_tables import audit_events
 from storage.database import Database, migrate, open_database
 from storage.errors import NotFound
@@ -154,16 +154,17 @@ async def test_a_write_that_is_refused_alone_leaves_nothing(database: Database) 
         assert conn.execute(sa.select(audit_events.c.id)).all() == []
 
 
-def test_what_is_remembered_of_policies_is_the_tenants_own_and_bounded(database: Database) -> None:
-    facts = CaseFacts()
+def test_what_is_remembered_of_policies_is_the_tenants_own_for_seconds_and_bounded(database: Database) -> None:
+    clock = 1.0
+    facts = CaseFacts(lambda: clock)
     with database.transaction() as conn:
         policy = policies.create_policy(conn, "acme", name="strict")
-        assert facts.policy(conn, "acme", policy.id, 1) == policy
-        assert facts.policy(conn, "acme", policy.id, 1) == policy
-        with pytest.raises(NotFound):
-            facts.policy(conn, "rival", policy.id, 1)
-        with pytest.raises(NotFound):
-            facts.policy(conn, "acme", policy.id, 2)
+        assert facts.policy_name(conn, "acme", policy.id, 1) == "strict"
+        assert facts.policy_name(conn, "rival", policy.id, 1) == facts.policy_name(conn, "acme", policy.id, 2) == ""
+        conn.execute(sa.update(tables.policies).values(name=erasure.ERASED_NAME))
+        assert facts.policy_name(conn, "acme", policy.id, 1) == "strict"
+        clock += NAME_SECONDS
+        assert facts.policy_name(conn, "acme", policy.id, 1) == erasure.ERASED_NAME
         assert facts.signal_ranges(conn, "cal_0") == {}
         for number in range(MOST_REMEMBERED + 1):
             calibrations.store(conn, {"id": f"cal_{number}", "model": "m"})

@@ -10,12 +10,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from gateway.reviews import refuse
 from storage import erasure, interactions, keys, reviews, subjects
 from storage.audit_tables import audit_events
 from storage.database import Database
 from storage.errors import AlreadyDecided, NotFound
 from storage.records import ItemState, Key, ReviewItem, Role, VerdictKind
-from storage.tables import drafts, verdicts
+from storage.tables import decisions, drafts, verdicts
 from tests.storage.conftest import empty
 from tests.storage.made import held, key, reread
 from tests.storage.reviewing import claim
@@ -153,3 +154,27 @@ def test_of_two_changes_of_skills_at_once_the_second_tells_of_the_first(database
         query = sa.select(audit_events.c.data).where(audit_events.c.kind == "key.updated").order_by(audit_events.c.at)
         last = conn.execute(query).scalars().all()[-1]
     assert '"skills":["tax"],"skills_before":["law"]' in last
+
+
+def test_a_refused_verdict_is_told_although_its_item_is_moved_at_that_instant(
+    database: Database, claimed: Any, ada: Key
+) -> None:
+    item, token = claimed
+    with database.transaction() as conn:
+        conn.execute(sa.update(decisions).values(threshold=0.1))
+    released = list[str]()
+
+    def release(conn: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE review_items") and not released:
+            released.append(item.id)
+            with database.transaction() as other:
+                reviews.release_claim(other, item.id, ada, token)
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", release)
+    try:
+        with database.transaction() as conn:
+            refuse(conn, item.id, ada, token, "not_vouched")
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", release)
+    assert told(database, "verdict.refused") == 1
+    assert reread(database, item).state is ItemState.PENDING
