@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from gateway.errors import ApiError, unavailable
 from storage import tenancy
@@ -24,6 +24,8 @@ Write = Callable[[Connection], Any]
 Make = Callable[[float], Recording]  # from the database's time in unix seconds
 Settled = list[tuple[Future[Any], Any, Exception | None]]  # whose, its result, why it was refused
 WRITERS = 4  # threads, where the database takes several writes at once
+ATTEMPTS = 3  # at a write that another one waits for, which waits for it
+DEADLOCK = "40P01"  # PostgreSQL's name for that
 log = structlog.get_logger("recorder")
 
 
@@ -111,6 +113,7 @@ class Recorder:
     async def write(self, write: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:
         """Runs `write`, in which the database shows nothing but `tenant`'s rows, and waits for its commit.
 
+        It may be called again when it and another write waited for each other: the database has undone it by then.
         Raises what `write` raised, or ApiError 503 when the queue is full or the database does not commit.
         A caller that is cancelled while it waits does not undo the write.
         """
@@ -170,15 +173,26 @@ class Recorder:
         result: Any = None
         refusal: Exception | None = None
         try:
-            with self._database.transaction() as connection:
-                if job.tenant is not None:  # a transaction begins as the system's own
-                    tenancy.act_for(connection, job.tenant)
-                result = job.write(connection)
+            result = self._made(job)
         except (OperationalError, InterfaceError, DatabaseUnreachable) as error:
             refusal = database_down(error)
         except Exception as error:
             refusal = error
-        settle(job.future, None if refusal else result, refusal)
+        settle(job.future, result, refusal)
+
+    def _made(self, job: Job) -> Any:
+        """The write's result, once it is committed; what waited for a write that waited for it is made again."""
+        left = ATTEMPTS
+        while True:
+            left -= 1
+            try:
+                with self._database.transaction() as connection:
+                    if job.tenant is not None:  # a transaction begins as the system's own
+                        tenancy.act_for(connection, job.tenant)
+                    return job.write(connection)
+            except (OperationalError, DatabaseUnreachable) as error:
+                if not left or not deadlocked(error):
+                    raise
 
     def _commit_together(self, jobs: list[Writing]) -> None:
         settled: Settled = []
@@ -231,6 +245,13 @@ def attempt(connection: Connection, write: Write, tenant: str | None) -> tuple[A
         raise
     except Exception as error:
         return None, error
+
+
+def deadlocked(error: BaseException | None) -> bool:
+    """Whether two writes waited for each other, and the database undid this one: it can be made again."""
+    while error is not None and not isinstance(error, DBAPIError):
+        error = error.__cause__
+    return error is not None and getattr(error.orig, "sqlstate", None) == DEADLOCK
 
 
 def settle(future: Future[Any], result: Any, refusal: Exception | None) -> None:
