@@ -24,9 +24,17 @@ Tenant = Annotated[str, typer.Option(help="The tenant the key belongs to.")]
 
 
 @app.command()
-def migrate() -> None:
-    """Bring the database's tables to the newest version."""
-    operations.migrate(Settings())
+def migrate(
+    vouch_for_waiting: Annotated[
+        bool,
+        typer.Option(
+            "--vouch-for-waiting",
+            help="Once, upgrading from a version whose events wait unsealed: take them as they are.",
+        ),
+    ] = False,
+) -> None:
+    """Bring the database's tables to the newest version. Stop every other process of the old version first."""
+    operations.migrate(Settings(), vouch_for_waiting=vouch_for_waiting)
 
 
 @app.command()

@@ -55,10 +55,10 @@ def opened(settings: Settings) -> Iterator[Database]:
         found.close()
 
 
-def migrate(settings: Settings) -> None:
+def migrate(settings: Settings, *, vouch_for_waiting: bool = False) -> None:
     if not settings.database_url:
         settings.home.mkdir(parents=True, exist_ok=True)
-    database.migrate(settings.database, vault_of(settings))
+    database.migrate(settings.database, vault_of(settings), vouch_for_waiting=vouch_for_waiting)
 
 
 def check_reachable(settings: Settings, *, seals: bool) -> None:

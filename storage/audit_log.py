@@ -192,5 +192,5 @@ def _insert(conn: Connection, rows: list[dict[str, Any]]) -> None:
 
 
 def _waiting(vault: Vault | None, event_id: str, hash_: str) -> dict[str, Any]:
-    vouched = None if vault is None else vault.vouch(event_format.waiting(event_id, hash_))
+    vouched = "" if vault is None else vault.vouch(event_format.waiting(event_id, hash_))
     return {"event_id": event_id, "hash": hash_, "vouched": vouched}

@@ -57,7 +57,7 @@ audit_unsealed = sa.Table(
     metadata,
     sa.Column("event_id", sa.Text, primary_key=True),
     sa.Column("hash", sa.Text, nullable=False),
-    sa.Column("vouched", sa.Text),  # MAC under the master key, which the database does not hold; without it, not sealed
+    sa.Column("vouched", sa.Text, nullable=False),  # MAC under the master key; what has none, or '', is not sealed
 )
 
 audit_leaves = sa.Table(

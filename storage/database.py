@@ -79,12 +79,12 @@ def open_database(url: str, vault: Vault | None = None, *, check_references: boo
     return _open_postgresql(parsed, {OPTION: vault})
 
 
-def migrate(url: str, vault: Vault | None = None) -> None:
-    """Brings the tables to the newest version; safe to call from several processes. `vault`: the database's own; only
-    where there are none yet nothing is vouched for. Raises DatabaseUnreachable, KeysUnfit, WrongMasterKey."""
+def migrate(url: str, vault: Vault | None = None, *, vouch_for_waiting: bool = False) -> None:
+    """Brings the tables to the newest version; safe to call from several processes. `vault`, `vouch_for_waiting`, and
+    what it raises: as storage.schema.upgrade."""
     from storage.schema import upgrade  # alembic is imported only where it is needed
 
-    upgrade(url, vault=vault)
+    upgrade(url, vault=vault, vouch_for_waiting=vouch_for_waiting)
 
 
 def now(conn: Connection) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage.errors import TablesObstructed
+from storage import row_security
+from storage.schema_errors import TablesObstructed
 from storage.tables import metadata
 
 # On SQLite the whole file is ours. A trigger of any table can reach any other one.
@@ -29,9 +30,15 @@ _IN_POSTGRESQL = f"""{_OURS}
 
 
 def require_none(conn: Connection) -> None:
-    """Raises TablesObstructed with the first trigger, rule, policy or view that is not ours."""
+    """Raises TablesObstructed with the first trigger, rule, policy or view that is not ours, and TenantsNotApart where
+    row-level security is not as it was made. Indexes and checks that somebody added are not looked for: what they
+    refuse fails, and is told.
+    """
     if conn.dialect.name == "postgresql":
-        found = conn.execute(sa.text(_IN_POSTGRESQL), {"names": sorted(metadata.tables)}).first()
+        names = sorted(metadata.tables)
+        found = conn.execute(sa.text(_IN_POSTGRESQL), {"names": names}).first()
+        if found is None:
+            row_security.require_whole(conn, names)
     else:
         ours = {name.lower() for name in metadata.tables}
         rows = conn.exec_driver_sql(_IN_SQLITE).all()

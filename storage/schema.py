@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from storage import obstructions, partitions, subjects
 from storage.database import open_database
-from storage.errors import SchemaOutdated
+from storage.schema_errors import SchemaOutdated
 from storage.vault import Vault
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -25,11 +25,15 @@ _ONLY_IN_POSTGRESQL = re.compile(r"audit_events_(y\d{4}m\d{2}|default)|ix_audit_
 _ADVISORY_LOCK = 0x636F756E  # any number that is ours: PostgreSQL lets one process migrate at a time
 
 
-def upgrade(url: str, revision: str = "head", vault: Vault | None = None) -> None:
-    """Runs the migrations up to `revision` in one transaction. `vault`: vouches for what older versions wrote; not
-    needed on a new database. Raises DatabaseUnreachable, KeysUnfit where it is needed, WrongMasterKey."""
+def upgrade(url: str, revision: str = "head", vault: Vault | None = None, *, vouch_for_waiting: bool = False) -> None:
+    """Runs the migrations up to `revision` in one transaction. `vault`: the database's own; not needed on a new one.
+
+    `vouch_for_waiting`: events of before there were MACs that wait to be sealed are vouched for as they stand.
+    Raises DatabaseUnreachable; EventsWait where there are such events and nobody said so; KeysUnfit where the vault is
+    needed, WrongMasterKey.
+    """
     with _alone(url, vault) as conn:
-        command.upgrade(_config(conn), revision)
+        command.upgrade(_config(conn, vouch_for_waiting), revision)
         if revision == "head":
             subjects.require_own_master(conn)
             partitions.ensure_partitions(conn)
@@ -84,9 +88,9 @@ def _require_whole(conn: Connection) -> None:
         raise SchemaOutdated(f"Nothing was migrated: a row of {astray[0]} refers to a row of {astray[2]} that is gone.")
 
 
-def _config(conn: Connection | None = None) -> Config:
+def _config(conn: Connection | None = None, vouch_for_waiting: bool = False) -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    config.attributes["connection"] = conn
+    config.attributes |= {"connection": conn, "vouch_for_waiting": vouch_for_waiting}
     return config

@@ -186,7 +186,7 @@ def test_what_somebody_else_wrote_is_not_sealed_and_raises_the_alarm(database: D
     with sealer(database, outside) as metrics:
         until(lambda: size(database) == 2)
         with database.transaction() as conn:
-            conn.execute(audit_unsealed.insert(), {"event_id": "evt_0", "hash": "11" * 32})
+            conn.execute(audit_unsealed.insert(), {"event_id": "evt_0", "hash": "11" * 32, "vouched": ""})
         until(lambda: figure(metrics, "countersign_audit_intrusions_total") == 1)
         append(database)
         until(lambda: size(database) == 4)  # with the event that tells of it

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from storage.database import Database, migrate, open_database
-from storage.errors import TablesObstructed
+from storage.row_security import TenantsNotApart
 from storage.schema import check_schema
+from storage.schema_errors import TablesObstructed
 from tests.storage.servers import new_database
 from verifier.findings import Altered
 from verifier.postgres_log import PostgresLog
@@ -31,6 +32,18 @@ POSTGRESQL = [
     ("hides", ["CREATE POLICY hides ON audit_events AS RESTRICTIVE USING (kind <> 'decision')"]),
     ("tenant", ["ALTER POLICY tenant ON audit_events TO PUBLIC"]),
     ("audit_leaves", [RENAMED, "CREATE VIEW audit_leaves AS SELECT * FROM kept"]),
+]
+# what stands between tenants, and how the error says to put it back
+APART = [
+    ("ALTER TABLE audit_events DISABLE ROW LEVEL SECURITY", "ENABLE ROW LEVEL SECURITY"),
+    ("ALTER TABLE interactions FORCE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
+    ("ALTER TABLE audit_leaves ENABLE ROW LEVEL SECURITY", "DISABLE ROW LEVEL SECURITY"),
+    ("ALTER POLICY tenant ON audit_events USING (true)", "CREATE POLICY tenant ON audit_events"),
+    (
+        "ALTER POLICY tenant ON decisions WITH CHECK (tenant = current_setting('countersign.tenant', true))",
+        "CREATE POL",
+    ),
+    ("DROP POLICY tenant ON drafts", "CREATE POLICY tenant ON drafts"),
 ]
 CASES = [*(("sqlite", *case) for case in SQLITE), *(("postgresql", *case) for case in POSTGRESQL)]
 
@@ -59,6 +72,20 @@ def test_what_is_not_ours_is_refused_and_named(fresh: str, name: str, statements
         check_schema(conn)
     with pytest.raises(Altered, match=name):
         look(fresh)
+
+
+@pytest.mark.parametrize("fresh", ["postgresql"], indirect=True)
+def test_tenants_that_are_not_kept_apart_are_told_with_what_puts_it_right(fresh: str) -> None:
+    with contextlib.closing(open_database(fresh)) as database:
+        for statement, mend in APART:
+            with pytest.raises(TenantsNotApart, match=mend) as told, database.transaction() as conn:
+                conn.exec_driver_sql(statement)
+                check_schema(conn)
+            with database.transaction() as conn:
+                conn.exec_driver_sql(statement)
+                for each in str(told.value).partition("then run: ")[2].split("; "):
+                    conn.exec_driver_sql(each)
+                check_schema(conn)
 
 
 def look(url: str) -> None:

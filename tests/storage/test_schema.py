@@ -8,8 +8,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from storage.database import migrate, open_database
-from storage.errors import SchemaOutdated
 from storage.schema import check_schema, declared, downgrade
+from storage.schema_errors import SchemaOutdated
 from storage.tables import metadata
 
 

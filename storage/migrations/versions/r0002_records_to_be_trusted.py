@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from storage.errors import EventAltered
+from storage.schema_errors import EventAltered
 
 revision = "0002"
 down_revision = "0001"

@@ -1,9 +1,10 @@
 """A MAC beside each event that waits to be sealed, and the names of Idempotency-Keys kept as MACs only."""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 
 from storage.errors import KeysUnfit
+from storage.schema_errors import EventsWait
 from storage.vault import Vault, vault_of
 
 revision = "0006"
@@ -18,6 +19,8 @@ def upgrade() -> None:
     with op.batch_alter_table("audit_unsealed") as table:
         table.add_column(sa.Column("vouched", sa.Text(), nullable=True))
     vouch_for_what_waits()
+    with op.batch_alter_table("audit_unsealed") as table:  # a process of an older version writes nothing any more
+        table.alter_column("vouched", nullable=False)
     hide_names()
 
 
@@ -28,7 +31,13 @@ def downgrade() -> None:
 
 
 def vouch_for_what_waits() -> None:
-    """What an older version wrote is vouched for as it stands now; nothing that comes later is."""
+    """What an older version wrote is vouched for as it stands now, if an operator said so; nothing that comes later is.
+
+    Not by itself: whoever writes to the database can set its version back and put rows of their own in the line.
+    """
+    waiting = op.get_bind().exec_driver_sql("SELECT count(*) FROM audit_unsealed").scalar_one()
+    if waiting and not context.config.attributes["vouch_for_waiting"]:
+        raise EventsWait(waiting)
     after, update = "", sa.text("UPDATE audit_unsealed SET vouched = :mac WHERE event_id = :id")
     page = sa.text("SELECT event_id, hash FROM audit_unsealed WHERE event_id > :after ORDER BY event_id LIMIT :most")
     while rows := op.get_bind().execute(page, {"after": after, "most": AT_ONCE}).all():
