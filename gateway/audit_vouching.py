@@ -9,7 +9,7 @@ import typer
 
 from gateway import operations
 from gateway.settings import Settings
-from storage import vouched_records
+from storage import earlier_records, vouched_records
 
 NAMED = 20  # interactions that a command lists
 
@@ -34,15 +34,20 @@ def vouched(as_json: Annotated[bool, typer.Option("--json", help="One JSON objec
         raise typer.Exit(1)
 
 
-def vouch(yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")] = False) -> None:
+def vouch(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you are sure.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Although it was done: only after you took the tables back by a downgrade.")
+    ] = False,
+) -> None:
     """Once, after the upgrade: vouch for the records of before, where the audit log tells the same of them.
 
-    Run `countersign-verify log` first: an altered log vouches for anything.
+    Stop the gateways and workers, and run `countersign-verify log` first: an altered log vouches for anything.
     """
     if not yes:
         typer.confirm("Vouch for all decisions and verdicts of before that agree with the audit log?", abort=True)
     with operations.opened(Settings()) as found:
-        done, left = vouched_records.vouch_for_earlier(found, operations.ACTOR)
+        done, left = earlier_records.vouch_for_earlier(found, operations.ACTOR, again=again)
     typer.echo(f"Vouched for {done} interactions.")
     if left:
         listed = ", ".join(left[:NAMED]) + (" …" if len(left) > NAMED else "")

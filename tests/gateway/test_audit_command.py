@@ -18,8 +18,9 @@ import sqlalchemy as sa
 from gateway import audit_table, command, export_file
 from gateway.audit_options import filters_of, moment
 from gateway.export_formats import FORMATS
-from storage import audit_export, keys, log_keys, sealing
-from storage.audit_query import EVERYTHING
+from storage import audit_export, audit_log, audit_query, keys, log_keys, sealing, subjects
+from storage.audit_query import EVERYTHING, Filters
+from storage.audit_tables import audit_events, audit_unsealed
 from storage.checkpoints import Signer, new_signing_key
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnreachable
@@ -247,7 +248,8 @@ def test_vouched_names_the_first_record_that_was_altered(run: Callable[..., Done
     bad = run("vouched", "--json")
     assert (bad.returncode, json.loads(bad.stdout)["first_bad"]) == (1, first)
     assert bad.stderr == (
-        f"2 interactions are not, and their answers are withheld. The first: {first}: its decision is not_vouched.\n"
+        f"2 interactions are not, and their answers are withheld. The first: {first}: "
+        "its decision is not_vouched_yet.\n"
     )
 
 
@@ -255,7 +257,7 @@ def test_vouch_asks_first_and_is_done_once(run: Callable[..., Done], log: Databa
     with log.transaction() as conn:
         caller, _ = keys.create(conn, "acme", "chat", [Role.CALLER])
         earlier = record(conn, caller, Action.RELEASE)[0].id
-        conn.execute(sa.update(decisions).values(vouched=None))
+        as_of_before(conn, earlier)
     assert run("vouch").returncode == 1  # "n"
     done = run("vouch", "--yes")
     assert (done.returncode, done.stdout, done.stderr) == (0, "Vouched for 1 interactions.\n", "")
@@ -266,3 +268,17 @@ def test_vouch_asks_first_and_is_done_once(run: Callable[..., Done], log: Databa
     assert again.returncode == 1
     assert again.stderr.startswith("countersign: The records of before were vouched for already")
     assert run("vouched").returncode == 1
+    again = run("vouch", "--yes", "--again")
+    assert (again.returncode, again.stdout) == (0, "Vouched for 1 interactions.\n")
+
+
+def as_of_before(conn: sa.Connection, interaction_id: str) -> None:
+    """The records and the log of one question as a version without MACs left them."""
+    (told,) = audit_query.query(conn, "acme", Filters(interaction_id=interaction_id, kinds=["decision"]))
+    (revealed,) = subjects.revealed(conn, [told])
+    data = {name: value for name, value in told.data.items() if name != "tier"} | (revealed.private or {})
+    mine = sa.select(audit_events.c.id).where(audit_events.c.interaction_id == interaction_id)
+    conn.execute(sa.delete(audit_unsealed).where(audit_unsealed.c.event_id.in_(mine)))
+    conn.execute(sa.delete(audit_events).where(audit_events.c.interaction_id == interaction_id))
+    audit_log.append(conn, "decision", told.actor, "acme", interaction_id=interaction_id, data=data)
+    conn.execute(sa.update(decisions).where(decisions.c.interaction_id == interaction_id).values(vouched=None))

@@ -215,3 +215,23 @@ def test_what_was_written_under_another_master_key_says_so(gateway: Gateway) -> 
         refused = http.post(f"/v1/reviews/{held['review']['id']}/claim")
         assert http.get(f"/v1/reviews/{held['review']['id']}").json()["state"] == "pending"
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "other_master_key")
+
+
+def test_what_has_no_mac_is_held_for_an_operator_and_nobody_can_decide_it(gateway: Gateway) -> None:
+    """As everything that an earlier version recorded: nothing of it is lost, and nothing leaves."""
+    held, sure = gateway.ask("of before [0.3]").json(), gateway.ask("of before [0.97]").json()
+    for each in (held, sure):
+        forge(gateway, decisions, "interaction_id", each["id"], vouched=None)
+        answer = got(gateway, each["id"])
+        assert (answer.status_code, answer.json()["review"]["status"]) == (202, "not_vouched_yet")
+        assert "retry-after" in answer.headers
+        assert answer.json()["choices"][0]["message"]["refusal"].startswith("Held: it is of an earlier version")
+        assert SECRET_TEXT not in everything(gateway, each["id"])
+    with gateway.http("ada") as http:
+        refused = http.post(f"/v1/reviews/{held['review']['id']}/claim")
+        seen = http.get(f"/v1/reviews/{held['review']['id']}").json()
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_vouched_yet")
+    assert (seen["state"], seen["vouched"], seen["answer"]["text"]) == ("pending", "not_vouched_yet", None)
+    with gateway.http() as http:
+        deleted = http.delete(f"/v1/chat/completions/{held['id']}")
+    assert deleted.json()["deleted"] is True

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from storage import interactions, reviews, vouching
 from storage.database import Database, open_database
-from storage.errors import NotVouched, VouchedElsewhere
+from storage.errors import NotVouched, NotVouchedYet, VouchedElsewhere
 from storage.records import Action, ItemState, Key, Outcome, ReviewItem, VerdictKind, Vouched
 from storage.storable import content_hash
 from storage.tables import decisions, review_items, verdicts
@@ -76,11 +76,41 @@ def test_a_decision_put_in_the_place_of_another_is_not_vouched_for(database: Dat
     assert outcome(database, waiting.interaction_id).released_text is None
 
 
-@pytest.mark.parametrize("mac", [None, "", "ours", "mk_0:00", f"{VAULT.id}:", f"{VAULT.id}:{'0' * 64}", "\u20ac"])
+@pytest.mark.parametrize("mac", ["", "ours", "mk_0:00", f"{VAULT.id}:", f"{VAULT.id}:{'0' * 64}", "\u20ac"])
 def test_a_mac_that_is_none_is_not_vouched_for(database: Database, caller, mac) -> None:
     free = released(database, caller)
     forge(database, "decisions", {"interaction_id": free}, vouched=mac)
     assert outcome(database, free).vouched is Vouched.NOT
+
+
+def test_what_has_no_mac_is_withheld_and_can_be_vouched_for(database: Database, caller, waiting, ada) -> None:
+    """As everything of before; an insider who takes a MAC away gains nothing, and ends nothing."""
+    free = released(database, caller)
+    for each in (free, waiting.interaction_id):
+        forge(database, "decisions", {"interaction_id": each}, vouched=None)
+    found = outcome(database, free)
+    assert (found.vouched, found.released_text) == (Vouched.BEFORE, None)
+    with pytest.raises(NotVouchedYet):
+        decide(database, waiting, ada, claim(database, waiting, ada))
+    with database.transaction() as conn:
+        assert reviews.quarantine_unvouched(conn, waiting.id, "acme") is None
+
+
+@pytest.mark.parametrize(
+    ("decision", "verdict", "both"),
+    [
+        (None, None, Vouched.BEFORE),
+        (None, "forged", Vouched.NOT),
+        ("forged", None, Vouched.NOT),
+        (f"mk_{'0' * 16}:{'0' * 64}", None, Vouched.OTHER_KEY),
+        (None, f"mk_{'0' * 16}:{'0' * 64}", Vouched.OTHER_KEY),
+    ],
+)
+def test_the_worse_of_decision_and_verdict_counts(database, waiting, ada, decision, verdict, both) -> None:
+    approved(database, waiting, ada)
+    forge(database, "decisions", {"interaction_id": waiting.interaction_id}, vouched=decision)
+    forge(database, "verdicts", {"item_id": waiting.id}, vouched=verdict)
+    assert outcome(database, waiting.interaction_id).vouched is both
 
 
 FORGED_DECISION = {
