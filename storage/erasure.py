@@ -17,7 +17,6 @@ from storage.errors import NotFound
 from storage.records import OPEN_STATES
 from storage.reviews import withdraw
 
-ERASED_NAME = "(erased)"  # what an erased key is called
 _AT_ONCE = 500  # interactions in one statement
 _KEY_KINDS = tuple(kind for kind in audit_log.EVENT_KINDS if kind.startswith("key."))  # about no interaction
 
@@ -151,5 +150,7 @@ def _rename_key(conn: Connection, tenant: str, name: str) -> None:
         mine = (t.keys.c.id == name.removeprefix(prefix), t.keys.c.tenant == tenant)
         own = sa.select(t.keys.c.policy_id, t.keys.c.name).where(*mine)  # a policy made with a key has the key's name
         named = sa.tuple_(t.policies.c.id, t.policies.c.name).in_(own)
-        conn.execute(sa.update(t.policies).where(named, t.policies.c.tenant == tenant).values(name=ERASED_NAME))
-        conn.execute(sa.update(t.keys).where(*mine).values(name=ERASED_NAME))
+        conn.execute(
+            sa.update(t.policies).where(named, t.policies.c.tenant == tenant).values(name=subjects.ERASED_NAME)
+        )
+        conn.execute(sa.update(t.keys).where(*mine).values(name=subjects.ERASED_NAME))

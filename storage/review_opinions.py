@@ -10,7 +10,8 @@ from storage.database import now
 from storage.records import ItemState, ReviewItem, Verdict, VerdictKind
 from storage.review_moves import move
 from storage.rows import verdict_from
-from storage.tables import verdicts
+from storage.subjects import ERASED_NAME
+from storage.tables import keys, verdicts
 
 MAX_OPINIONS = 5  # people who may look at one item without an end; then it is quarantined
 _OPEN = (
@@ -27,10 +28,20 @@ def opinions(conn: Connection, item_id: str) -> list[Verdict]:
 
 
 def agreeing(conn: Connection, item: ReviewItem, reviewer_id: str, content_hash: str | None) -> Verdict | None:
-    """Another person's earlier word for the very text that this hash is of. Raises NotVouched, CannotVouch."""
+    """Another person's earlier word for the very text that this hash is of. Raises NotVouched, CannotVouch.
+
+    Whose an erased key was nobody can tell any more, so its words agree with nobody's.
+    """
     vouching.require_words(conn, item)
-    words = opinions(conn, item.id)
-    return next((w for w in words if w.reviewer_id != reviewer_id and w.content_hash == content_hash is not None), None)
+    same = [word for word in opinions(conn, item.id) if word.content_hash == content_hash is not None]
+    others = [word for word in same if word.reviewer_id != reviewer_id]
+    erased = _erased(conn, {reviewer_id, *(word.reviewer_id for word in others)}) if others else set[str]()
+    return next((word for word in others if erased.isdisjoint((word.reviewer_id, reviewer_id))), None)
+
+
+def _erased(conn: Connection, key_ids: set[str]) -> set[str]:
+    nameless = sa.select(keys.c.id).where(keys.c.id.in_(sorted(key_ids)), keys.c.name == ERASED_NAME)
+    return set(conn.execute(nameless).scalars())
 
 
 def pass_on(conn: Connection, referred: ReviewItem, reviewer_id: str, max_opinions: int) -> ReviewItem:

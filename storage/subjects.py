@@ -21,6 +21,8 @@ from storage.storable import checked_text, from_json
 from storage.tables import interactions
 from storage.vault import Vault, new_key, open_sealed, vault_of
 
+ERASED_NAME = "(erased)"  # what a key is called once whoever stands behind it is erased
+
 
 @dataclass(frozen=True, slots=True)
 class Subject:

@@ -15,7 +15,7 @@ from gateway.context import Context
 from gateway.metrics import Metrics
 from gateway.recorder import Recorder
 from gateway.worker import Worker
-from storage import audit_log, calibrations, dispatch, erasure, policies, tables
+from storage import audit_log, calibrations, dispatch, policies, subjects, tables
 from storage.audit_tables import audit_events
 from storage.database import Database, migrate, open_database
 from storage.errors import NotFound
@@ -161,10 +161,10 @@ def test_what_is_remembered_of_policies_is_the_tenants_own_for_seconds_and_bound
         policy = policies.create_policy(conn, "acme", name="strict")
         assert facts.policy_name(conn, "acme", policy.id, 1) == "strict"
         assert facts.policy_name(conn, "rival", policy.id, 1) == facts.policy_name(conn, "acme", policy.id, 2) == ""
-        conn.execute(sa.update(tables.policies).values(name=erasure.ERASED_NAME))
+        conn.execute(sa.update(tables.policies).values(name=subjects.ERASED_NAME))
         assert facts.policy_name(conn, "acme", policy.id, 1) == "strict"
         clock += NAME_SECONDS
-        assert facts.policy_name(conn, "acme", policy.id, 1) == erasure.ERASED_NAME
+        assert facts.policy_name(conn, "acme", policy.id, 1) == subjects.ERASED_NAME
         assert facts.signal_ranges(conn, "cal_0") == {}
         for number in range(MOST_REMEMBERED + 1):
             calibrations.store(conn, {"id": f"cal_{number}", "model": "m"})

@@ -143,7 +143,7 @@ def test_an_erased_keys_name_is_gone_from_the_log_and_from_the_keys(database: Da
     assert (told.events, told.interactions) == (1, 0)
     assert [e.private_state for e in _events(database, kinds=["key.created"])] == [PrivateState.ERASED]
     with database.read() as conn:
-        assert keys.names(conn, [ada.id], "acme") == {ada.id: erasure.ERASED_NAME}
+        assert keys.names(conn, [ada.id], "acme") == {ada.id: subjects.ERASED_NAME}
 
 
 def test_an_erased_keys_name_is_gone_from_the_policy_that_was_made_with_it(database: Database) -> None:
@@ -154,7 +154,7 @@ def test_an_erased_keys_name_is_gone_from_the_policy_that_was_made_with_it(datab
         _erase(database, f"key:{key_id}")
     with database.read() as conn:
         names = [policies.get_policy(conn, policy, "acme").name for policy in own]
-    assert names == [erasure.ERASED_NAME, "strict"]
+    assert names == [subjects.ERASED_NAME, "strict"]
 
 
 @pytest.mark.parametrize("by_user", [True, False])

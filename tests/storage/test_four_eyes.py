@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit_query, interactions, review_guards, review_opinions, review_reads, reviews
+from storage import audit_query, erasure, interactions, review_guards, review_opinions, review_reads, reviews, subjects
 from storage.audit_query import Filters
 from storage.database import Database
 from storage.errors import ReferredBySelf
@@ -148,3 +148,20 @@ def test_two_keys_of_one_name_are_one_person(database: Database, watched, ada, b
         assert review_guards.keys_of_person(conn, again) == {ada.id, again.id}
         assert review_guards.keys_of_person(conn, rival) == {rival.id}
     assert say(database, watched, bob, APPROVE)[0].state is ItemState.APPROVED
+
+
+def test_an_erased_persons_word_agrees_with_nobodys(database: Database, watched, ada, bob) -> None:
+    say(database, watched, ada, APPROVE)
+    with database.transaction() as conn:
+        erasure.erase_subject(conn, "acme", subjects.name_of_key(ada.id), "system")
+    item, word = say(database, watched, key(database, "Ada"), APPROVE)  # the same person, which nobody can tell
+    assert (item.state, word.final, released(database, watched)) == (ItemState.PENDING, False, None)
+    assert say(database, watched, bob, APPROVE)[0].state is ItemState.APPROVED
+
+
+def test_an_erased_key_that_still_decides_is_no_second_person(database: Database, watched, ada, bob) -> None:
+    say(database, watched, ada, APPROVE)
+    with database.transaction() as conn:
+        erasure.erase_subject(conn, "acme", subjects.name_of_key(bob.id), "system")
+    assert say(database, watched, bob, APPROVE)[0].state is ItemState.PENDING
+    assert say(database, watched, key(database, "Cleo"), APPROVE)[0].state is ItemState.APPROVED
