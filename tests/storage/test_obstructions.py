@@ -6,6 +6,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from storage.database import Database, migrate, open_database
 from storage.row_security import TenantsNotApart
@@ -79,13 +80,17 @@ def test_tenants_that_are_not_kept_apart_are_told_with_what_puts_it_right(fresh:
     with contextlib.closing(open_database(fresh)) as database:
         for statement, mend in APART:
             with pytest.raises(TenantsNotApart, match=mend) as told, database.transaction() as conn:
-                conn.exec_driver_sql(statement)
-                check_schema(conn)
+                after(conn, statement)
             with database.transaction() as conn:
                 conn.exec_driver_sql(statement)
                 for each in str(told.value).partition("then run: ")[2].split("; "):
                     conn.exec_driver_sql(each)
                 check_schema(conn)
+
+
+def after(conn: Connection, statement: str) -> None:
+    conn.exec_driver_sql(statement)
+    check_schema(conn)
 
 
 def look(url: str) -> None:
