@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.mutations.of_records import OF_RECORDS
 from tests.mutations.of_the_log import OBSTRUCTIONS, SIGNED_AGE, VOUCHED_EVENTS
 from tests.mutations.tree import Edit, Mutation
 
@@ -230,36 +231,6 @@ SALT = Mutation(
     tests=("tests/storage/test_event_format.py",),
 )
 
-VOUCHING = Mutation(
-    name="vouching",
-    invariant="I2",
-    meaning="what an insider writes into the database decides whether an answer leaves",
-    edits=(
-        Edit(
-            "storage/records.py",
-            "self._let_out if self.vouched is Vouched.OURS else (None, None)",
-            "self._let_out",
-        ),
-    ),
-    tests=("tests/storage/test_vouching.py", "tests/gateway/test_insider.py"),
-)
-
-VOUCHED_QUESTION = Mutation(
-    name="vouched_question",
-    invariant="I2",
-    meaning="a verdict is taken over a question or a decision that an insider altered",
-    edits=(Edit("storage/reviews.py", "    vouching.require_decision(conn, item)\n    first =", "    first ="),),
-    tests=("tests/storage/test_vouching.py", "tests/gateway/test_insider.py"),
-)
-
-VOUCHED_WORDS = Mutation(
-    name="vouched_words",
-    invariant="I2",
-    meaning="a word that an insider put there is the first of two people's",
-    edits=(Edit("storage/review_opinions.py", "    vouching.require_words(conn, item)\n", ""),),
-    tests=("tests/storage/test_vouching.py",),
-)
-
 MUTATIONS: tuple[Mutation, ...] = (
     FENCING,
     LEASE,
@@ -277,9 +248,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     FOUR_EYES,
     EXPIRY,
     SALT,
-    VOUCHING,
-    VOUCHED_QUESTION,
-    VOUCHED_WORDS,
+    *OF_RECORDS,
     VOUCHED_EVENTS,
     SIGNED_AGE,
     OBSTRUCTIONS,

@@ -1,0 +1,111 @@
+"""The catalogue's mechanisms that withhold what the product did not write, and that record who was shown what."""
+
+from __future__ import annotations
+
+from tests.mutations.tree import Edit, Mutation
+
+VOUCHING = Mutation(
+    name="vouching",
+    invariant="I2",
+    meaning="what an insider writes into the database decides whether an answer leaves",
+    edits=(
+        Edit(
+            "storage/records.py",
+            "self._let_out if self.vouched is Vouched.OURS else (None, None)",
+            "self._let_out",
+        ),
+    ),
+    tests=("tests/storage/test_vouching.py", "tests/gateway/test_insider.py"),
+)
+
+VOUCHED_QUESTION = Mutation(
+    name="vouched_question",
+    invariant="I2",
+    meaning="a verdict is taken over a question or a decision that an insider altered",
+    edits=(Edit("storage/reviews.py", "    vouching.require_decision(conn, item)\n    first =", "    first ="),),
+    tests=("tests/storage/test_vouching.py", "tests/gateway/test_insider.py"),
+)
+
+VOUCHED_WORDS = Mutation(
+    name="vouched_words",
+    invariant="I2",
+    meaning="a word that an insider put there is the first of two people's",
+    edits=(Edit("storage/review_opinions.py", "    vouching.require_words(conn, item)\n", ""),),
+    tests=("tests/storage/test_vouching.py",),
+)
+
+VOUCHED_EARLIER = Mutation(
+    name="vouched_earlier",
+    invariant="I2",
+    meaning="records of before are vouched for whatever the log tells of them",
+    edits=(
+        Edit(
+            "storage/earlier_records.py",
+            "if _as_told(case, told.get(case.id, []), again) and _vouch(conn, vault, case):",
+            "if _vouch(conn, vault, case):",
+        ),
+    ),
+    tests=("tests/storage/test_earlier_records.py",),
+)
+
+OF_QUESTION = Mutation(
+    name="of_question",
+    invariant="I2",
+    meaning="a request that is sent again is answered with what an insider made it stand for",
+    edits=(
+        Edit(
+            "gateway/idempotency.py",
+            "mine = asked.key_id == key.id and asked.messages == messages",
+            "mine = True",
+        ),
+    ),
+    tests=("tests/gateway/test_insider.py",),
+)
+
+RECORDED_READING = Mutation(
+    name="recorded_reading",
+    invariant="I5",
+    meaning="a claim or verdict shows its case, and its commit does not record that",
+    edits=(
+        Edit(
+            "gateway/desk.py",
+            "Opened(desk, context.access.case_within(connection, reader, desk.outcome.interaction, desk.item))",
+            "Opened(desk, False)",
+        ),
+    ),
+    tests=("tests/gateway/test_claim_commit.py",),
+)
+
+KEPT_ITEM = Mutation(
+    name="kept_item",
+    invariant="I2",
+    meaning="on PostgreSQL a draft outlives the erasure or the verdict that it is saved beside",
+    edits=(
+        Edit(
+            "storage/review_guards.py",
+            "row_for(conn, item_id, reviewer, keep=True)",
+            "row_for(conn, item_id, reviewer)",
+        ),
+    ),
+    tests=("tests/storage/test_beside_each_other.py",),
+)
+
+ROW_SECURITY = Mutation(
+    name="row_security",
+    invariant="I7",
+    meaning="the product starts although somebody switched the rules between tenants off",
+    edits=(
+        Edit("storage/obstructions.py", "            row_security.require_whole(conn, names)\n", "            pass\n"),
+    ),
+    tests=("tests/storage/test_obstructions.py",),
+)
+OF_RECORDS = (
+    VOUCHING,
+    VOUCHED_QUESTION,
+    VOUCHED_WORDS,
+    VOUCHED_EARLIER,
+    OF_QUESTION,
+    RECORDED_READING,
+    KEPT_ITEM,
+    ROW_SECURITY,
+)
