@@ -34,3 +34,25 @@ OBSTRUCTIONS = Mutation(
     edits=(Edit("storage/schema.py", "    obstructions.require_none(conn)\n", ""),),
     tests=("tests/storage/test_obstructions.py",),
 )
+
+WAITING_EVENTS = Mutation(
+    name="waiting_events",
+    invariant="I5",
+    meaning="who sets the database's version back has the next migration vouch for what they put in the line",
+    edits=(
+        Edit(
+            "storage/migrations/versions/r0006_vouched_log.py",
+            'if waiting and not context.config.attributes["vouch_for_waiting"]:',
+            "if waiting < 0:",
+        ),
+    ),
+    tests=("tests/storage/test_migration_with_data.py",),
+)
+
+COPIED_TIERS = Mutation(
+    name="copied_tiers",
+    invariant="I5",
+    meaning="verifiers call an honest log altered once it was brought up",
+    edits=(Edit("storage/migrations/versions/r0007_tiers_in_the_log.py", "    copy_tiers()\n", ""),),
+    tests=("tests/storage/test_migration_with_data.py",),
+)
