@@ -7,20 +7,16 @@ from typing import Any, cast
 import pytest
 import sqlalchemy as sa
 
-from gateway import worker as workers
 from gateway.access_log import AccessLog
 from gateway.case_facts import MOST_REMEMBERED, NAME_SECONDS, CaseFacts
 from gateway.claims import claim_most_urgent
 from gateway.context import Context
-from gateway.metrics import Metrics
 from gateway.recorder import Recorder
-from gateway.worker import Worker
-from storage import audit_log, calibrations, dispatch, policies, subjects, tables
+from storage import audit_log, calibrations, policies, subjects, tables
 from storage.audit_tables import audit_events
 from storage.database import Database, migrate, open_database
 from storage.errors import NotFound
-from storage.records import ItemState, Role
-from storage.review_queue import ReviewQueue
+from storage.records import Role
 from tests.gateway.fake_serving import FakeServing
 from tests.gateway.running import Gateway, running, settings_for
 from tests.storage.conftest import VAULT
@@ -170,22 +166,3 @@ def test_what_is_remembered_of_policies_is_the_tenants_own_for_seconds_and_bound
             calibrations.store(conn, {"id": f"cal_{number}", "model": "m"})
             facts.signal_ranges(conn, f"cal_{number}")
     assert len(facts._ranges) == 1
-
-
-def test_valkey_is_compared_in_turns_and_corrected_at_the_end_of_them(
-    database: Database, home: Path, valkey_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(workers, "RECONCILE_TURN_SECONDS", -1.0)
-    monkeypatch.setattr(dispatch, "_PAGE", 2)
-    caller, queue = key(database, "chat", Role.CALLER), ReviewQueue(valkey_url, f"turns-{home.name}")
-    items = [held(database, caller, urgency=float(n)) for n in range(6)]
-    assert dispatch.reconcile(database, queue) == 6
-    queue.remove(items[-1].id, "acme")
-    worker = Worker(settings_for(home, "http://127.0.0.1:1", valkey_url), database, queue, Metrics())
-    turns = 0
-    while queue.depth("acme") < 6:
-        worker._reconcile()
-        turns += 1
-    assert turns == 6  # three pages of Valkey's, two of SQL's that fit, and the one that did not
-    assert reread(database, items[-1]).state is ItemState.PENDING
-    queue.close()

@@ -9,7 +9,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+from gateway.errors import ApiError
 from gateway.recorder import WRITERS, Recorder
+from storage import audit_log
 from storage.database import Database, open_database
 from tests.storage.servers import new_database, postgres_server
 
@@ -61,3 +63,20 @@ async def test_of_two_writes_that_wait_for_each_other_neither_is_refused(databas
     recorder.close()
     with database.read() as connection:
         assert connection.execute(sa.text("SELECT writes FROM notes")).scalars().all() == [2, 2]
+
+
+async def test_a_server_that_goes_away_within_a_write_is_answered_503(database: Database) -> None:
+    recorder = Recorder(database, waiting=64, batch=64, readers=1)
+    recorder.start()
+
+    def lost(connection: Connection) -> None:
+        with audit_log.together(connection):
+            process = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+            with database.transaction() as other:
+                other.execute(sa.text("SELECT pg_terminate_backend(:process, 20000)"), {"process": process})
+            connection.exec_driver_sql("SELECT 1")
+
+    with pytest.raises(ApiError) as told:
+        await recorder.write(lost)
+    recorder.close()
+    assert told.value.status == 503
