@@ -18,6 +18,7 @@ from storage import calibrations
 from storage.database import open_database
 from tests.gateway.fake_serving import MODEL, TOKEN, FakeServing
 from tests.serving.confidence.made import calibration
+from tests.storage import first_version
 
 
 class Shell:
@@ -190,3 +191,12 @@ def active(shell: Shell) -> str | None:
             return None if found is None else found.id
     finally:
         database.close()
+
+
+def test_migrate_takes_events_that_wait_only_when_it_is_told_to(shell: Shell, tmp_path: Path) -> None:
+    first_version.make(f"sqlite:///{tmp_path}/countersign.db")
+    of_before = {"COUNTERSIGN_HOME": str(tmp_path)}
+    assert "--vouch-for-waiting" in shell.refusal("migrate", **of_before)
+    assert "run `countersign migrate`" in shell.refusal("keys", "list", **of_before)
+    assert shell.run("migrate", "--vouch-for-waiting", **of_before).returncode == 0
+    assert "K1" in shell.run("keys", "list", "--tenant", "acme", **of_before).stdout
