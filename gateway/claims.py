@@ -64,6 +64,8 @@ async def _claim_among(
             read = partial(_told_apart, ids, reviewer)
             ids, left_out = await context.recorder.read(read, tenant=reviewer.tenant)
             _passed_over(context, left_out, refusal)
+        if not ids:
+            return None, [], refusal
         try:
             write = partial(_claim_first, context, ids, reviewer, domain)
             return *await context.recorder.write(write, tenant=reviewer.tenant), refusal

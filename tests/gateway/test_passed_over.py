@@ -23,7 +23,7 @@ SPOILT = [
     (decisions, {"vouched": None}, (409, "not_vouched_yet")),
     (interactions, {"deleted_at": 1.0}, (204, None)),
 ]
-SPOILT_TEXTS = ["7", "[7]", "[" * 100_000]
+SPOILT_TEXTS = [("messages", "7"), ("messages", "[7]"), ("params", "[" * 100_000), ("answer", "7"), ("metadata", "[7]")]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -75,8 +75,7 @@ def test_the_next_claim_passes_over_what_cannot_be_opened(desk: Gateway, table: 
         forge(desk, review_items, each["id"], {"state": "withdrawn"})
 
 
-@pytest.mark.parametrize("spoilt", SPOILT_TEXTS, ids=["number", "numbers", "endless"])
-@pytest.mark.parametrize("column", ["messages", "params", "answer", "metadata"])
+@pytest.mark.parametrize(("column", "spoilt"), SPOILT_TEXTS, ids=["number", "numbers", "endless", "no answer", "list"])
 def test_spoilt_texts_are_withheld_listed_and_set_aside(desk: Gateway, column: str, spoilt: str) -> None:
     held = desk.ask(f"{column} {spoilt[:9]} [0.2]").json()
     forge(desk, interactions, held["id"], {column: spoilt})

@@ -57,6 +57,9 @@ def test_reviewers_endpoints_work(on_postgresql: Gateway) -> None:
 def test_admins_endpoints_work(on_postgresql: Gateway) -> None:
     body = {"name": "new", "roles": ["caller"], "policy": {"threshold": 0.5}}
     made = _ok(on_postgresql, "admin", "POST", "/v1/keys", body)
+    assert _ok(on_postgresql, "admin", "POST", f"/v1/keys/{made['id']}/skills", {"skills": ["law"]})["skills"] == [
+        "law"
+    ]
     assert made["id"] in [key["id"] for key in _ok(on_postgresql, "admin", "GET", "/v1/keys")["data"]]
     assert _ok(on_postgresql, "admin", "DELETE", f"/v1/keys/{made['id']}")["revoked"]
 
