@@ -21,6 +21,7 @@ from benchmarks.tampered_log import RealLog
 from verifier.command import ALTERED
 from verifier.reading import Tables
 
+_UNREAD = {"audit_unsealed": {"vouched": ""}}  # what no verifier reads, and the server wants
 _LIMIT_SECONDS = 60.0
 
 
@@ -111,11 +112,12 @@ class AlteredServer(AlteredDatabase):
 
     @staticmethod
     def _replace(conn: psycopg.Connection[Any], table: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        columns = COLUMNS_OF[table]
+        unread = _UNREAD.get(table, {})
+        columns = (*COLUMNS_OF[table], *unread)
         marks = ", ".join(["%s"] * len(columns))
         conn.execute(f"DELETE FROM {table}")  # noqa: S608  # one of COLUMNS_OF
         insert = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})"  # noqa: S608
-        conn.cursor().executemany(insert, rows)
+        conn.cursor().executemany(insert, [(*row, *unread.values()) for row in rows])
 
 
 def _raw(value: Any) -> Any:
