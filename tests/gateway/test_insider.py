@@ -67,17 +67,22 @@ def test_a_held_answer_whose_decision_is_set_to_leave_stays(gateway: Gateway, ac
     assert (asked.status_code, asked.json()["error"]["code"]) == (409, "not_vouched")
 
 
-def test_a_final_verdict_put_into_the_table_releases_nothing(gateway: Gateway) -> None:
+@pytest.mark.parametrize("mac", [None, "made up"])
+def test_a_final_verdict_put_into_the_table_releases_nothing(gateway: Gateway, mac: str | None) -> None:
     held = gateway.ask("verdict put in [0.3]").json()
     row = {
         "id": f"ver_{held['id']}", "item_id": held["review"]["id"], "tenant": "acme", "reviewer_id": "key_nobody",
         "kind": "approve", "reason": "", "content_hash": content_hash(SECRET_TEXT), "fencing_token": 1,
-        "created_at": 1.0, "final": True,
+        "created_at": 1.0, "final": True, "vouched": mac,
     }  # fmt: skip
     with gateway.database.transaction() as connection:
         connection.execute(verdicts.insert(), row)
     forge(gateway, review_items, "id", held["review"]["id"], state="approved", claimed_by="key_nobody")
-    require_withheld(gateway, held["id"])
+    if mac is not None:
+        require_withheld(gateway, held["id"])
+        return
+    assert got(gateway, held["id"]).json()["review"]["status"] == "not_vouched_yet"  # as one of an earlier version
+    assert SECRET_TEXT not in everything(gateway, held["id"])
 
 
 @pytest.mark.parametrize("reviewed", [False, True])
