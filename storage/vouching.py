@@ -67,6 +67,8 @@ def vouched(
     found = decision_vouched(vault, interaction, decision, item)
     if verdict is None or verdict["id"] is None or found is Vouched.NOT:
         return found
+    if found is Vouched.BEFORE and verdict["vouched"] is None:
+        return found
     return max(found, verdict_vouched(vault, verdict, interaction["id"]), key=_WORSE.index)
 
 
@@ -75,6 +77,9 @@ def decision_vouched(vault: Vault | None, interaction: Columns, decision: Column
 
 
 def verdict_vouched(vault: Vault | None, verdict: Columns, interaction_id: str) -> Vouched:
+    """Of a verdict on a decision with a MAC: it has one too, whichever version wrote it, or nobody gave it here."""
+    if verdict["vouched"] is None:
+        return Vouched.NOT
     return _judged(vault, verdict["vouched"], lambda own: verdict_mac(own, verdict, interaction_id))
 
 

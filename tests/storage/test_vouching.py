@@ -102,13 +102,15 @@ def test_what_has_no_mac_is_withheld_and_can_be_vouched_for(database: Database, 
         (None, None, Vouched.BEFORE),
         (None, "forged", Vouched.NOT),
         ("forged", None, Vouched.NOT),
-        (f"mk_{'0' * 16}:{'0' * 64}", None, Vouched.OTHER_KEY),
+        (f"mk_{'0' * 16}:{'0' * 64}", None, Vouched.NOT),
         (None, f"mk_{'0' * 16}:{'0' * 64}", Vouched.OTHER_KEY),
+        ("as it was", None, Vouched.NOT),  # only both are of before, or none
     ],
 )
 def test_the_worse_of_decision_and_verdict_counts(database, waiting, ada, decision, verdict, both) -> None:
     approved(database, waiting, ada)
-    forge(database, "decisions", {"interaction_id": waiting.interaction_id}, vouched=decision)
+    if decision != "as it was":
+        forge(database, "decisions", {"interaction_id": waiting.interaction_id}, vouched=decision)
     forge(database, "verdicts", {"item_id": waiting.id}, vouched=verdict)
     assert outcome(database, waiting.interaction_id).vouched is both
 
