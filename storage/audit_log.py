@@ -16,7 +16,7 @@ from storage import event_format
 from storage.audit_tables import FILTER_MARKS, audit_events, audit_unsealed
 from storage.bulk import insert_rows
 from storage.database import now
-from storage.ids import new_event_id
+from storage.ids import new_ordered_id
 from storage.records import AuditEvent
 from storage.storable import checked_text, to_json
 from storage.subjects import Subject, by_ids
@@ -165,7 +165,7 @@ def _made(event: NewEvent, at: float, key: bytes | None) -> tuple[AuditEvent, di
     """The event and its row."""
     if event.kind not in _KNOWN:
         raise ValueError(f"kind: {event.kind!r} is not one of storage.audit_log.EVENT_KINDS.")
-    event_id, facts, data = new_event_id(), event.data, to_json("data", event.data)
+    event_id, facts, data = new_ordered_id("evt"), event.data, to_json("data", event.data)
     commitment, salt, sealed = _sealed(event_id, event.private, key)
     happened = float(at if event.at is None else event.at)
     who = checked_text("tenant", event.tenant), event.kind, checked_text("actor", event.actor)

@@ -195,8 +195,6 @@ class NotVouched(Conflict):
 class CannotVouch(Conflict):
     """Nobody can tell, for now, whether its records were altered: it is refused, and stays as it is."""
 
-    code = "cannot_vouch"
-
 
 class NotVouchedYet(CannotVouch):
     """Its records have no MAC: they are of before there were MACs, or somebody took it away."""

@@ -11,6 +11,6 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
-def new_event_id() -> str:
-    """Begins with the time, so that events of one process and one instant still sort in the order they were written."""
-    return f"evt_{time.time_ns():016x}{secrets.token_hex(8)}"
+def new_ordered_id(prefix: str) -> str:
+    """Begins with the time, so that what one process wrote in one instant still sorts in the order of writing."""
+    return f"{prefix}_{time.time_ns():016x}{secrets.token_hex(8)}"

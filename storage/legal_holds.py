@@ -14,7 +14,7 @@ from storage import audit_log, subjects
 from storage.audit_tables import legal_holds
 from storage.database import now
 from storage.errors import InvalidValue, NotFound, UnderLegalHold
-from storage.ids import new_id
+from storage.ids import new_ordered_id
 from storage.rows import fields_of
 from storage.storable import checked_text
 from storage.tables import interactions
@@ -57,7 +57,7 @@ def place(conn: Connection, tenant: str, scope: Scope, target: str | None, reaso
         raise InvalidValue("target", "names a subject or an interaction, and is left out for the whole tenant.")
     _lock(conn, shared=False)
     hold = LegalHold(
-        id=new_id("hold"),
+        id=new_ordered_id("hold"),
         tenant=tenant,
         scope=scope,
         target=_found(conn, tenant, scope, target),
