@@ -66,11 +66,19 @@ def parse_object(body: bytes) -> dict[str, Any]:
 def parse_slowly(body: bytes, first: orjson.JSONDecodeError) -> Any:
     """Python's lenient parser accepts NaN and lone surrogates, so that `check_tree` can name their field."""
     try:
-        return json.loads(body.decode("utf-8-sig"))  # bytes would be taken as UTF-16 where they look like it
+        return json.loads(
+            body.decode("utf-8-sig"), parse_int=whole
+        )  # bytes would be taken as UTF-16 where they look like it
     except RecursionError:
         raise too_deep("") from None
     except (ValueError, UnicodeDecodeError):
         raise bad_request(None, f"The body is not valid JSON: {first.msg}.", "invalid_json") from None
+
+
+def whole(digits: str) -> int | float:
+    """An integer as the fast parser takes it: beyond 64 bits it is a float, so that one body never means two things."""
+    number = int(digits) if len(digits) <= 20 else None
+    return float(digits) if number is None or not -(2**63) <= number < 2**64 else number
 
 
 def check_tree(node: Any, path: str, depth: int) -> None:

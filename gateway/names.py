@@ -7,12 +7,20 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from storage.storable import hidden_character
+from storage.subjects import name_of_key
 
 
 def seen(text: str) -> str:
     hidden = hidden_character(text)
     if hidden is not None:
         raise ValueError(f"contains {hidden}, which is not seen or reorders what is seen; remove it.")
+    return text
+
+
+def of_a_person(text: str) -> str:
+    """What is no name of a key: end users and keys are subjects of one tenant, and erased by their names."""
+    if text.startswith(name_of_key("")):
+        raise ValueError(f"begins with '{name_of_key('')}', which names an API key; name the end user without it")
     return text
 
 

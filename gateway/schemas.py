@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from gateway.bodies import validated
 from gateway.errors import bad_request
-from gateway.names import Seen
+from gateway.names import Seen, of_a_person
 
 MAX_TOP_LOGPROBS = 5
 MAX_INTEGER = 2**53 - 1  # beyond it JSON numbers lose digits
@@ -43,6 +43,8 @@ REFUSED: dict[str, tuple[Any, ...]] = {
 HINTS = ("user", "safety_identifier", "prompt_cache_key")
 
 Name = Annotated[Seen, Field(min_length=1, max_length=256)]
+EndUser = Annotated[Name, AfterValidator(of_a_person)]
+PART = ("type", "text")  # all that a text part has here
 
 
 class Strict(BaseModel):
@@ -107,8 +109,8 @@ class ChatRequest(Strict):
     metadata: dict[Annotated[Seen, Field(max_length=64)], Annotated[str, Field(max_length=512)]] = Field(
         default_factory=dict, max_length=16
     )
-    user: Name | None = None
-    safety_identifier: Name | None = None
+    user: EndUser | None = None
+    safety_identifier: EndUser | None = None
     prompt_cache_key: Name | None = None
     review: ReviewOptions = ReviewOptions(on_hold="answer", domain=None)
 
@@ -136,6 +138,7 @@ def chat_request(data: dict[str, Any]) -> ChatRequest:
         raise bad_request(name, f"'{name[:100]}' is not a parameter of this API.", "unknown_parameter")
     if isinstance(given.get("messages"), list):
         given["messages"] = [without_nulls(message) for message in given["messages"]]
+        refuse_members_of_parts(given["messages"])
     refuse_misfits(given)
     return validated(ChatRequest, given)
 
@@ -153,6 +156,18 @@ def without_nulls(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     return {name: value for name, value in message.items() if value is not None or name == "content"}
+
+
+def refuse_members_of_parts(messages: list[Any]) -> None:
+    """What a text part has beside its text is refused by name; its null members are neutral."""
+    for index, message in enumerate(messages):
+        parts = message.get("content") if isinstance(message, dict) else None
+        for place, part in enumerate(parts if isinstance(parts, list) else ()):
+            if isinstance(part, dict) and part.get("type") == "text":
+                more = sorted(name for name, value in part.items() if value is not None and name not in PART)
+                if more:
+                    path = f"messages[{index}].content[{place}].{more[0][:64]}"
+                    raise bad_request(path, f"{path}: a text part has 'type' and 'text' only.", "unknown_parameter")
 
 
 def refuse_misfits(given: dict[str, Any]) -> None:
