@@ -65,11 +65,14 @@ def vouched(
     No item, or no verdict: None, or a row of an outer join without values.
     """
     found = decision_vouched(vault, interaction, decision, item)
-    if verdict is None or verdict["id"] is None or found is Vouched.NOT:
+    return found if verdict is None or verdict["id"] is None else with_word(vault, found, verdict, interaction["id"])
+
+
+def with_word(vault: Vault | None, found: Vouched, verdict: Columns, interaction_id: str) -> Vouched:
+    """The worse of what was `found` of the decision, or of it and other words, and what this verdict is."""
+    if found is Vouched.NOT or (found is Vouched.BEFORE and verdict["vouched"] is None):
         return found
-    if found is Vouched.BEFORE and verdict["vouched"] is None:
-        return found
-    return max(found, verdict_vouched(vault, verdict, interaction["id"]), key=_WORSE.index)
+    return max(found, verdict_vouched(vault, verdict, interaction_id), key=_WORSE.index)
 
 
 def decision_vouched(vault: Vault | None, interaction: Columns, decision: Columns, item: Columns | None) -> Vouched:
@@ -95,7 +98,7 @@ def require_decision(conn: Connection, item: ReviewItem) -> None:
 
 
 def require_words(conn: Connection, item: ReviewItem) -> None:
-    """Before two people's words are counted: each was given here. Raises NotVouched, CannotVouch."""
+    """Before a word is added to others', who were read: each of them was given here. Raises NotVouched, CannotVouch."""
     vault = vault_of(conn)
     for row in conn.execute(sa.select(verdicts).where(verdicts.c.item_id == item.id)):
         raise_unless(verdict_vouched(vault, row._mapping, item.interaction_id), item)
