@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from gateway.errors import not_found
 from gateway.responding import watch
 from gateway.review_shapes import Desk, summary
 from storage import interactions, keys, review_opinions, review_reads, reviews
+from storage.persons import same_person
 from storage.records import ItemState, Key, ReviewItem, Vouched
 from storage.vouching import raise_unless
 
@@ -39,12 +41,17 @@ def desk_of(connection: Connection, facts: CaseFacts, item_id: str, reader: Key,
     # of one claim there is one word at most, and none while it lasts; a final verdict ends the drafts
     said = claims_before > 0 and (item.claims > 1 or (item.state is not ItemState.CLAIMED and verdict is None))
     typed = claims_before > 0 and verdict is None
-    words = review_opinions.opinions(connection, item_id) if said else []
-    people = {item.claimed_by, verdict.reviewer_id if verdict else None, *(word.reviewer_id for word in words)}
+    words, vouched = review_opinions.heard(connection, outcome, item_id) if said else ([], outcome.vouched)
+    asked_by = outcome.interaction.key_id
+    # who holds or held it did not ask it, so their claim costs no reading of the asker's name
+    asker = None if item.claimed_by == reader.id else asked_by
+    people = {item.claimed_by, verdict.reviewer_id if verdict else None, asker, *(word.reviewer_id for word in words)}
+    names = names_of(connection, people, reader)
     return Desk(
-        outcome=outcome,
+        outcome=dataclasses.replace(outcome, vouched=vouched),
         item=item,
-        names=names_of(connection, people, reader),
+        names=names,
+        own=asked_by == reader.id or same_person(names.get(asked_by), reader.name),
         draft=reviews.get_draft(connection, item_id, reader.id) if typed else None,
         signal_ranges=facts.signal_ranges(connection, decision.calibration_id),
         policy_name=facts.policy_name(connection, tenant, decision.policy_id, decision.policy_version),
@@ -62,8 +69,8 @@ def names_of(connection: Connection, people: Iterable[str | None], reader: Key) 
 def opened(context: Context, connection: Connection, item_id: str, reader: Key, *, claimed_now: bool = False) -> Opened:
     """Reads the case in a write that records the reading beside what else it does: one commit for all of it.
 
-    It may be shown once that is committed: `shown_now`. An item whose records were not written here is quarantined;
-    raises CannotVouch where nobody can tell.
+    It may be shown once that is committed: `shown_now`. An item of which the records, or others' words, were not
+    written here is quarantined; raises CannotVouch where nobody can tell.
     """
     desk = desk_of(connection, context.facts, item_id, reader, claimed_now=claimed_now)
     if desk.outcome.vouched is Vouched.NOT:

@@ -59,9 +59,10 @@ class VerdictRequest(Holding):
 class Desk:
     """All that is shown of one item, as read in one snapshot."""
 
-    outcome: Outcome
+    outcome: Outcome  # `vouched` of which counts the opinions too
     item: ReviewItem
-    names: Mapping[str, str]  # what people call the keys that claimed and decided it
+    names: Mapping[str, str]  # what people call the keys that asked, claimed and decided it
+    own: bool  # the reader asked it, with this key or another
     draft: Draft | None
     signal_ranges: Mapping[str, list[float]]  # each signal's [5 %, 50 %, 95 %]
     policy_name: str
@@ -104,11 +105,11 @@ def last_question(outcome: Outcome) -> str:
 def detail(desk: Desk, reader: Key) -> dict[str, Any]:
     """The whole case; the fencing token is told to the claim's holder alone.
 
-    Who asked sees nothing here of an answer that is withheld from them, whatever other roles their key has.
+    Who asked sees nothing here of an answer that is withheld from them, whatever other roles their keys have.
     """
     outcome, item = desk.outcome, desk.item
     known = outcome.vouched is Vouched.OURS  # else what is stored may be anybody's words
-    withheld = not known or (outcome.interaction.key_id == reader.id and outcome.released_text is None)
+    withheld = not known or (desk.own and outcome.released_text is None)
     answer = {"text": None, "tokens": []} if withheld else outcome.interaction.answer
     confidence = answer.get("confidence", {})
     held = item.claimed_by == reader.id and item.claim_expires_at is not None

@@ -53,7 +53,7 @@ CONFLICTS = {
     "already_decided": "It was already decided, or has ended.",
     "lapsed_too_often": "Too many claims on it ran out, so it is being set aside.",
     "stale_claim": "Your claim on it has lapsed.",
-    "own_request": "It was asked with your own key: another person must decide it.",
+    "own_request": "You asked it, with this key or another: another person must decide it.",
     "referred_by_self": "You already gave your word on it: it waits for another person.",
     "not_skilled": "It is outside the domains you decide: it waits for a reviewer of that field.",
     "past_deadline": "Its deadline has passed; its answer stays withheld.",

@@ -21,22 +21,26 @@ from storage.errors import (
     ReferredBySelf,
     StaleToken,
 )
+from storage.persons import same_person
 from storage.records import OPEN_STATES, ItemState, Key, ReviewItem, Role, VerdictKind
 from storage.rows import item_from
 from storage.storable import checked_text, content_hash, from_json, is_visible
 from storage.tables import interactions, keys, review_items, verdicts
 
-_BY_ID = sa.select(review_items).where(review_items.c.id == sa.bindparam("item"))
+# Beside an item: the name of the key that asked.
+ASKER = sa.select(keys.c.name).where(keys.c.id == review_items.c.asked_by).scalar_subquery().label("asker")
+_BY_ID = sa.select(review_items, ASKER).where(review_items.c.id == sa.bindparam("item"))
 _OWN = _BY_ID.where(review_items.c.tenant == sa.bindparam("tenant"))
 # SQLite ignores locks: it has one writer.
 _OWN_KEPT = _OWN.with_for_update(key_share=True)
 _FREE = _BY_ID.with_for_update(skip_locked=True)
 
-_WORDS = sa.select(verdicts.c.reviewer_id).where(verdicts.c.item_id == sa.bindparam("item"))
-_NAMESAKES = sa.select(keys.c.id).where(
-    keys.c.tenant == sa.bindparam("tenant"),
-    sa.func.lower(sa.func.trim(keys.c.name)) == sa.func.lower(sa.func.trim(sa.bindparam("name", type_=sa.Text))),
+# Whose words they are: key and name, none of a key that is not there.
+SPEAKERS = sa.select(verdicts.c.item_id, verdicts.c.reviewer_id, keys.c.name).join_from(
+    verdicts, keys, keys.c.id == verdicts.c.reviewer_id, isouter=True
 )
+_SPEAKERS = SPEAKERS.where(verdicts.c.item_id == sa.bindparam("item"))
+_NAMES = sa.select(keys.c.id, keys.c.name).where(keys.c.tenant == sa.bindparam("tenant"))
 
 
 def row_for(conn: Connection, item_id: str, reviewer: Key, *, keep: bool = False) -> sa.Row[Any]:
@@ -63,15 +67,18 @@ def lock_free(conn: Connection, item_id: str) -> ReviewItem | None:
     return None if row is None else item_from(row)
 
 
-def require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, asked_by: str, at: float) -> None:
-    """Raises AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, NotSkilled, ReferredBySelf."""
+def require_claimable(conn: Connection, item: ReviewItem, reviewer: Key, *, own: bool, at: float) -> None:
+    """Raises AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, NotSkilled, ReferredBySelf.
+
+    `own`: the reviewer is who asked.
+    """
     if item.state is ItemState.CLAIMED:
         raise AlreadyClaimed(item, item.claimed_by)
     if item.state not in OPEN_STATES:
         raise AlreadyDecided(item)
     if item.expires_at <= at:
         raise PastDeadline(item)
-    if asked_by == reviewer.id:
+    if own:
         raise OwnRequest(item)
     if reviewer.skills is not None and item.domain is not None and item.domain not in reviewer.skills:
         raise NotSkilled(item)
@@ -83,12 +90,24 @@ def spoke(conn: Connection, item: ReviewItem, reviewer: Key) -> bool:
     """Whether this person gave a word on the item, with whichever key."""
     if item.referred_by is None:  # nobody did
         return False
-    return not keys_of_person(conn, reviewer).isdisjoint(conn.execute(_WORDS, {"item": item.id}).scalars())
+    rows = conn.execute(_SPEAKERS, {"item": item.id})
+    return any(is_person(reviewer, row.reviewer_id, row.name) for row in rows)
+
+
+def asked(row: sa.Row[Any], reviewer: Key) -> bool:
+    """Whether this person asked, with whichever key, what the row with `asked_by` and `ASKER` is about."""
+    return is_person(reviewer, row.asked_by, row.asker)
+
+
+def is_person(reviewer: Key, key_id: str, name: str | None) -> bool:
+    """Whether the key of this id and name, of the same tenant, counts as this reviewer's."""
+    return key_id == reviewer.id or same_person(name, reviewer.name)
 
 
 def keys_of_person(conn: Connection, reviewer: Key) -> set[str]:
-    """Ids of all keys that count as this reviewer: those of the tenant that carry the same name."""
-    return {reviewer.id, *conn.execute(_NAMESAKES, {"tenant": reviewer.tenant, "name": reviewer.name}).scalars()}
+    """Ids of all keys that count as this reviewer: those of the tenant that carry the same name. Reads all names."""
+    rows = conn.execute(_NAMES, {"tenant": reviewer.tenant})
+    return {reviewer.id, *(row.id for row in rows if same_person(row.name, reviewer.name))}
 
 
 def held_item(conn: Connection, item_id: str, reviewer: Key, fencing_token: int) -> ReviewItem:
@@ -101,7 +120,7 @@ def held_item(conn: Connection, item_id: str, reviewer: Key, fencing_token: int)
     item, at = item_from(row), now(conn)
     if item.state not in OPEN_STATES:
         raise AlreadyDecided(item)
-    if row.asked_by == reviewer.id:
+    if asked(row, reviewer):
         raise OwnRequest(item)
     if item.expires_at <= at:
         raise PastDeadline(item)

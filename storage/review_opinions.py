@@ -7,11 +7,13 @@ from sqlalchemy import Connection
 
 from storage import vouching
 from storage.database import now
-from storage.records import ItemState, ReviewItem, Verdict, VerdictKind
+from storage.persons import same_person
+from storage.records import ItemState, Outcome, ReviewItem, Verdict, VerdictKind, Vouched
 from storage.review_moves import move
 from storage.rows import verdict_from
 from storage.subjects import ERASED_NAME
 from storage.tables import keys, verdicts
+from storage.vault import vault_of
 
 MAX_OPINIONS = 5  # people who may look at one item without an end; then it is quarantined
 _OPEN = (
@@ -27,21 +29,32 @@ def opinions(conn: Connection, item_id: str) -> list[Verdict]:
     return [verdict_from(row) for row in conn.execute(_OPEN, {"item": item_id})]
 
 
+def heard(conn: Connection, outcome: Outcome, item_id: str) -> tuple[list[Verdict], Vouched]:
+    """`opinions`, and the worst of what the outcome and they are: others' words are shown beside its answer."""
+    rows, found = conn.execute(_OPEN, {"item": item_id}).all(), outcome.vouched
+    for row in rows:
+        found = vouching.with_word(vault_of(conn), found, row._mapping, outcome.interaction.id)
+    return [verdict_from(row) for row in rows], found
+
+
 def agreeing(conn: Connection, item: ReviewItem, reviewer_id: str, content_hash: str | None) -> Verdict | None:
-    """Another person's earlier word for the very text that this hash is of. Raises NotVouched, CannotVouch.
+    """Another person's earlier word for the very text that this hash is of; that each was given here, is known.
 
     Whose an erased key was nobody can tell any more, so its words agree with nobody's.
     """
-    vouching.require_words(conn, item)
     same = [word for word in opinions(conn, item.id) if word.content_hash == content_hash is not None]
-    others = [word for word in same if word.reviewer_id != reviewer_id]
-    erased = _erased(conn, {reviewer_id, *(word.reviewer_id for word in others)}) if others else set[str]()
-    return next((word for word in others if erased.isdisjoint((word.reviewer_id, reviewer_id))), None)
+    names = _names(conn, {reviewer_id, *(word.reviewer_id for word in same)}) if same else {}
+    mine = names.get(reviewer_id)
+    if mine is None:
+        return None
+    others = ((word, names.get(word.reviewer_id)) for word in same)
+    return next((word for word, name in others if name is not None and not same_person(name, mine)), None)
 
 
-def _erased(conn: Connection, key_ids: set[str]) -> set[str]:
-    nameless = sa.select(keys.c.id).where(keys.c.id.in_(sorted(key_ids)), keys.c.name == ERASED_NAME)
-    return set(conn.execute(nameless).scalars())
+def _names(conn: Connection, key_ids: set[str]) -> dict[str, str]:
+    """Names by key; none of erased ones."""
+    named = sa.select(keys.c.id, keys.c.name).where(keys.c.id.in_(sorted(key_ids)), keys.c.name != ERASED_NAME)
+    return {row.id: row.name for row in conn.execute(named)}
 
 
 def pass_on(conn: Connection, referred: ReviewItem, reviewer_id: str, max_opinions: int) -> ReviewItem:

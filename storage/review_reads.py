@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from storage.errors import NotSkilled, OwnRequest, ReferredBySelf
 from storage.paging import decode_cursor, encode_cursor
 from storage.records import ItemState, Key, ReviewItem
-from storage.review_guards import keys_of_person
+from storage.review_guards import ASKER, SPEAKERS, asked, is_person, keys_of_person
 from storage.rows import item_from
 from storage.tables import review_items, verdicts
 
@@ -49,7 +49,7 @@ def get_items(
     """
     query = _by_ids(item_ids)
     if for_reviewer is not None:
-        query = _for_reviewer(query, for_reviewer)
+        query = _for_reviewer(query, for_reviewer, keys_of_person(conn, for_reviewer))
     found = {row.id: item_from(row) for row in conn.execute(query) if row.tenant == tenant}
     return [found[item_id] for item_id in item_ids if item_id in found]
 
@@ -57,11 +57,15 @@ def get_items(
 def hints(conn: Connection, item_ids: Sequence[str], reviewer: Key) -> list[sa.Row[Any]]:
     """id, state, domain and expires_at of those items that are the tenant's, in the order of `item_ids`.
 
-    Left out: what waits, but not for this reviewer.
+    Left out: what waits, but not for this reviewer; still there: what they spoke of under another key.
     """
     given = {"items": list(item_ids), "reviewer": reviewer.id, "skills": sorted(reviewer.skills or ())}
+    given["askers"] = [reviewer.id]  # their other keys are told by the asker's name: all names are not read for a claim
     rows = conn.execute(_hints(reviewer.skills is None), given)
-    found: dict[str, Any] = {row.id: row for row in rows if row.tenant == reviewer.tenant}
+    found: dict[str, Any] = {}
+    for row in rows:
+        if row.tenant == reviewer.tenant and not (row.state == ItemState.PENDING.value and asked(row, reviewer)):
+            found[row.id] = row
     return [found[item_id] for item_id in item_ids if item_id in found]
 
 
@@ -80,6 +84,7 @@ def list_items(
     `for_reviewer` leaves out those that wait, but not for this reviewer, as `barred` tells; `domain` all others.
     """
     table, place = review_items.c, None if after is None else decode_cursor(after)
+    askers = set[str]() if for_reviewer is None else keys_of_person(conn, for_reviewer)
     pages = []
     for state in dict.fromkeys(states):  # apart, each in its index's order; of several states together all are sorted
         query = sa.select(review_items).where(table.tenant == tenant, table.state == state.value)
@@ -88,7 +93,7 @@ def list_items(
         if domain is not None:
             query = query.where(table.domain == domain)
         if for_reviewer is not None:
-            query = _for_reviewer(query, for_reviewer)
+            query = _for_reviewer(query, for_reviewer, askers)
         pages.append([item_from(row) for row in conn.execute(query.order_by(table.urgency, table.id).limit(limit))])
     return list(islice(merge(*pages, key=attrgetter("urgency", "id")), limit))
 
@@ -137,15 +142,15 @@ def barred(conn: Connection, items: Sequence[ReviewItem], reviewer: Key) -> dict
     if not pending:
         return {}
     ids = [item.id for item in pending]
-    own = sa.select(review_items.c.id).where(review_items.c.id.in_(ids), review_items.c.asked_by == reviewer.id)
-    said = sa.select(verdicts.c.item_id, verdicts.c.reviewer_id).where(verdicts.c.item_id.in_(ids))
-    spoken = conn.execute(said).all()
-    person = keys_of_person(conn, reviewer) if spoken else set[str]()
+    own = conn.execute(sa.select(review_items.c.id, review_items.c.asked_by, ASKER).where(review_items.c.id.in_(ids)))
+    said = conn.execute(SPEAKERS.where(verdicts.c.item_id.in_(ids)))
     foreign = (item.id for item in pending if not _skilled(reviewer, item.domain))
     return {
-        **dict.fromkeys((row.item_id for row in spoken if row.reviewer_id in person), ReferredBySelf.code),
+        **dict.fromkeys(
+            (row.item_id for row in said if is_person(reviewer, row.reviewer_id, row.name)), ReferredBySelf.code
+        ),
         **dict.fromkeys(foreign, NotSkilled.code),
-        **dict.fromkeys(conn.execute(own).scalars(), OwnRequest.code),
+        **dict.fromkeys((row.id for row in own if is_person(reviewer, row.asked_by, row.asker)), OwnRequest.code),
     }
 
 
@@ -157,26 +162,27 @@ def _skilled(reviewer: Key, domain: str | None) -> bool:
 def _hints(every_domain: bool) -> sa.Select[Any]:
     """Made once: making it took longer than all else of a claim."""
     table = review_items.c
-    query = sa.select(table.id, table.tenant, table.state, table.domain, table.expires_at)
+    query = sa.select(table.id, table.tenant, table.state, table.domain, table.expires_at, table.asked_by, ASKER)
     query = query.where(table.id.in_(sa.bindparam("items", expanding=True)))
     skills: sa.BindParameter[Any] | None = None if every_domain else sa.bindparam("skills", expanding=True)
-    return _for(query, sa.bindparam("reviewer"), skills)
+    return _for(query, sa.bindparam("reviewer"), sa.bindparam("askers", expanding=True), skills)
 
 
-def _for_reviewer(query: sa.Select[Any], reviewer: Key) -> sa.Select[Any]:
-    """Without what waits, but not for this reviewer."""
-    return _for(query, reviewer.id, None if reviewer.skills is None else sorted(reviewer.skills))
+def _for_reviewer(query: sa.Select[Any], reviewer: Key, askers: set[str]) -> sa.Select[Any]:
+    """Without what waits, but not for this reviewer; `askers`: their keys."""
+    return _for(query, reviewer.id, sorted(askers), None if reviewer.skills is None else sorted(reviewer.skills))
 
 
 def _for(
     query: sa.Select[Any],
     reviewer_id: str | sa.BindParameter[Any],
+    askers: Sequence[str] | sa.BindParameter[Any],
     skills: Sequence[str] | sa.BindParameter[Any] | None,
 ) -> sa.Select[Any]:
     table = review_items.c
     # joined, at most one row an item: of `NOT EXISTS` within `OR` PostgreSQL may read all verdicts there are
     mine = sa.and_(verdicts.c.item_id == table.id, verdicts.c.reviewer_id == reviewer_id)
-    theirs = [table.asked_by != reviewer_id, verdicts.c.id.is_(None)]
+    theirs: list[sa.ColumnElement[bool]] = [table.asked_by.not_in(askers), verdicts.c.id.is_(None)]
     if skills is not None:
         theirs.append(sa.or_(table.domain.is_(None), table.domain.in_(skills)))
     return query.outerjoin(verdicts, mine).where(sa.or_(table.state != ItemState.PENDING.value, sa.and_(*theirs)))

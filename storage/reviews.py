@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage import audit_log, vouching
+from storage import audit_log, log_ends, vouching
 from storage.database import now
 from storage.errors import (
     AlreadyDecided,
@@ -32,6 +32,7 @@ from storage.records import (
     VerdictKind,
 )
 from storage.review_guards import (
+    asked,
     held_item,
     lock_free,
     released_hash,
@@ -74,7 +75,7 @@ def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float, m
             raise LapsedTooOften(item, row.lapses + 1)
         item = return_lapsed(conn, item, row.lapses, max_lapses)
         at = now(conn)  # not before the lapse
-    require_claimable(conn, item, reviewer, row.asked_by, at)
+    require_claimable(conn, item, reviewer, own=asked(row, reviewer), at=at)
     return _grant(conn, item, reviewer, lease_seconds, at)
 
 
@@ -172,13 +173,16 @@ def decide(
     stood up for yet. After `max_opinions` words without an end it is quarantined.
 
     Raises NotFound, AlreadyDecided, StaleToken, OwnRequest, PastDeadline, ContentChanged; NotVouched and
-    CannotVouch, whatever the verdict, for records that were not written under this master key; InvalidValue for a
-    missing reason or content that does not fit the kind.
+    CannotVouch, whatever the verdict, for records, or others' words, that were not written under this master key;
+    InvalidValue for a missing reason or content that does not fit the kind.
     """
     item = held_item(conn, item_id, reviewer, fencing_token)
     require_reason(kind, reason)
     text_hash = released_hash(conn, item, kind, content)
+    if kind in RELEASING:
+        log_ends.require_open(conn, item)
     vouching.require_decision(conn, item)
+    vouching.require_words(conn, item)
     first = agreeing(conn, item, reviewer.id, text_hash) if item.four_eyes else None
     alone = kind in RELEASING and item.four_eyes and first is None
     verdict = Verdict(
@@ -205,7 +209,8 @@ def refused_verdict(conn: Connection, item_id: str, reviewer: Key, fencing_token
 
 
 def quarantine_unvouched(conn: Connection, item_id: str, tenant: str) -> ReviewItem | None:
-    """Ends an open item whose records, or whose people's words, are not those that were written here.
+    """Ends an open item whose records, or whose people's words, are not those that were written here, or that had
+    ended and was opened again past the program.
 
     None when there is no such item, it has ended, its records are as they were, or nobody can tell for now.
     """
@@ -215,6 +220,7 @@ def quarantine_unvouched(conn: Connection, item_id: str, tenant: str) -> ReviewI
     try:
         vouching.require_decision(conn, item)
         vouching.require_words(conn, item)
+        log_ends.require_open(conn, item)
     except CannotVouch:
         return None
     except NotVouched as altered:

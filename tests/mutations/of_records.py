@@ -22,7 +22,13 @@ VOUCHED_QUESTION = Mutation(
     name="vouched_question",
     invariant="I2",
     meaning="a verdict is taken over a question or a decision that an insider altered",
-    edits=(Edit("storage/reviews.py", "    vouching.require_decision(conn, item)\n    first =", "    first ="),),
+    edits=(
+        Edit(
+            "storage/reviews.py",
+            "    vouching.require_decision(conn, item)\n    vouching.require_words(conn, item)\n    first =",
+            "    vouching.require_words(conn, item)\n    first =",
+        ),
+    ),
     tests=("tests/storage/test_vouching.py", "tests/gateway/test_insider.py"),
 )
 
@@ -30,7 +36,7 @@ VOUCHED_WORDS = Mutation(
     name="vouched_words",
     invariant="I2",
     meaning="a word that an insider put there is the first of two people's",
-    edits=(Edit("storage/review_opinions.py", "    vouching.require_words(conn, item)\n", ""),),
+    edits=(Edit("storage/reviews.py", "    vouching.require_words(conn, item)\n    first =", "    first ="),),
     tests=("tests/storage/test_vouching.py",),
 )
 
