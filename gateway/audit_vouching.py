@@ -15,7 +15,10 @@ NAMED = 20  # interactions that a command lists
 
 
 def vouched(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Check every stored decision and verdict of all tenants; exit status 1 when one was not written here."""
+    """Check every stored decision and verdict of all tenants, and that what the log says ended or was deleted still is.
+
+    Exit status 1 when something is not as it was written, or not as the log tells.
+    """
     with operations.opened(Settings()) as found:
         checked = vouched_records.check(found)
     if as_json:
@@ -27,8 +30,8 @@ def vouched(as_json: Annotated[bool, typer.Option("--json", help="One JSON objec
         )
     if checked.bad:
         typer.echo(
-            f"{checked.bad} interactions are not, and their answers are withheld. The first: {checked.first_bad}: "
-            f"{checked.why}.",
+            f"{checked.bad} interactions are not as they were written, or not as the audit log tells. "
+            f"The first: {checked.first_bad}: {checked.why}.",
             err=True,
         )
         raise typer.Exit(1)

@@ -1,22 +1,25 @@
-"""Looks through all stored decisions and verdicts for those that were not written here."""
+"""Looks through all stored decisions and verdicts for those not written here, or of which the log tells otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import vouching
+from storage import log_ends, vouching
+from storage.audit_tables import audit_events
 from storage.database import Database
-from storage.records import ItemState, Vouched
+from storage.records import OPEN_STATES, ItemState, Vouched
 from storage.rows import Part, parts
 from storage.tables import decisions, interactions, review_items, verdicts
 from storage.vault import Vault, vault_of
 
 _AT_ONCE = 500  # interactions of one page
 _WHOLE = (interactions, decisions, review_items)
+_DELETED, _ERASED, _DECIDED = "interaction.deleted", "subject.erased", "decision"
+_TOLD = (_DECIDED, _DELETED, log_ends.CREATED, *log_ends.ENDS)
 _ENDED_BY_VERDICT = frozenset({ItemState.APPROVED.value, ItemState.EDITED.value, ItemState.REJECTED.value})
 
 
@@ -27,7 +30,7 @@ class Checked:
     decisions: int  # vouched for
     verdicts: int  # vouched for, those that ended nothing included
     deleted: int  # interactions without content: nothing of them can leave
-    bad: int  # interactions with something that is not vouched for
+    bad: int  # interactions with something that is not vouched for, or of which the log tells otherwise
     first_bad: str | None  # of these the first by id
     why: str | None  # what is the matter with it
 
@@ -46,17 +49,31 @@ class Case:
         return str(self.interaction.id)
 
 
+@dataclass(slots=True)
+class _Told:
+    """What the log tells of one interaction."""
+
+    kinds: list[str] = field(default_factory=list)
+    subjects: set[str] = field(default_factory=set)  # whose it was when it was decided
+
+    @property
+    def ends(self) -> list[str]:
+        return [kind for kind in self.kinds if kind in log_ends.ENDS]
+
+
 def check(database: Database) -> Checked:
     """Over every tenant's records. Raises DatabaseUnreachable."""
     decided = judged = deleted = bad = 0
     first: tuple[str, str] | None = None
+    with database.read() as conn:
+        erased = _erased(conn)
     for conn, cases in _pages(database):
-        vault = vault_of(conn)
+        vault, told = vault_of(conn), _told(conn, [case.id for case in cases])
         for case in cases:
             if case.interaction.deleted_at is not None:
                 deleted += 1
                 continue
-            why = _matter(vault, case)
+            why = _matter(vault, case) or _otherwise(case, told.get(case.id, _Told()), erased)
             if why is None:
                 decided, judged = decided + 1, judged + len(case.words)
             else:
@@ -76,6 +93,39 @@ def _matter(vault: Vault | None, case: Case) -> str | None:
     if case.item.state in _ENDED_BY_VERDICT and not any(word.final for word in case.words):
         return f"it is {case.item.state}, and there is no verdict"
     return None
+
+
+def _otherwise(case: Case, told: _Told, erased: frozenset[str]) -> str | None:
+    """What the log tells otherwise than the rows; None: nothing. Events that were purged tell nothing."""
+    if _DELETED in told.kinds:
+        return f"the log tells {_DELETED} of it, and its content is there"
+    if not told.subjects.isdisjoint(erased):
+        return f"the log tells {_ERASED} of whose question it is, and its content is there"
+    if len(told.ends) > 1:
+        return f"its review ended more than once: the log tells {' and '.join(sorted(told.ends))}"
+    if told.ends and case.item.state != log_ends.ENDS[told.ends[0]].value:
+        return f"it is {case.item.state or 'without a review item'}, and the log tells {told.ends[0]} of it"
+    if not told.ends and log_ends.CREATED in told.kinds and case.item.state not in OPEN_STATES:
+        return f"it is {case.item.state or 'without a review item'}, and the log tells of no end of its review"
+    return None
+
+
+def _told(conn: Connection, interaction_ids: Sequence[str]) -> dict[str, _Told]:
+    table = audit_events.c
+    query = sa.select(table.interaction_id, table.kind, table.subject)
+    found: dict[str, _Told] = {}
+    for row in conn.execute(query.where(table.interaction_id.in_(interaction_ids), table.kind.in_(_TOLD))):
+        told = found.setdefault(row.interaction_id, _Told())
+        told.kinds.append(row.kind)
+        if row.kind == _DECIDED and row.subject is not None:
+            told.subjects.add(row.subject)
+    return found
+
+
+def _erased(conn: Connection) -> frozenset[str]:
+    """Subjects that were erased; what is asked under the same name afterwards is another subject's."""
+    table = audit_events.c
+    return frozenset(conn.execute(sa.select(table.subject).where(table.kind == _ERASED)).scalars())
 
 
 def _pages(database: Database) -> Iterator[tuple[Connection, list[Case]]]:

@@ -248,8 +248,8 @@ def test_vouched_names_the_first_record_that_was_altered(run: Callable[..., Done
     bad = run("vouched", "--json")
     assert (bad.returncode, json.loads(bad.stdout)["first_bad"]) == (1, first)
     assert bad.stderr == (
-        f"2 interactions are not, and their answers are withheld. The first: {first}: "
-        "its decision is not_vouched_yet.\n"
+        "2 interactions are not as they were written, or not as the audit log tells. "
+        f"The first: {first}: its decision is not_vouched_yet.\n"
     )
 
 

@@ -206,6 +206,24 @@ def test_no_verdict_is_taken_over_what_was_altered_under_the_claim(gateway: Gate
     assert event["data"]["why"] == "not_vouched"
 
 
+def test_a_rejection_that_was_taken_out_of_the_database_stands(gateway: Gateway) -> None:
+    """The other reviewer knows nothing of it, and approves."""
+    held = gateway.ask("rejected, then open again [0.3]").json()
+    item = held["review"]["id"]
+    gateway.judge(item, "reject", "It leaks.")
+    with gateway.database.transaction() as connection:
+        connection.execute(sa.delete(verdicts).where(verdicts.c.item_id == item))
+    forge(gateway, review_items, "id", item, state="pending", claimed_by=None, decided_at=None)
+    token = gateway.claim(item, "grace")["claim"]["fencing_token"]
+    with gateway.http("grace") as http:
+        body = {"fencing_token": token, "verdict": "approve", "reason": ""}
+        refused = http.post(f"/v1/reviews/{item}/verdict", json=body)
+        after = http.get(f"/v1/reviews/{item}").json()
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_vouched")
+    assert (after["state"], after["verdict"]) == ("quarantined", None)
+    assert SECRET_TEXT not in everything(gateway, held["id"])
+
+
 def test_what_was_written_under_another_master_key_says_so(gateway: Gateway) -> None:
     held = gateway.ask("another key [0.3]").json()
     forge(gateway, decisions, "interaction_id", held["id"], vouched=f"mk_{'0' * 16}:{'0' * 64}")

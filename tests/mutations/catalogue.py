@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutations.of_records import OF_RECORDS
-from tests.mutations.of_the_log import COPIED_TIERS, OBSTRUCTIONS, SIGNED_AGE, VOUCHED_EVENTS, WAITING_EVENTS
+from tests.mutations.of_the_log import OF_THE_LOG
 from tests.mutations.tree import Edit, Mutation
 
 FENCING = Mutation(
@@ -249,10 +249,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     EXPIRY,
     SALT,
     *OF_RECORDS,
-    VOUCHED_EVENTS,
-    SIGNED_AGE,
-    OBSTRUCTIONS,
-    WAITING_EVENTS,
-    COPIED_TIERS,
+    *OF_THE_LOG,
 )
 BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}

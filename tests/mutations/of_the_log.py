@@ -56,3 +56,19 @@ COPIED_TIERS = Mutation(
     edits=(Edit("storage/migrations/versions/r0007_tiers_in_the_log.py", "    copy_tiers()\n", ""),),
     tests=("tests/storage/test_migration_with_data.py",),
 )
+
+ENDED_ITEMS = Mutation(
+    name="ended_items",
+    invariant="I2",
+    meaning="an answer whose rejection or expiry somebody took out of the database can be approved",
+    edits=(
+        Edit(
+            "storage/reviews.py",
+            "    if kind in RELEASING:\n        log_ends.require_open(conn, item)\n",
+            "",
+        ),
+    ),
+    tests=("tests/storage/test_log_ends.py", "tests/gateway/test_insider.py"),
+)
+
+OF_THE_LOG = (VOUCHED_EVENTS, SIGNED_AGE, OBSTRUCTIONS, WAITING_EVENTS, COPIED_TIERS, ENDED_ITEMS)
