@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import orjson
 import pytest
 import sqlalchemy as sa
 
+from gateway.bodies import parse_object
 from storage.tables import metadata
 from tests.gateway.fake_serving import FakeServing
 from tests.gateway.operations import BODIES, OPERATIONS, WITHOUT_BODY, Operation
@@ -181,3 +183,48 @@ def test_people_write_in_scripts_that_run_from_right_to_left(besieged: Gateway) 
     with besieged.http() as http:
         found = http.get("/v1/chat/completions", params={"metadata[title]": said}).json()["data"]
     assert [each["choices"][0]["message"]["content"] for each in found] == [said]
+
+
+MARK = b"\xef\xbb\xbf"
+BIG = b"99999999999999999999999"  # beyond 64 bits, within a float
+
+
+@pytest.mark.parametrize("before", [b"", MARK])
+@pytest.mark.parametrize("member", ["x", "prompt_cache_breakpoint"])
+@pytest.mark.parametrize("value", [BIG, b'{"mode": "explicit"}', b"[]", b"false", b'""'])
+def test_a_text_part_has_a_text_and_no_more(unchanged: Gateway, before: bytes, member: str, value: bytes) -> None:
+    part = b'{"type": "text", "text": "hi", "%b": %b}' % (member.encode(), value)
+    message = b'{"role": "user", "content": [{"type": "text", "text": "a"}, %b]}' % part
+    body = before + b'{"model": "countersign-reference", "messages": [%b]}' % message
+    with unchanged.http() as http:
+        answer = http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
+    check(answer, "a part with more", "messages")
+    error = answer.json()["error"]
+    assert (error["param"], error["code"]) == (f"messages[0].content[1].{member}", "unknown_parameter")
+
+
+def test_a_null_member_of_a_text_part_is_as_if_left_out(besieged: Gateway) -> None:
+    part = {"type": "text", "text": "hi [0.97]", "prompt_cache_breakpoint": None}
+    with besieged.http() as http:
+        body = {"model": "countersign-reference", "messages": [{"role": "user", "content": [part]}]}
+        assert http.post("/v1/chat/completions", json=body).status_code == 200
+
+
+def test_a_body_means_the_same_with_and_without_a_byte_order_mark() -> None:
+    edges = b'{"a": [%b, -%b, 18446744073709551616, 18446744073709551615, -9223372036854775808, 0, 1e5]}' % (BIG, BIG)
+    told, marked = (parse_object(before + edges)["a"] for before in (b"", MARK))
+    assert told == marked
+    assert [type(number) for number in told] == [type(number) for number in marked]
+    assert orjson.dumps(marked) == orjson.dumps(told)
+
+
+@pytest.mark.parametrize("field", ["user", "safety_identifier"])
+def test_an_end_user_is_not_named_as_a_key_whose_facts_would_be_erased_with_theirs(
+    unchanged: Gateway, field: str
+) -> None:
+    with unchanged.http("ada") as http:
+        key_id = http.get("/v1/whoami").json()["id"]
+    answer = unchanged.ask("collide [0.97]", **{field: f"key:{key_id}"})
+    check(answer, "a key's name", field)
+    assert answer.status_code == 400
+    assert unchanged.ask("hi", **{field: "key:"}).status_code == 400

@@ -35,9 +35,41 @@ VOUCHED_QUESTION = Mutation(
 VOUCHED_WORDS = Mutation(
     name="vouched_words",
     invariant="I2",
-    meaning="a word that an insider put there is the first of two people's",
+    meaning="a word that an insider put there is the first of two people's, or what a verdict is given after",
     edits=(Edit("storage/reviews.py", "    vouching.require_words(conn, item)\n    first =", "    first ="),),
-    tests=("tests/storage/test_vouching.py",),
+    tests=("tests/storage/test_vouching.py", "tests/storage/test_others_words.py"),
+)
+
+SHOWN_WORDS = Mutation(
+    name="shown_words",
+    invariant="I2",
+    meaning="the second of two people is shown a reason or a text that an insider wrote in the first one's name",
+    edits=(Edit("gateway/desk.py", "dataclasses.replace(outcome, vouched=vouched)", "outcome"),),
+    tests=("tests/gateway/test_others_words.py",),
+)
+
+NAMESAKES = Mutation(
+    name="namesakes",
+    invariant="I2",
+    meaning="one person with two keys, named in two spellings, is two people for four eyes",
+    edits=(
+        Edit("storage/persons.py", "folded(name) == folded(other)", "name.strip().lower() == other.strip().lower()"),
+    ),
+    tests=("tests/storage/test_persons.py", "tests/storage/test_four_eyes.py"),
+)
+
+OWN_QUESTION = Mutation(
+    name="own_question",
+    invariant="I2",
+    meaning="who asked with one key lets the answer out with another",
+    edits=(
+        Edit(
+            "storage/review_guards.py",
+            "return is_person(reviewer, row.asked_by, row.asker)",
+            "return bool(row.asked_by == reviewer.id)",
+        ),
+    ),
+    tests=("tests/storage/test_persons.py", "tests/gateway/test_others_words.py"),
 )
 
 VOUCHED_EARLIER = Mutation(
@@ -109,6 +141,9 @@ OF_RECORDS = (
     VOUCHING,
     VOUCHED_QUESTION,
     VOUCHED_WORDS,
+    SHOWN_WORDS,
+    NAMESAKES,
+    OWN_QUESTION,
     VOUCHED_EARLIER,
     OF_QUESTION,
     RECORDED_READING,

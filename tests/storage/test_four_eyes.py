@@ -134,7 +134,7 @@ def test_an_admin_may_be_the_second_person(database: Database, watched, ada) -> 
     assert say(database, watched, root, APPROVE)[0].state is ItemState.APPROVED
 
 
-@pytest.mark.parametrize("name", ["Ada", " ada ", "ADA"])
+@pytest.mark.parametrize("name", ["Ada", " ada ", "\u3000ADA", "Ad\u200da\u00a0"])
 def test_two_keys_of_one_name_are_one_person(database: Database, watched, ada, bob, name: str) -> None:
     again, rival = key(database, name), key(database, "Ada", tenant="rival")
     say(database, watched, ada, APPROVE)
