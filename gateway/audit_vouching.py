@@ -10,6 +10,8 @@ import typer
 from gateway import operations
 from gateway.settings import Settings
 from storage import earlier_records, vouched_records
+from storage.checkpoint_file import CheckpointFile
+from storage.database import Database
 
 NAMED = 20  # interactions that a command lists
 
@@ -49,10 +51,22 @@ def vouch(
     """
     if not yes:
         typer.confirm("Vouch for all decisions and verdicts of before that agree with the audit log?", abort=True)
-    with operations.opened(Settings()) as found:
-        done, left = earlier_records.vouch_for_earlier(found, operations.ACTOR, again=again)
+    settings = Settings()
+    with operations.opened(settings) as found:
+        _require_as_told_outside(settings, found)
+        signer = operations.signer_of(settings)
+        done, left = earlier_records.vouch_for_earlier(found, operations.ACTOR, signer, again=again)
     typer.echo(f"Vouched for {done} interactions.")
     if left:
         listed = ", ".join(left[:NAMED]) + (" …" if len(left) > NAMED else "")
         typer.echo(f"{len(left)} are not as the audit log tells, and stay withheld: {listed}.", err=True)
         raise typer.Exit(1)
+
+
+def _require_as_told_outside(settings: Settings, database: Database) -> None:
+    """That the log was not set back, by the file of checkpoints. Raises CheckpointsContradict, Refused."""
+    try:
+        CheckpointFile(settings.checkpoints).publish(database)
+    except OSError as error:
+        told = f"{settings.checkpoints} cannot be read or written: {error.strerror}."
+        raise operations.Refused(f"{told} Stop whatever seals the log, and try again.") from None

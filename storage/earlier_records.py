@@ -10,14 +10,16 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, event_format, subjects, vouching
+from storage import audit_log, event_format, signed_tree, subjects, vouching
 from storage.audit_log import OPERATIONS_TENANT
 from storage.audit_query import event_from
 from storage.audit_tables import audit_events, audit_leaves, audit_unsealed
+from storage.checkpoints import Signer
 from storage.database import Database
 from storage.errors import AlreadyVouched
 from storage.records import AuditEvent, VerdictKind
 from storage.rows import Part
+from storage.schema_errors import NothingOfBefore
 from storage.storable import content_hash, from_json
 from storage.tables import decisions, verdicts
 from storage.vault import Vault, vault_of
@@ -25,7 +27,8 @@ from storage.vouched_records import Case, all_cases
 
 KIND = "records.vouched"
 _DELETED = "interaction.deleted"
-_TOLD = ("decision", _DELETED, *(kind for kind in audit_log.EVENT_KINDS if kind.startswith("review.")))
+_DECIDED = "decision"
+_TOLD = (_DECIDED, _DELETED, *(kind for kind in audit_log.EVENT_KINDS if kind.startswith("review.")))
 _REFERRED = "review.referred"
 _ENDED = {
     VerdictKind.APPROVE.value: "review.approved",
@@ -36,20 +39,25 @@ _WORDS = frozenset({_REFERRED, *_ENDED.values()})
 Events = dict[str, list[AuditEvent]]  # by interaction
 
 
-def vouch_for_earlier(database: Database, actor: str, *, again: bool = False) -> tuple[int, list[str]]:
+def vouch_for_earlier(database: Database, actor: str, signer: Signer, *, again: bool = False) -> tuple[int, list[str]]:
     """How many interactions it vouched for, and the ids of those it did not; all in one transaction, with an event.
 
-    `again`: also when it was done before, and for records of a version that knew MACs, whose tables lost them by a
-    downgrade. Raises AlreadyVouched without it: whoever writes to the database could take MACs away in between.
+    `signer`: whose tree the sealed events must be in. `again`: also when it was done before, and for records of a
+    version that knew MACs, whose tables lost them by a downgrade.
+
+    Raises AlreadyVouched and NothingOfBefore without `again`: whoever writes to the database can take MACs away at any
+    time; TreeDamaged and KeysUnfit for a log that `signer` did not sign.
     """
     done, left = 0, list[str]()
     with database.transaction() as conn:
+        if conn.dialect.name == "postgresql":  # so that what is looked through is what was found to be signed
+            conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         vault = vault_of(conn)
         if vault is None:
             raise ValueError("vault: the database was opened without one, so there is nothing to vouch with.")
-        before = sa.select(audit_events.c.id).where(audit_events.c.kind == KIND).limit(1)
-        if not again and conn.execute(before).first() is not None:
-            raise AlreadyVouched
+        signed_tree.require_signed(conn, signer)
+        if not again:
+            _require_first_time(conn, vault)
         for cases in all_cases(conn):
             earlier = [case for case in cases if case.decision.vouched is None and case.interaction.deleted_at is None]
             told = _events(conn, vault, [case.id for case in earlier])
@@ -63,23 +71,47 @@ def vouch_for_earlier(database: Database, actor: str, *, again: bool = False) ->
     return done, left
 
 
+def _require_first_time(conn: Connection, vault: Vault) -> None:
+    """Raises AlreadyVouched; NothingOfBefore where no event of the log can be of a version without MACs."""
+    before = sa.select(audit_events.c.id).where(audit_events.c.kind == KIND).limit(1)
+    if conn.execute(before).first() is not None:
+        raise AlreadyVouched
+    decided = _with_seals().where(audit_events.c.kind == _DECIDED, audit_events.c.tier.is_(None))
+    if not any(_is_the_logs(vault, row) and not _of_this_version(event_from(row)) for row in conn.execute(decided)):
+        raise NothingOfBefore
+
+
+def _of_this_version(decided: AuditEvent) -> bool:
+    """Whether only versions write such an event of a decision that vouch for what they write: those name its tier."""
+    return "tier" in decided.data
+
+
 def _events(conn: Connection, vault: Vault, interaction_ids: Sequence[str]) -> Events:
     """What the log tells of these interactions, with private facts; what the sealer would refuse is not the log's."""
     table = audit_events.c
-    query = sa.select(audit_events, audit_leaves.c.hash.label("leaf"), audit_unsealed.c.vouched.label("mac"))
-    query = query.join_from(audit_events, audit_leaves, audit_leaves.c.event_id == table.id, isouter=True)
-    query = query.join(audit_unsealed, audit_unsealed.c.event_id == table.id, isouter=True)
-    rows = conn.execute(query.where(table.interaction_id.in_(interaction_ids), table.kind.in_(_TOLD)))
+    rows = conn.execute(_with_seals().where(table.interaction_id.in_(interaction_ids), table.kind.in_(_TOLD)))
     told: Events = {}
     for event in subjects.revealed(conn, [event_from(row) for row in rows if _is_the_logs(vault, row)]):
         told.setdefault(event.interaction_id or "", []).append(event)
     return told
 
 
+def _with_seals() -> sa.Select[Any]:
+    """Events with the hash of their leaf, or with the MAC under which they wait for one."""
+    table = audit_events.c
+    query = sa.select(audit_events, audit_leaves.c.hash.label("leaf"), audit_unsealed.c.vouched.label("mac"))
+    query = query.join_from(audit_events, audit_leaves, audit_leaves.c.event_id == table.id, isouter=True)
+    return query.join(audit_unsealed, audit_unsealed.c.event_id == table.id, isouter=True)
+
+
 def _is_the_logs(vault: Vault, row: sa.Row[Any]) -> bool:
+    """Whether the event is sealed, or waits as the product wrote it, and has the private facts that it committed to."""
     try:
         hash_ = event_format.leaf_hash_of(tuple(row._mapping[name] for name in event_format.HASHED))
-        base64.b64decode(row.sealed or "")
+        if row.sealed is not None:
+            facts = event_format.commitment(bytes.fromhex(row.salt), base64.b64decode(row.sealed))
+            if facts != row.commitment:
+                return False
     except (TypeError, ValueError, struct.error):  # nothing that the product wrote
         return False
     return row.leaf == hash_ or vault.vouched(event_format.waiting(row.id, hash_), row.mac)
@@ -87,8 +119,8 @@ def _is_the_logs(vault: Vault, row: sa.Row[Any]) -> bool:
 
 def _as_told(case: Case, told: Sequence[AuditEvent], again: bool) -> bool:
     """Whether the log tells of the decision, of each word and of the item's state what their rows say."""
-    decided = [event for event in told if event.kind == "decision"]
-    since = any("tier" in event.data for event in decided)  # as only versions write that vouch for what they write
+    decided = [event for event in told if event.kind == _DECIDED]
+    since = any(_of_this_version(event) for event in decided)
     whole = _text(case.interaction.answer)
     if whole is None or content_hash(whole) != case.decision.content_hash or (since and not again):
         return False

@@ -45,3 +45,15 @@ class EventsWait(StorageError):
             "put into the database. Let the earlier version's sealer seal them first; where it has none, and you are "
             "upgrading just now, run `countersign migrate --vouch-for-waiting`."
         )
+
+
+class NothingOfBefore(StorageError):
+    """The log holds no decision of a version without MACs, so no record can be of one."""
+
+    code = "nothing_of_before"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The audit log tells of no decision of before there were MACs: what is not vouched for here was altered, "
+            "or put into the database. `countersign audit vouched` names it."
+        )

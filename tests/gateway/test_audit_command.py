@@ -272,6 +272,19 @@ def test_vouch_asks_first_and_is_done_once(run: Callable[..., Done], log: Databa
     assert (again.returncode, again.stdout) == (0, "Vouched for 1 interactions.\n")
 
 
+def test_vouch_refuses_a_log_that_was_set_back(run: Callable[..., Done], log: Database, home: Path) -> None:
+    outside = home / "audit" / log_keys.CHECKPOINTS
+    outside.write_text('{"size": 900, "note": "of what is not there any more"}\n', encoding="utf-8")
+    refused = run("vouch", "--yes")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "it was set back or rewritten" in refused.stderr
+    outside.unlink()
+    outside.mkdir()
+    refused = run("vouch", "--yes")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"{outside} cannot be read or written" in refused.stderr
+
+
 def as_of_before(conn: sa.Connection, interaction_id: str) -> None:
     """The records and the log of one question as a version without MACs left them."""
     (told,) = audit_query.query(conn, "acme", Filters(interaction_id=interaction_id, kinds=["decision"]))

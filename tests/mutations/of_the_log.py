@@ -71,4 +71,12 @@ ENDED_ITEMS = Mutation(
     tests=("tests/storage/test_log_ends.py", "tests/gateway/test_insider.py"),
 )
 
-OF_THE_LOG = (VOUCHED_EVENTS, SIGNED_AGE, OBSTRUCTIONS, WAITING_EVENTS, COPIED_TIERS, ENDED_ITEMS)
+SIGNED_LEAVES = Mutation(
+    name="signed_leaves",
+    invariant="I2",
+    meaning="an operator vouches for what an insider has written into the log and its tree",
+    edits=(Edit("storage/earlier_records.py", "        signed_tree.require_signed(conn, signer)\n", ""),),
+    tests=("tests/storage/test_forged_log.py",),
+)
+
+OF_THE_LOG = (VOUCHED_EVENTS, SIGNED_AGE, OBSTRUCTIONS, WAITING_EVENTS, COPIED_TIERS, ENDED_ITEMS, SIGNED_LEAVES)

@@ -13,6 +13,7 @@ from storage.errors import AlreadyVouched, NotVouchedYet
 from storage.records import Key, Policy, Role, VerdictKind, Vouched
 from tests.storage.conftest import VAULT
 from tests.storage.first_version import ASKED, ROWS, TEXT_HASH, WORD, bring_up, make, writing
+from tests.storage.logs import SIGNER
 from tests.storage.made import LEASE
 
 ADA = Key("key_2", "acme", "K2", frozenset({Role.REVIEWER}), Policy("pol_1"), 1.0)
@@ -64,7 +65,7 @@ def _move(
 def vouch(url: str, *, again: bool = False) -> tuple[int, list[str]]:
     database = open_database(url, VAULT)
     try:
-        return earlier_records.vouch_for_earlier(database, "operator", again=again)
+        return earlier_records.vouch_for_earlier(database, "operator", SIGNER, again=again)
     finally:
         database.close()
 
@@ -118,7 +119,13 @@ FORGERIES: dict[str, tuple[list[str], list[str]]] = {  # what somebody did, and 
     "no JSON": ([f"UPDATE interactions SET answer = '{{' WHERE id = '{SECOND}'"], [SECOND]),
     "no answer": ([f"UPDATE interactions SET answer = '[1]' WHERE id = '{SECOND}'"], [SECOND]),
     "answer": ([f"""UPDATE interactions SET answer = '{{"text":"43"}}' WHERE id = '{SECOND}'"""], [SECOND]),
-    "events that the sealer refuses": (["UPDATE audit_unsealed SET vouched = 'forged'"], [FIRST, SECOND]),
+    "events that the sealer refuses": (
+        [
+            "UPDATE audit_unsealed SET vouched = 'forged' WHERE event_id IN "
+            f"(SELECT id FROM audit_events WHERE interaction_id = '{SECOND}')"
+        ],
+        [SECOND],
+    ),
     "events that were altered": (
         [f"UPDATE audit_events SET actor = 'key:x' WHERE kind = 'decision' AND interaction_id = '{SECOND}'"],
         [SECOND],
