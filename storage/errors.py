@@ -140,7 +140,9 @@ class OwnRequest(Conflict):
     code = "own_request"
 
     def __init__(self, item: ReviewItem) -> None:
-        super().__init__(item, f"You asked review item {item.id!r}, with this key or another: another person must decide it.")
+        super().__init__(
+            item, f"You asked review item {item.id!r}, with some key of yours: another person must decide it."
+        )
 
 
 class ReferredBySelf(Conflict):
