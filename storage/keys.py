@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, subjects
+from storage import audit_log, sign_in_macs, subjects
 from storage.database import now
 from storage.errors import InvalidValue, LinkExpired, LinkUsed, NotFound
 from storage.ids import new_id
@@ -21,9 +21,11 @@ from storage.records import Action, Key, Policy, Role, Tier
 from storage.rows import key_from, roles_text
 from storage.storable import checked_name, to_json
 from storage.tables import keys, policies, sign_ins, signin_links
+from storage.vault import vault_of
 
 SIGN_IN_SECONDS = 12 * 3600.0  # a working day
 MAX_SKILL = 100  # characters of a domain's name
+_SIGN_IN_COLUMNS = ("secret_hash", "key_id", "created_at", "expires_at", "vouched")
 _POLICY_COLUMNS = ("version", "threshold", "below", "review_seconds", "name", "tier", "four_eyes")
 
 
@@ -75,14 +77,14 @@ def create(
 def by_secret(conn: Connection, secret: str) -> Key | None:
     """The key with its newest policy; None when unknown, revoked or expired by the database's clock.
 
-    A secret minted at sign-in stands for the same key, with the sign-in's own expiry.
+    A secret minted at sign-in stands for the same key, with the sign-in's own expiry, if the sign-in was made here.
     """
     hashed = {"hashed": _hash(secret)}
     row = conn.execute(_by_secret(), hashed).one_or_none()
     expires_at = row.expires_at if row is not None else None
     if row is None:
         row = conn.execute(_by_sign_in(), hashed).one_or_none()
-        if row is None:
+        if row is None or not sign_in_macs.is_ours(vault_of(conn), "sign-in", _sign_in_of(row)):
             return None
         expires_at = min(row.signin_expires_at, row.expires_at or row.signin_expires_at)
     if row.revoked_at is not None or (expires_at is not None and expires_at <= now(conn)):
@@ -147,7 +149,7 @@ def create_signin_link(conn: Connection, key_id: str, lifetime_seconds: float, a
         raise NotFound("key", key_id)
     link, at = _new_secret("csl"), now(conn)
     values = {"link_hash": _hash(link), "key_id": key_id, "created_at": at, "expires_at": at + lifetime_seconds}
-    conn.execute(signin_links.insert(), values)
+    conn.execute(signin_links.insert(), sign_in_macs.with_mac(vault_of(conn), "sign-in-link", values))
     audit_log.append(conn, "signin.linked", actor, row.tenant, data={"key_id": key_id})
     return link
 
@@ -162,11 +164,13 @@ def redeem_signin_link(conn: Connection, link: str, lifetime_seconds: float = SI
         if conn.execute(sa.select(signin_links.c.key_id).where(mine)).first() is None:
             raise NotFound("sign-in link", "given")
         raise LinkUsed
+    if not sign_in_macs.is_ours(vault_of(conn), "sign-in-link", row._mapping):  # to be rolled back: it stays unused
+        raise NotFound("sign-in link", "given")
     if row.expires_at <= at:
         raise LinkExpired
     secret, expires_at = _new_secret("csk"), at + lifetime_seconds
     values = {"secret_hash": _hash(secret), "key_id": row.key_id, "created_at": at, "expires_at": expires_at}
-    conn.execute(sign_ins.insert(), values)
+    conn.execute(sign_ins.insert(), sign_in_macs.with_mac(vault_of(conn), "sign-in", values))
     key = by_secret(conn, secret)
     if key is None:  # the key was revoked or expired after the link was made
         raise LinkExpired
@@ -178,7 +182,7 @@ def sign_out(conn: Connection, secret: str) -> bool:
     """Ends the sign-in that this secret belongs to; False when it is not a sign-in's secret."""
     key = by_secret(conn, secret)
     mine = (sign_ins.c.secret_hash == _hash(secret), sign_ins.c.revoked_at.is_(None))
-    ended = conn.execute(sa.update(sign_ins).where(*mine).values(revoked_at=now(conn))).rowcount
+    ended = conn.execute(sa.update(sign_ins).where(*mine).values(revoked_at=now(conn), vouched=None)).rowcount
     if ended and key is not None:
         audit_log.append(conn, "signin.ended", f"key:{key.id}", key.tenant, data={"key_id": key.id})
     return bool(ended)
@@ -202,8 +206,12 @@ def _by_secret() -> sa.Select[Any]:
 @functools.cache
 def _by_sign_in() -> sa.Select[Any]:
     mine = (sign_ins.c.key_id == keys.c.id, sign_ins.c.revoked_at.is_(None))
-    signed_in = _with_policy(sign_ins.c.expires_at.label("signin_expires_at"))
+    signed_in = _with_policy(*(sign_ins.c[name].label(f"signin_{name}") for name in _SIGN_IN_COLUMNS))
     return signed_in.where(*mine, sign_ins.c.secret_hash == sa.bindparam("hashed"))
+
+
+def _sign_in_of(row: sa.Row[Any]) -> dict[str, Any]:
+    return {name: row._mapping[f"signin_{name}"] for name in _SIGN_IN_COLUMNS}
 
 
 def _key(row: sa.Row[Any], expires_at: float | None) -> Key:

@@ -58,6 +58,7 @@ sign_ins = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
     sa.Column("revoked_at", sa.Double),
+    sa.Column("vouched", sa.Text),  # as in decisions; without it nobody is signed in: storage/sign_in_macs.py
     sa.Index(None, "key_id"),
 )
 
@@ -69,6 +70,7 @@ signin_links = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
     sa.Column("used_at", sa.Double),
+    sa.Column("vouched", sa.Text),
 )
 
 calibrations = sa.Table(

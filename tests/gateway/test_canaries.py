@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from storage import keys
 from storage.database import open_database
+from storage.vault import vault_from
 from tests.gateway.fake_serving import SECRET_TEXT, TOKEN, FakeServing
 from tests.gateway.running import prepare, until
 
@@ -77,7 +78,7 @@ def watched(home: Path, valkey_url: str, serving: FakeServing) -> Iterator[Watch
         "COUNTERSIGN_PORT": "0",
         "REDIS_URL": valkey_url,
     }
-    database = open_database(f"sqlite:///{home / 'countersign.db'}")
+    database = open_database(f"sqlite:///{home / 'countersign.db'}", vault_from(MASTER))
     secrets = prepare(database)
     with database.transaction() as conn:
         ada = keys.by_secret(conn, secrets["ada"])

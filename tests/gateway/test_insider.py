@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage.storable import content_hash
-from storage.tables import decisions, idempotency, interactions, review_items, verdicts
+from storage.tables import decisions, idempotency, interactions, keys, review_items, sign_ins, verdicts
 from tests.gateway.fake_serving import SECRET_TEXT
 from tests.gateway.running import Gateway, until
 
@@ -222,6 +223,17 @@ def test_a_rejection_that_was_taken_out_of_the_database_stands(gateway: Gateway)
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "not_vouched")
     assert (after["state"], after["verdict"]) == ("quarantined", None)
     assert SECRET_TEXT not in everything(gateway, held["id"])
+
+
+def test_a_sign_in_put_into_the_table_signs_nobody_in(gateway: Gateway) -> None:
+    with gateway.database.transaction() as connection:
+        ada = connection.execute(sa.select(keys.c.id).where(keys.c.name == "ada")).scalar_one()
+        hash_ = hashlib.sha256(b"csk_mine").hexdigest()
+        row = {"secret_hash": hash_, "key_id": ada, "created_at": 1.0, "expires_at": 4e9}
+        connection.execute(sign_ins.insert(), row)
+    with gateway.http(None) as http:
+        refused = http.get("/v1/whoami", headers={"authorization": "Bearer csk_mine"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
 
 
 def test_what_was_written_under_another_master_key_says_so(gateway: Gateway) -> None:

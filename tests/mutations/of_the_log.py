@@ -79,4 +79,27 @@ SIGNED_LEAVES = Mutation(
     tests=("tests/storage/test_forged_log.py",),
 )
 
-OF_THE_LOG = (VOUCHED_EVENTS, SIGNED_AGE, OBSTRUCTIONS, WAITING_EVENTS, COPIED_TIERS, ENDED_ITEMS, SIGNED_LEAVES)
+VOUCHED_SIGN_INS = Mutation(
+    name="vouched_sign_ins",
+    invariant="I4",
+    meaning="a row that an insider wrote signs them in as any reviewer",
+    edits=(
+        Edit(
+            "storage/keys.py",
+            'if row is None or not sign_in_macs.is_ours(vault_of(conn), "sign-in", _sign_in_of(row)):',
+            "if row is None:",
+        ),
+    ),
+    tests=("tests/storage/test_sign_in_macs.py",),
+)
+
+OF_THE_LOG = (
+    VOUCHED_EVENTS,
+    SIGNED_AGE,
+    OBSTRUCTIONS,
+    WAITING_EVENTS,
+    COPIED_TIERS,
+    ENDED_ITEMS,
+    SIGNED_LEAVES,
+    VOUCHED_SIGN_INS,
+)
