@@ -9,22 +9,23 @@ import typer
 
 from gateway import operations
 from gateway.settings import Settings
-from storage import earlier_records, vouched_records
+from storage import earlier_records, rights_told, vouched_records
 from storage.checkpoint_file import CheckpointFile
 from storage.database import Database
 
-NAMED = 20  # interactions that a command lists
+NAMED = 20  # interactions, or keys and policies, that a command lists
 
 
 def vouched(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
-    """Check every stored decision and verdict of all tenants, and that what the log says ended or was deleted still is.
+    """Check every stored decision and verdict of all tenants, and that what the log says ended or was deleted still is;
+    keys and policies too.
 
     Exit status 1 when something is not as it was written, or not as the log tells.
     """
     with operations.opened(Settings()) as found:
-        checked = vouched_records.check(found)
+        checked, rights = vouched_records.check(found), rights_told.otherwise(found)
     if as_json:
-        typer.echo(json.dumps({name: getattr(checked, name) for name in checked.__slots__}))
+        typer.echo(json.dumps({**{name: getattr(checked, name) for name in checked.__slots__}, "rights": rights}))
     else:
         typer.echo(
             f"{checked.decisions} decisions and {checked.verdicts} verdicts are as they were written; "
@@ -36,6 +37,9 @@ def vouched(as_json: Annotated[bool, typer.Option("--json", help="One JSON objec
             f"The first: {checked.first_bad}: {checked.why}.",
             err=True,
         )
+    for sentence in rights[:NAMED]:
+        typer.echo(f"{sentence[0].upper()}{sentence[1:]}.", err=True)
+    if checked.bad or rights:
         raise typer.Exit(1)
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import struct
 from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, event_format, signed_tree, subjects, vouching
+from storage import audit_log, sealed_events, signed_tree, subjects, vouching
 from storage.audit_log import OPERATIONS_TENANT
 from storage.audit_query import event_from
-from storage.audit_tables import audit_events, audit_leaves, audit_unsealed
+from storage.audit_tables import audit_events
 from storage.checkpoints import Signer
 from storage.database import Database
 from storage.errors import AlreadyVouched
@@ -76,8 +74,10 @@ def _require_first_time(conn: Connection, vault: Vault) -> None:
     before = sa.select(audit_events.c.id).where(audit_events.c.kind == KIND).limit(1)
     if conn.execute(before).first() is not None:
         raise AlreadyVouched
-    decided = _with_seals().where(audit_events.c.kind == _DECIDED, audit_events.c.tier.is_(None))
-    if not any(_is_the_logs(vault, row) and not _of_this_version(event_from(row)) for row in conn.execute(decided)):
+    decided = sealed_events.with_seals().where(audit_events.c.kind == _DECIDED, audit_events.c.tier.is_(None))
+    if not any(
+        sealed_events.is_the_logs(vault, row) and not _of_this_version(event_from(row)) for row in conn.execute(decided)
+    ):
         raise NothingOfBefore
 
 
@@ -89,32 +89,13 @@ def _of_this_version(decided: AuditEvent) -> bool:
 def _events(conn: Connection, vault: Vault, interaction_ids: Sequence[str]) -> Events:
     """What the log tells of these interactions, with private facts; what the sealer would refuse is not the log's."""
     table = audit_events.c
-    rows = conn.execute(_with_seals().where(table.interaction_id.in_(interaction_ids), table.kind.in_(_TOLD)))
+    rows = conn.execute(
+        sealed_events.with_seals().where(table.interaction_id.in_(interaction_ids), table.kind.in_(_TOLD))
+    )
     told: Events = {}
-    for event in subjects.revealed(conn, [event_from(row) for row in rows if _is_the_logs(vault, row)]):
+    for event in subjects.revealed(conn, [event_from(row) for row in rows if sealed_events.is_the_logs(vault, row)]):
         told.setdefault(event.interaction_id or "", []).append(event)
     return told
-
-
-def _with_seals() -> sa.Select[Any]:
-    """Events with the hash of their leaf, or with the MAC under which they wait for one."""
-    table = audit_events.c
-    query = sa.select(audit_events, audit_leaves.c.hash.label("leaf"), audit_unsealed.c.vouched.label("mac"))
-    query = query.join_from(audit_events, audit_leaves, audit_leaves.c.event_id == table.id, isouter=True)
-    return query.join(audit_unsealed, audit_unsealed.c.event_id == table.id, isouter=True)
-
-
-def _is_the_logs(vault: Vault, row: sa.Row[Any]) -> bool:
-    """Whether the event is sealed, or waits as the product wrote it, and has the private facts that it committed to."""
-    try:
-        hash_ = event_format.leaf_hash_of(tuple(row._mapping[name] for name in event_format.HASHED))
-        if row.sealed is not None:
-            facts = event_format.commitment(bytes.fromhex(row.salt), base64.b64decode(row.sealed))
-            if facts != row.commitment:
-                return False
-    except (TypeError, ValueError, struct.error):  # nothing that the product wrote
-        return False
-    return row.leaf == hash_ or vault.vouched(event_format.waiting(row.id, hash_), row.mac)
 
 
 def _as_told(case: Case, told: Sequence[AuditEvent], again: bool) -> bool:

@@ -70,7 +70,7 @@ def create(
         "skills": _listed(able),
         "expires_at": expires_at,
     }
-    _append_named(conn, "key.created", actor, key, data)
+    _append_named(conn, "key.created", actor, key, data, secret_hash=row["secret_hash"])
     return key, secret
 
 
@@ -238,10 +238,10 @@ def _checked_skills(skills: Iterable[str] | None) -> frozenset[str] | None:
     return able
 
 
-def _append_named(conn: Connection, kind: str, actor: str, key: Key, data: dict[str, Any]) -> None:
+def _append_named(conn: Connection, kind: str, actor: str, key: Key, data: dict[str, Any], **private: Any) -> None:
     """The event with the key's name, which is often a person's, among its private facts."""
     subject = subjects.known(conn, key.tenant, subjects.name_of_key(key.id))
-    audit_log.append(conn, kind, actor, key.tenant, data=data, private={"name": key.name}, subject=subject)
+    audit_log.append(conn, kind, actor, key.tenant, data=data, private={"name": key.name, **private}, subject=subject)
 
 
 def _listed(skills: frozenset[str] | None) -> list[str] | None:

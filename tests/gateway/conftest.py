@@ -1,14 +1,19 @@
 """One Valkey and one fake serving for all; a gateway for each module unless a test makes its own."""
 
+import io
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import structlog
 
-from storage import embedded_valkey
-from storage.database import migrate
+from gateway import command
+from storage import embedded_valkey, keys, log_keys
+from storage.database import Database, migrate, open_database
+from storage.records import Role
 from tests.gateway.fake_serving import FakeServing
 from tests.gateway.running import Gateway, running, settings_for
 
@@ -56,3 +61,39 @@ def home(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
     home = tmp_path_factory.mktemp("home")
     (home / "countersign.db").write_bytes(migrated.read_bytes())
     return home
+
+
+@pytest.fixture
+def log(home: Path) -> Iterator[Database]:
+    """A log in which the tenants acme and other each made a key."""
+    opened = open_database(f"sqlite:///{home}/countersign.db", log_keys.vault(home / "audit"))
+    with opened.transaction() as conn:
+        for tenant in ("acme", "other"):
+            keys.create(conn, tenant, "Ada", [Role.REVIEWER])
+    yield opened
+    opened.close()
+
+
+@dataclass(frozen=True)
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs `countersign audit …` in this process."""
+    monkeypatch.setenv("COUNTERSIGN_HOME", str(home))
+    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))  # what a person answers who is asked
+
+    def audit(*arguments: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["countersign", "audit", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            command.main()
+        written = capsys.readouterr()
+        return Done(int(ended.value.code or 0), written.out, written.err)
+
+    return audit
