@@ -43,6 +43,8 @@ class VerifyingKey:
         if found is None:
             raise ValueError("it is not of the form NAME+HASH+KEY")
         raw = b64decode(found["key"], validate=True)
+        if b64encode(raw).decode() != found["key"]:
+            raise ValueError("its base64 is not as its maker writes it")
         if len(raw) != 33 or raw[:1] != _ED25519:
             raise ValueError("it does not hold an Ed25519 key")
         self.origin = found["origin"]

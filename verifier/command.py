@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
+import io
 import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from verifier import outside
 from verifier.checkpoints import read_key
 from verifier.export import LONGEST_LINE, verify_export
-from verifier.findings import Altered, CannotRead
+from verifier.findings import Altered, CannotRead, listed
 from verifier.growth import verify_growth
 from verifier.kept import compared
-from verifier.log import verify
-from verifier.postgres_log import PostgresLog
+from verifier.log import Intact, verify
+from verifier.postgres_log import PUBLIC, PostgresLog
 from verifier.proof import verify_proof
 from verifier.sql_log import SqlLog
 from verifier.sqlite_log import SqliteLog
+from verifier.strict_json import read_object
 from verifier.told import Teller
 
 _LONGEST_PROOF = 64 * 1024 * 1024  # bytes
@@ -30,6 +32,8 @@ INTACT, ALTERED, UNREADABLE = 0, 1, 2
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that this terminal cannot show ends nothing
     teller = Teller(asked.json)
     try:
         asked.run(asked, teller)
@@ -58,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     log.add_argument("database", metavar="DATABASE", help="postgresql://…, sqlite:///FILE, or a SQLite file")
     sampled = "that file holds only some of the checkpoints, as fetched now and then"
     log.add_argument("--sampled", action="store_true", help=sampled)
+    log.add_argument("--schema", help=f"the PostgreSQL schema of the log's tables, {PUBLIC} unless given")
     log.set_defaults(run=_log)
     proof = commands.add_parser("proof", help="verify the answer of GET /v1/audit/events/{id}/proof")
     proof.add_argument("file", type=Path, metavar="FILE.json")
@@ -81,22 +86,39 @@ def _log(asked: argparse.Namespace, teller: Teller) -> None:
     key = read_key(asked.key)
     # Looked at before the snapshot: a checkpoint is first committed, then written outside.
     kept = outside.look(asked.checkpoints) if asked.checkpoints is not None else None
-    log = _opened(asked.database)
+    log = _opened(asked.database, asked.schema)
+    teller.schema = log.schema
     try:
         found = verify(log, key, kept.notes() if kept is not None else None, teller.progress, asked.sampled)
     finally:
         log.close()
-    teller.intact(found, time.monotonic() - started)
+    teller.intact(_the_only_one(found, log, asked.schema), time.monotonic() - started)
 
 
-def _opened(database: str) -> SqlLog:
+def _the_only_one(found: Intact, log: SqlLog, named: str | None) -> Intact:
+    """With tables of the same names in another schema, a setting decides which ones the product reads; who names one
+    knows. Raises CannotRead."""
+    if not log.elsewhere:
+        return found
+    also = f"tables of the same names stand in the database elsewhere as well: {listed(log.elsewhere)}"
+    if named is None:
+        raise CannotRead(
+            f"The log in the schema {log.schema} is in order, but {also}. Find out whose they are, and which ones the "
+            "product reads; --schema NAME verifies the ones in that schema."
+        )
+    return replace(found, warnings=(*found.warnings, f"Not read here: {also}. A setting can make programs read those."))
+
+
+def _opened(database: str, schema: str | None) -> SqlLog:
     scheme, separator, rest = database.partition("://")
+    if separator and scheme.partition("+")[0] in ("postgresql", "postgres"):
+        return PostgresLog(f"postgresql://{rest}", PUBLIC if schema is None else schema)
+    if schema is not None:
+        raise CannotRead("Only a log in PostgreSQL has a schema: leave --schema out.")
     if not separator:
         return SqliteLog(Path(database))
     if scheme == "sqlite":
         return SqliteLog(Path(rest.removeprefix("/")))
-    if scheme.partition("+")[0] in ("postgresql", "postgres"):
-        return PostgresLog(f"postgresql://{rest}")
     raise CannotRead(f"A database {scheme}://… is unknown here: give postgresql://…, sqlite:///FILE, or a file.")
 
 
@@ -117,14 +139,9 @@ def _growth(asked: argparse.Namespace, teller: Teller) -> None:
 def _json_of(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            proof = json.loads(file.read(_LONGEST_PROOF))
+            return read_object(file.read(_LONGEST_PROOF), str(path), "a proof")
     except OSError as error:
         raise CannotRead(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise CannotRead(f"{path} is not JSON; a proof that was cut off ends like this.") from error
-    if not isinstance(proof, dict):
-        raise CannotRead(f"{path} is not a proof: it is not a JSON object.")
-    return proof
 
 
 def _export(asked: argparse.Namespace, teller: Teller) -> None:

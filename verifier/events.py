@@ -6,7 +6,7 @@ import json
 import struct
 from binascii import Error as Base64Error
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 from math import copysign
 from typing import Any, NamedTuple
@@ -26,7 +26,8 @@ HASHED = (
     "commitment",
 )
 TEXT_COPIES = ("key_id", "model", "action", "reason", "reviewer", "verdict", "tier")
-COLUMNS = (*HASHED, "hash", "salt", "sealed", *TEXT_COPIES, "confidence")
+COPIES = (*TEXT_COPIES, "confidence")  # of what `data` says: a reader takes them for the event
+COLUMNS = (*HASHED, "hash", "salt", "sealed", *COPIES)
 
 _START = b"\x00countersign/event/2"  # 0x00: a leaf, as RFC 9162 tells leaves from nodes
 _NULL = b"\x00"
@@ -50,10 +51,10 @@ class Wrong(Exception):
     """A stored event that contradicts itself; the message is one sentence."""
 
 
-def check(event: Event, copies: bool = True) -> Checked:
+def check(event: Event, copies: Collection[str] = COPIES) -> Checked:
     """Raises Wrong when a column is not what the event's hash, its data or its commitment says.
 
-    Without `copies` the columns that are copied out of `data` for filters are not looked at.
+    `copies`: which of COPIES there are; the others are not looked at.
     """
     id_, at, tenant, kind, actor, interaction, item, trace, data, subject, commitment, hash_, salt, sealed = event[:14]
     try:
@@ -67,8 +68,7 @@ def check(event: Event, copies: bool = True) -> Checked:
     if leaf.hex() != hash_:
         raise Wrong("Its columns do not have the hash that is stored with it: the event or its hash was altered.")
     facts = _facts(data)
-    if copies:
-        _check_copies(facts, event[14:-1], event[-1])
+    _check_copies(facts, event, copies)
     return Checked(leaf, facts, _is_erased(commitment, salt, sealed))
 
 
@@ -119,12 +119,16 @@ def _facts(data: str) -> dict[str, Any]:
     return facts
 
 
-def _check_copies(facts: dict[str, Any], texts: Sequence[Any], confidence: Any) -> None:
-    for name, stored in zip(TEXT_COPIES, texts, strict=True):
+def _check_copies(facts: dict[str, Any], event: Event, copies: Collection[str]) -> None:
+    for name, stored in zip(TEXT_COPIES, event[14:-1], strict=True):
         value = facts.get(name)
-        if stored != value or (stored is not None and type(stored) is not str):
+        if (stored != value or (stored is not None and type(stored) is not str)) and name in copies:
             raise Wrong(f"Its column {name} is not what its data says.")
-    value = facts.get("confidence")
+    if "confidence" in copies:
+        _check_confidence(facts.get("confidence"), event[-1])
+
+
+def _check_confidence(value: Any, confidence: Any) -> None:
     if confidence is None and value is None:
         return
     if type(confidence) is not float or type(value) not in (float, int) or confidence != value:

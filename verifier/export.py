@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from verifier.events import TEXT_COPIES, Event
+from verifier.events import COLUMNS, Event
 from verifier.findings import Altered, CannotRead
-from verifier.proof import checked_leaf, row_of
+from verifier.proof import beside, checked_leaf, copies_in, row_of
+from verifier.strict_json import read_object
 
-COPIES = (*TEXT_COPIES, "confidence")  # of what `data` says: a reader takes them for the event
+_MEMBERS = frozenset((*COLUMNS, "leaf_index"))
+_MOST_NAMES = 100  # of unknown members; bounds the memory
 LONGEST_LINE = 64 * 1024 * 1024  # bytes
 
 
@@ -24,6 +25,7 @@ class Exported:
     without_facts: int  # events that committed to private facts which the export does not hold
     first_at: float | None  # unix seconds
     last_at: float | None
+    unproven: tuple[str, ...] = ()  # members beside the events', of which nothing is known here; only so many
 
 
 def verify_export(lines: Iterable[bytes]) -> Exported:
@@ -32,12 +34,13 @@ def verify_export(lines: Iterable[bytes]) -> Exported:
     first: Event | None = None
     before: Event | None = None
     rising: bool | None = None
+    unknown: dict[str, None] = {}
     for number, line in enumerate(lines, 1):
         record = _read(line, number)
-        row = row_of(record)
+        row = _row(record, number)
         index = record.get("leaf_index")
         try:
-            checked_leaf(row, index, copies=any(name in record for name in COPIES))
+            checked_leaf(row, index, copies_in(record))
         except Altered as found:
             found.why = f"Line {number}: {found.why}"
             raise
@@ -45,20 +48,26 @@ def verify_export(lines: Iterable[bytes]) -> Exported:
         first, before = first or row, row
         events += 1
         unsealed += index is None
+        if len(unknown) < _MOST_NAMES:
+            unknown.update(dict.fromkeys(beside(record, _MEMBERS)[:_MOST_NAMES]))
         bare += row[10] is not None and row[13] is None
-    return Exported(events, unsealed, bare, first[1] if first else None, before[1] if before else None)
+    times = (first[1] if first else None, before[1] if before else None)
+    return Exported(events, unsealed, bare, *times, tuple(unknown))
 
 
 def _read(line: bytes, number: int) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise CannotRead(f"Line {number} is not JSON; an export that was cut off ends like this.") from error
-    if type(record) is not dict:
-        raise CannotRead(f"Line {number} is not a JSON object.")
-    if type(record.get("leaf_index")) not in (int, type(None)):
+    record = read_object(line, f"Line {number}", "an export")
+    index = record.get("leaf_index")
+    if index is not None and (type(index) is not int or index < 0):
         raise CannotRead(f"Line {number}: leaf_index is not a whole number.")
     return record
+
+
+def _row(record: dict[str, Any], number: int) -> Event:
+    try:
+        return row_of(record)
+    except CannotRead as error:
+        raise CannotRead(f"Line {number}: {error}") from error
 
 
 def _in_order(before: Event | None, row: Event, rising: bool | None, number: int) -> bool | None:

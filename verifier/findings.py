@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -50,6 +51,12 @@ def printable(text: str) -> str:
     """What a terminal shows without being told anything by it: control and format characters are escaped."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return shown if len(shown) <= 120 else f"{shown[:117]}..."
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Some names for people, as they may be printed."""
+    shown = ", ".join(printable(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def moment(at: float | None) -> str:

@@ -13,14 +13,22 @@ def compared(shown: Checkpoint, checkpoints: Path | None, key: VerifyingKey) -> 
     """What was found, in words. Raises Altered where the one kept outside has another root; CannotRead."""
     if checkpoints is None:
         return "not compared; give --checkpoints"
-    for size, note in look(checkpoints).notes():
-        if size != shown.size:
-            continue
-        try:
-            kept = key.opened(note)
-        except BadCheckpoint as error:
-            raise Altered(f"The checkpoint of size {size} kept outside {error}.") from error
-        if kept.size != size or kept.root != shown.root:
-            raise Altered(f"Another checkpoint of size {size} is kept outside: there are two histories of this log.")
-        return f"the checkpoint of size {size} is kept outside too"
-    return f"none of size {shown.size} is kept outside"
+    kept = False
+    for size, note in look(checkpoints).notes():  # to the end: another of this size may follow
+        if note.split("\n", 2)[1:2] != [str(size)]:
+            raise Altered(f"Of those kept outside, the line of size {size} holds a checkpoint of another size.")
+        if size == shown.size:
+            _compare(shown, note, key)
+            kept = True
+    if not kept:
+        return f"none of size {shown.size} is kept outside"
+    return f"the checkpoint of size {shown.size} is kept outside too"
+
+
+def _compare(shown: Checkpoint, note: str, key: VerifyingKey) -> None:
+    try:
+        kept = key.opened(note)
+    except BadCheckpoint as error:
+        raise Altered(f"The checkpoint of size {shown.size} kept outside {error}.") from error
+    if kept.root != shown.root:
+        raise Altered(f"Another checkpoint of size {shown.size} is kept outside: there are two histories of this log.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from verifier.findings import Altered, CannotRead
+from verifier.strict_json import parsed
 
 _LONGEST_LINE = 10_000  # bytes; a line has some 400
 
@@ -41,7 +41,7 @@ class Outside:
 
     def _read(self, line: bytes, number: int) -> tuple[int, str]:
         try:
-            read = json.loads(line)
+            read = parsed(line)
             size, note = read["size"], read["note"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Altered(f"Line {number} of {self.file.name} is not a checkpoint: it cannot be read.") from error

@@ -6,69 +6,81 @@ from collections.abc import Iterator
 from typing import Any
 
 from verifier.events import Event
-from verifier.findings import Altered, CannotRead
+from verifier.findings import Altered, CannotRead, listed, printable
+from verifier.postgres_catalog import SCHEMAS, SESSION, STRANGE, quoted
 from verifier.reading import NO_EVENT, TABLES, Leaf
 from verifier.sql_log import EVENT_COLUMNS, SqlLog, obstructed
 
+PUBLIC = "public"  # where the product makes its tables unless it is told otherwise
+_NO_URL = (
+    "The database's URL cannot be read: write postgresql://USER:PASSWORD@HOST:PORT/NAME, and signs such as % and @ "
+    "within a part of it as %25 and %40."
+)
 _DAY = 86_400.0  # seconds
-_EVENTS = f"SELECT {EVENT_COLUMNS} FROM audit_events AS e WHERE e.id = ANY(?)"
 _AT = 1  # the column in an event
-
-
-# The log's tables, their partitions and whatever else inherits from them; and what somebody put on them.
-_OURS = """WITH RECURSIVE ours AS (SELECT to_regclass(name)::oid AS id FROM unnest(?::text[]) AS name
-           UNION SELECT i.inhrelid FROM pg_inherits AS i JOIN ours ON i.inhparent = ours.id)"""
-_STRANGE = f"""{_OURS}
-    SELECT 'trigger', tgname::text, tgrelid::regclass::text FROM pg_trigger JOIN ours ON tgrelid = id
-        WHERE NOT tgisinternal
-    UNION ALL SELECT 'rule', rulename::text, ev_class::regclass::text FROM pg_rewrite JOIN ours ON ev_class = id
-        WHERE rulename <> '_RETURN'
-    UNION ALL SELECT 'policy', polname::text, polrelid::regclass::text FROM pg_policy JOIN ours ON polrelid = id
-        WHERE polname <> 'tenant' OR polroles <> ARRAY(SELECT oid FROM pg_roles WHERE rolname = 'countersign_tenant')
-    UNION ALL SELECT 'view', relname::text, relname::text FROM pg_class JOIN ours ON pg_class.oid = id
-        WHERE relkind NOT IN ('r', 'p')"""
 
 
 class PostgresLog(SqlLog):
     """Raises CannotRead, also where row-level security would hide a part of the log."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, schema: str = PUBLIC) -> None:
+        """`schema`: where the log's tables stand, whatever any search_path says."""
         try:
             import psycopg
         except ImportError as error:
             raise CannotRead("PostgreSQL needs its driver: pip install 'psycopg[binary]'.") from error
+        if "?" in schema:  # the sign of our own placeholders
+            raise CannotRead("A schema with a question mark in its name cannot be read here.")
+        self.schema, self.within = schema, f"{quoted(schema)}."
         self._errors = psycopg.Error
         self._seen = (0.0, 0.0)  # the earliest and latest time in the chunk before
         try:
             self._conn = psycopg.connect(url, autocommit=True, connect_timeout=10)
-            self._conn.execute("SET statement_timeout = 0")
-            self._conn.execute("SET row_security = off")  # an error is better than a part of the log
+        except (psycopg.ProgrammingError, ValueError) as error:  # their words may hold the URL's password
+            raise CannotRead(_NO_URL) from error
+        except self._errors as error:
+            raise self._cannot(error) from error
+        try:
             self._conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            for setting in SESSION:
+                self._conn.execute(setting)
             self._cursor = self._conn.cursor(binary=True)
         except self._errors as error:
             raise self._cannot(error) from error
-        self._only_tables()
+        try:
+            self._only_tables()
+        except (Altered, CannotRead):
+            self.close()
+            raise
 
     def _only_tables(self) -> None:
-        """Raises Altered for what stands on the log's tables or in the place of one."""
-        for kind, name, table in self.rows(_STRANGE, list(TABLES)):
+        """Raises Altered for what stands on the log's tables or in the place of one, CannotRead without any."""
+        schemas = [name for (name,) in self.rows(SCHEMAS, list(TABLES))]
+        self.elsewhere = tuple(name for name in schemas if name != self.schema)
+        if self.schema not in schemas:
+            hint = f"; --schema may name {listed(self.elsewhere)}, where there is one" if schemas else ""
+            raise CannotRead(f"The database holds no audit log in the schema {printable(str(self.schema))}{hint}.")
+        for kind, name, table in self.rows(STRANGE, self.schema, list(TABLES)):
             if kind == "view":
                 raise Altered(f"{name} is a view, not a table: it can show each reader other events.")
             raise obstructed(kind, name, table)
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
-            return self._cursor.execute(query.replace("?", "%s"), values).fetchall()
+            return self._cursor.execute(query.replace("%", "%%").replace("?", "%s"), values).fetchall()
         except self._errors as error:
             raise self._cannot(error) from error
+        except UnicodeError as error:
+            raise CannotRead("The database cannot be read: a name or a text in it is not UTF-8.") from error
 
     def close(self) -> None:
         self._conn.close()
 
     def leaves(self) -> Iterator[Leaf]:
         """Events lie in monthly partitions: the times of one chunk tell where those of the next are likely to be."""
+        leaves = f"SELECT l.leaf_index, l.event_id, l.hash FROM {self.within}audit_leaves AS l"
         chunk: list[tuple[Any, ...]] = []
-        for leaf in self.by_key("SELECT l.leaf_index, l.event_id, l.hash FROM audit_leaves AS l", "l.leaf_index"):
+        for leaf in self.by_key(leaves, "l.leaf_index"):
             chunk.append(leaf)
             if len(chunk) == 1024:
                 yield from self._joined(chunk)
@@ -78,13 +90,14 @@ class PostgresLog(SqlLog):
     def _joined(self, leaves: list[tuple[Any, ...]]) -> Iterator[Leaf]:
         ids = [leaf[1] for leaf in leaves]
         early, late = self._seen
-        near = f"{_EVENTS} AND e.at BETWEEN ? AND ?"
+        these = f"SELECT {EVENT_COLUMNS} FROM {self.within}audit_events AS e WHERE e.id = ANY(?)"
+        near = f"{these} AND e.at BETWEEN ? AND ?"
         events: dict[str, list[Event]] = {}
         self._sort(self.rows(near, ids, early - _DAY, late + _DAY) if late else [], events)
         elsewhere = [id_ for id_ in ids if id_ not in events]
         if elsewhere:
-            self._sort(self.rows(_EVENTS, elsewhere), events)
-        times = [event[_AT] for found in events.values() for event in found]
+            self._sort(self.rows(these, elsewhere), events)
+        times = [event[_AT] for found in events.values() for event in found if type(event[_AT]) is float]
         if times:
             self._seen = (min(times), max(times))
         for index, id_, hash_ in leaves:

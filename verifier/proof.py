@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from verifier.checkpoints import BadCheckpoint, Checkpoint, VerifyingKey
-from verifier.events import COLUMNS, HASHED, Event, Wrong, canonical, check
+from verifier.events import COLUMNS, COPIES, HASHED, Event, Wrong, canonical, check
 from verifier.findings import Altered, CannotRead
 from verifier.tree import root_of_proof
 
 _MOST_STEPS = 64  # no tree is higher
+_OBJECT = "audit.proof"
+_MEMBERS = ("object", "event", "leaf_index", "tree_size", "inclusion", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Proven:
     kind: str
     tenant: str
     checkpoint: Checkpoint
+    unproven: tuple[str, ...] = ()  # members beside it in the file, of which nothing is known here
 
 
 def verify_proof(proof: Mapping[str, Any], key: VerifyingKey) -> Proven:
@@ -32,13 +35,15 @@ def verify_proof(proof: Mapping[str, Any], key: VerifyingKey) -> Proven:
     path = proof.get("inclusion")
     if not isinstance(event, Mapping) or type(index) is not int or not isinstance(path, list) or type(note) is not str:
         raise CannotRead("This is not a proof: it needs event, leaf_index, inclusion and checkpoint.")
+    if proof.get("object", _OBJECT) != _OBJECT:
+        raise CannotRead(f"This is not a proof of an event: its object is not {_OBJECT}.")
     row = row_of(event)
-    leaf = checked_leaf(row, index)
+    leaf = checked_leaf(row, index, copies_in(event))
     try:
         checkpoint = key.opened(note)
     except BadCheckpoint as error:
         raise Altered(f"The checkpoint {error}.", index, event_id=row[0]) from error
-    if proof.get("tree_size") not in (None, checkpoint.size):
+    if not is_number(proof, "tree_size", checkpoint.size):
         raise Altered(
             f"The proof is for another tree size than its checkpoint's {checkpoint.size}.", index, None, row[0]
         )
@@ -49,17 +54,33 @@ def verify_proof(proof: Mapping[str, Any], key: VerifyingKey) -> Proven:
     if root != checkpoint.root:
         why = "The proof's hashes do not lead from this event to the checkpoint's root: one of them is forged."
         raise Altered(why, index, None, *_named(row))
-    return Proven(row[0], index, row[1], row[3], row[2], checkpoint)
+    unproven = *beside(proof, _MEMBERS), *(f"event.{name}" for name in beside(event, COLUMNS))
+    return Proven(row[0], index, row[1], row[3], row[2], checkpoint, unproven)
+
+
+def beside(members: Mapping[str, Any], known: Collection[str]) -> tuple[str, ...]:
+    """The members of which this program knows nothing: told, and no fault, since a newer server may say more."""
+    return tuple(name for name in members if name not in known)
+
+
+def copies_in(event: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those facts of its data that the event repeats beside it: each must be the same, and none need be there."""
+    return tuple(name for name in COPIES if name in event)
+
+
+def is_number(members: Mapping[str, Any], name: str, number: int) -> bool:
+    """Whether a member that only repeats a signed number does so, or is not there."""
+    return name not in members or (type(members[name]) is int and members[name] == number)
 
 
 def row_of(event: Mapping[str, Any]) -> Event:
-    """The event's columns from JSON, without the copies for filters. Raises CannotRead."""
+    """The event's columns from JSON; a copy for filters that is not there is None. Raises CannotRead."""
     missing = [name for name in HASHED if name not in event]
     if missing or "hash" not in event:
         raise CannotRead(f"This event lacks {', '.join(missing or ['hash'])}, which its hash is computed over.")
     given = {name: event.get(name) for name in COLUMNS}
-    if type(given["at"]) is int:
-        given["at"] = float(given["at"])  # JSON need not tell 5 from 5.0
+    for name in ("at", "confidence"):
+        given[name] = _float(name, given[name])
     data = given["data"]
     if isinstance(data, Mapping):
         try:
@@ -69,7 +90,15 @@ def row_of(event: Mapping[str, Any]) -> Event:
     return tuple(given[name] for name in COLUMNS)
 
 
-def checked_leaf(row: Event, index: int | None, copies: bool = False) -> bytes:
+def _float(name: str, value: Any) -> Any:
+    """JSON need not tell 5 from 5.0. Raises CannotRead."""
+    try:
+        return float(value) if type(value) is int else value
+    except OverflowError as error:
+        raise CannotRead(f"The event's {name} is a number that no event can hold.") from error
+
+
+def checked_leaf(row: Event, index: int | None, copies: Collection[str]) -> bytes:
     """The leaf hash of an event that agrees with itself; `copies` as for `check`. Raises Altered."""
     try:
         return check(row, copies).leaf

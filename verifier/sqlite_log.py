@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from os import fsencode
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,12 +18,14 @@ _CACHE_KIB = 32 * 1024
 class SqliteLog(SqlLog):
     """Opened read-only; the first query fixes the snapshot. Raises CannotRead."""
 
+    within = "main."
+
     def __init__(self, file: Path) -> None:
         self._file = file
         if not file.is_file():
             raise CannotRead(f"There is no file {file}.")
         try:
-            self._conn = sqlite3.connect(f"file:{quote(str(file))}?mode=ro", uri=True, isolation_level=None)
+            self._conn = sqlite3.connect(f"file:{quote(fsencode(file))}?mode=ro", uri=True, isolation_level=None)
             self._conn.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             self._conn.execute("BEGIN")
         except sqlite3.Error as error:
@@ -53,7 +56,7 @@ class SqliteLog(SqlLog):
             self._conn.text_factory = str
 
     def scanned(self, table: str) -> str:
-        return f"{table} NOT INDEXED"  # an index could have been made to leave rows out
+        return f"{self.within}{table} NOT INDEXED"  # an index could have been made to leave rows out
 
     def close(self) -> None:
         self._conn.close()

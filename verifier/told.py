@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from verifier.export import Exported
-from verifier.findings import Altered, CannotRead, moment
+from verifier.findings import Altered, CannotRead, listed, moment, printable
 from verifier.growth import Grown
 from verifier.log import Intact
 from verifier.proof import Proven
@@ -24,6 +25,7 @@ class Teller:
     def __init__(self, as_json: bool) -> None:
         self._json = as_json
         self._colour = sys.stdout.isatty() and not as_json and "NO_COLOR" not in os.environ
+        self.schema: str | None = None  # the one that is read, where a database has several
         self._live = sys.stderr.isatty() and not as_json
 
     def progress(self, leaves: int) -> None:
@@ -39,7 +41,7 @@ class Teller:
     def intact(self, found: Intact, seconds: float) -> None:
         self._clear()
         if self._json:
-            self._print_json(verdict="intact", **asdict(found), seconds=round(seconds, 3))
+            self._print_json(verdict="intact", **self._where(), **asdict(found), seconds=round(seconds, 3))
             return
         print(self._in(_GREEN, "Intact.") + " Every event is as it was sealed, and every checkpoint agrees.\n")
         lines = [
@@ -51,6 +53,7 @@ class Teller:
             ("last root", found.root or "none"),
             ("sealed", moment(found.sealed_at) or "never"),
             ("took", f"{seconds:.1f} s"),
+            *self._schema_line(),
         ]
         self._table(lines)
         for warning in found.warnings:
@@ -67,9 +70,9 @@ class Teller:
             return
         print(self._in(_GREEN, "Proven.") + " The signed log holds this event.\n")
         lines = [
-            ("event", found.event_id),
-            ("kind", found.kind),
-            ("tenant", found.tenant),
+            ("event", printable(found.event_id)),
+            ("kind", printable(found.kind)),
+            ("tenant", printable(found.tenant)),
             ("time", moment(found.at)),
             ("leaf", f"{found.leaf_index:,} of {found.checkpoint.size:,}"),
             ("root", found.checkpoint.root.hex()),
@@ -77,11 +80,12 @@ class Teller:
             ("outside", witnessed),
         ]
         self._table(lines)
+        self._beside(found.unproven)
 
     def grown(self, found: Grown, witnessed: str) -> None:
         if self._json:
             sizes = {"first": found.first.size, "second": found.second.size, "root": found.second.root.hex()}
-            self._print_json(verdict="grown", **sizes, witnessed=witnessed)
+            self._print_json(verdict="grown", **sizes, unproven=found.unproven, witnessed=witnessed)
             return
         print(self._in(_GREEN, "Grown.") + " The second tree begins with the whole first one.\n")
         lines = [
@@ -91,6 +95,7 @@ class Teller:
             ("outside", witnessed),
         ]
         self._table(lines)
+        self._beside(found.unproven)
 
     def exported(self, found: Exported) -> None:
         if self._json:
@@ -105,18 +110,19 @@ class Teller:
             ("last line", moment(found.last_at)),
         ]
         self._table(lines)
+        self._beside(found.unproven)
         print("\n" + self._in(_YELLOW, "Note: ") + "A file cannot show what was left out of it; the log and proofs do.")
 
     def altered(self, found: Altered) -> None:
         self._clear()
         if self._json:
-            self._print_json(verdict="altered", **found.as_json())
+            self._print_json(verdict="altered", **self._where(), **found.as_json())
             return
         if found.leaf_index is None and found.event_id is None:
             print(self._in(_RED, "Altered.") + f" {found.why}")
         else:
             print(self._in(_RED, "Altered.") + " The first event that is not as it was sealed:\n")
-            self._table([*found.named, ("why", found.why)])
+            self._table([*found.named, *self._schema_line(), ("why", found.why)])
         if found.unsettled:
             print("\n" + self._in(_YELLOW, "Note: ") + found.unsettled)
 
@@ -126,6 +132,19 @@ class Teller:
             self._print_json(verdict="unreadable", why=str(why))
         else:
             print(f"countersign-verify: {why}", file=sys.stderr)
+
+    def _where(self) -> dict[str, str]:
+        return {} if self.schema is None else {"schema": self.schema}
+
+    def _schema_line(self) -> list[tuple[str, str]]:
+        return [(name, printable(value)) for name, value in self._where().items()]
+
+    def _beside(self, names: Sequence[str]) -> None:
+        if names:
+            why = (
+                f"nothing vouches for these members of the file, of which this program knows nothing: {listed(names)}."
+            )
+            print("\n" + self._in(_YELLOW, "Note: ") + why)
 
     def _table(self, lines: list[tuple[str, str]]) -> None:
         width = max(len(name) for name, _ in lines)
