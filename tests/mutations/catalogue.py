@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutations.of_records import OF_RECORDS
 from tests.mutations.of_the_log import OF_THE_LOG
+from tests.mutations.of_the_verifier import OF_THE_VERIFIER
 from tests.mutations.tree import Edit, Mutation
 
 FENCING = Mutation(
@@ -250,5 +251,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     SALT,
     *OF_RECORDS,
     *OF_THE_LOG,
+    *OF_THE_VERIFIER,
 )
 BY_NAME = {mutation.name: mutation for mutation in MUTATIONS}
