@@ -75,6 +75,7 @@ class Product:
         self.report = report
         self.children: dict[str, Child] = {}
         self.access: Access | None = None
+        self.is_up = False  # from the claim on this home until all is stopped
         self.wiring = Wiring(
             mark=secrets.token_hex(8),
             database_url=database_url(settings),
@@ -88,6 +89,7 @@ class Product:
         """Returns once every part is ready. Raises CannotStart, with everything stopped again, otherwise."""
         self.settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._record.claim(self.wiring.mark)
+        self.is_up = True
         try:
             check_all(self.settings, self.part(SERVING))
             adopt_orphans()
@@ -197,6 +199,7 @@ class Product:
             raise CannotStart(f"These processes could not be stopped: {sorted(process.pid for process in left)}.")
         self._record.forget()
         self.children.clear()
+        self.is_up = False
 
     def _keep(self, child: Child) -> Child:
         self.children[child.name] = child

@@ -30,6 +30,7 @@ from launch.view import View, show_addresses, show_answers, show_failure
 BEGUN = time.monotonic()
 CHECK_TENANT = "check"  # a database that DATABASE_URL names has reviewers of its own: they see nothing of this
 _REMEMBER_SECONDS = 10.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stop(BaseException):
@@ -78,10 +79,11 @@ def run_check(settings: LaunchSettings, console: Console) -> int:
 
 def run(settings: LaunchSettings, console: Console, *, check: bool) -> int:
     """Everything between the first process and the last; stops all of them however it ends."""
-    with View(console) as view:
-        product = Product(settings, view.report, CHECK_TENANT if check else TENANT)
-        access = product.start()
+    view = View(console)
+    product = Product(settings, view.report, CHECK_TENANT if check else TENANT)
     try:
+        with view:  # a terminal that is gone makes even its end fail
+            access = product.start()
         ready = time.monotonic() - BEGUN
         model, asked = ask_all(access)
         show_answers(console, asked)
@@ -93,9 +95,11 @@ def run(settings: LaunchSettings, console: Console, *, check: bool) -> int:
             console.print("Ctrl-C stops everything.")
             stay(product)
     finally:
-        tell(console, "stopping …")
-        product.stop()
-        tell(console, "stopped: no process remains.")
+        _heed_no_signals()
+        if product.is_up:
+            tell(console, "stopping …")
+            product.stop()
+            tell(console, "stopped: no process remains.")
     return 0
 
 
@@ -144,12 +148,17 @@ def _apart(settings: LaunchSettings, home: Path) -> LaunchSettings:
 
 def _stop_on_signals() -> None:
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # stopping is under way: a second Ctrl-C must not tear it
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        _heed_no_signals()
         raise Stop
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _SIGNALS:
         signal.signal(number, stop)
+
+
+def _heed_no_signals() -> None:
+    """Stopping is under way: a second Ctrl-C, or the terminal's end, must not tear it."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """`./run up --check` passes only when answers were both released and held, and leaves what helps and nothing else."""
 
+import errno
 import io
+import signal
 
 import pytest
 from rich.console import Console
@@ -22,6 +24,14 @@ def asked(held):
 @pytest.fixture
 def console():
     return Console(file=io.StringIO(), width=40)
+
+
+@pytest.fixture
+def signals_put_back():
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -76,3 +86,40 @@ def test_a_check_that_could_not_begin_leaves_no_home(monkeypatch, console, tempo
     assert up.run_check(LaunchSettings(), console) == 1
     assert console.file.getvalue() == "There is no model.\n"
     assert list(temporary.iterdir()) == []
+
+
+class Terminal(io.StringIO):
+    """One that is closed at some moment."""
+
+    gone = False
+
+    def write(self, text):
+        if self.gone:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().write(text)
+
+
+class Started:
+    """Instead of the product: started, and the terminal is closed at that very moment."""
+
+    is_up = False
+
+    def __init__(self, terminal):
+        self.terminal = terminal
+
+    def start(self):
+        self.is_up, self.terminal.gone = True, True
+        return NOBODY
+
+    def stop(self):
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # which comes a moment after: it tears nothing
+        self.is_up = False
+
+
+def test_a_terminal_that_closes_as_all_is_ready_keeps_nothing_from_being_stopped(monkeypatch, signals_put_back):
+    terminal = Terminal()
+    product = Started(terminal)
+    monkeypatch.setattr(up, "Product", lambda *_: product)
+    with pytest.raises(OSError, match="Input/output"):
+        up.run(LaunchSettings(), Console(file=terminal, force_terminal=True), check=False)
+    assert not product.is_up
