@@ -5,8 +5,8 @@ import math
 import subprocess
 import sys
 
+from launch.product import open_with_keys
 from storage import keys
-from storage.database import open_database
 from storage.records import Role
 
 SHARES = ("released_accuracy", "held_accuracy", "auroc", "ece", "ood_released")
@@ -14,7 +14,7 @@ SHARES = ("released_accuracy", "held_accuracy", "auroc", "ece", "ood_released")
 
 def test_the_loop_ends_with_its_figures_as_one_json_object(product, access, monkeypatch):
     monkeypatch.delenv("COUNTERSIGN_DATA", raising=False)
-    database = open_database(product.wiring.database_url)
+    database = open_with_keys(product.settings, product.wiring.database_url)
     with database.transaction() as connection:
         _, asks = keys.create(connection, "benchmark", "loop", frozenset({Role.CALLER, Role.AUDITOR}))
         _, reads = keys.create(connection, "benchmark", "reader", frozenset({Role.REVIEWER}))

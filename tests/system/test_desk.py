@@ -5,8 +5,8 @@ from playwright.sync_api import expect
 
 from launch.access import REVIEWER, TENANT
 from launch.parts import dashboard_url
+from launch.product import open_with_keys
 from storage import keys
-from storage.database import open_database
 from tests.browser import desk_flow
 from tests.browser.chromium import chromium, page
 from tests.system.people import held, review
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture
 def link(product):
     """A one-use sign-in link for the reviewer, as `countersign signin-link` makes them."""
-    database = open_database(product.wiring.database_url)
+    database = open_with_keys(product.settings, product.wiring.database_url)
     with database.transaction() as connection:
         reviewer = keys.by_name(connection, TENANT, REVIEWER)
         secret = keys.create_signin_link(connection, reviewer.id, 600.0)
