@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -14,12 +14,14 @@ from sqlalchemy import Connection
 from storage import audit_log, partitions, sealing, subjects
 from storage.audit_log import NewEvent
 from storage.audit_tables import audit_events
+from storage.bulk import insert_rows
 from storage.checkpoint_file import CheckpointFile
 from storage.checkpoints import Signer
 from storage.database import Database, now
 from storage.merkle import Frontier
 from storage.storable import content_hash
 from storage.subjects import Subject
+from storage.tables import interactions, words
 
 TENANT = "benchmark"
 SPREAD_SECONDS = 183 * 86_400.0  # the events happened over the past half year
@@ -36,6 +38,11 @@ _KINDS = {
     "edit": "review.edited",
     "reject": "review.rejected",
     "refer": "review.referred",
+}
+# An interaction of which only the words count.
+_EMPTY = {
+    **dict.fromkeys(("key_id", "model", "served_model", "content_hash", "request_id"), ""),
+    **{"tenant": TENANT, "messages": "[]", "params": "{}", "answer": "{}", "metadata": "{}", "created_at": 0.0},
 }
 _SELDOM = 1 / 20_000  # of the stories: somebody makes a key, changes a policy, or exports the log
 _SELDOM_KINDS = ("key.created", "key.revoked", "policy.updated", "calibration.activated", "access.export")
@@ -87,8 +94,25 @@ def _append(database: Database, events: Iterator[NewEvent], wanted: int, told: T
             if database.dialect == "sqlite":
                 conn.exec_driver_sql("PRAGMA cache_size = -200000")  # KiB
             audit_log.append_many(conn, batch)
+            _keep_words(conn, batch)
         done += len(batch)
         told("append", done)
+
+
+def _keep_words(conn: Connection, batch: Sequence[NewEvent]) -> None:
+    """As if each question had held a word of all, one of every twentieth, and one of very few."""
+    asked = [event.interaction_id or "" for event in batch if event.kind == "interaction.recorded"]
+    insert_rows(conn, interactions, [{**_EMPTY, "id": id_} for id_ in asked])
+    kept = [(id_, word) for id_ in asked for word in words_of(id_)]
+    insert_rows(conn, words, [{"interaction_id": id_, "word": word, "tenant": TENANT} for id_, word in kept])
+
+
+def words_of(interaction_id: str) -> Iterator[str]:
+    number = int(interaction_id[-12:], 16)
+    yield "the"
+    if number % 20 == 0:
+        yield "invoice"
+    yield f"case{number % 100_000}"
 
 
 def _stories(draw: random.Random, cast: Cast, events: int, end: float) -> Iterator[NewEvent]:

@@ -73,6 +73,8 @@ def _asked(draw: random.Random, marks: Marks) -> dict[str, Iterator[Filters]]:
         "key_id_and_kinds": lambda: {"key_id": _one(draw, marks, "key_id"), "kinds": [_one(draw, marks, "kind")]},
         "reviewer_and_verdict": lambda: {name: _one(draw, marks, name) for name in ("reviewer", "verdict")},
         "action_and_confidences": lambda: {"action": _one(draw, marks, "action"), **_range(draw.random(), 0.1)},
+        "text": lambda: {"text": _some_words(draw)},
+        "text_and_kinds": lambda: {"text": _some_words(draw), "kinds": [_one(draw, marks, "kind")]},
         "model_and_days": lambda: {"model": _one(draw, marks, "model"), **_days(draw, marks)},
     }
     return {name: _forever(make) for name, make in makers.items()}
@@ -88,6 +90,11 @@ def _one(draw: random.Random, marks: Marks, name: str) -> str:
     if draw.random() < 0.1:
         return "review.quarantined" if name == "kind" else "absent"
     return draw.choice(marks.values[name])
+
+
+def _some_words(draw: random.Random) -> str:
+    rare = f"case{draw.randrange(100_000)}"
+    return draw.choice(("the", "invoice", rare, f"the {rare}", "the invoice", "absent"))
 
 
 def _range(low: float, width: float) -> dict[str, float]:

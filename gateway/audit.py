@@ -25,13 +25,13 @@ async def query(request: Request, filters: Annotated[Paged, Query()], key: Key =
 
     Where marks seldom meet a page is short, even empty, although more follow: `has_more` and `next` tell.
     """
-    marks, limit = wanted(filters), filters.limit
+    context = context_of(request)
+    marks, limit = wanted(filters, words_kept=context.settings.full_text), filters.limit
 
     def read(connection: Connection) -> tuple[list[AuditEvent], str | None]:
         found = audit_query.page(connection, key.tenant, marks, after=filters.after, limit=limit)
         return whole(connection, found.events), found.next
 
-    context = context_of(request)
     page, cursor = await context.recorder.read(read, tenant=key.tenant)
     await context.access.events(key, page)
     events = [dataclasses.asdict(event) for event in page]

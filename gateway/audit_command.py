@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from gateway import audit_duties, audit_keys, audit_table, audit_vouching, operations
+from gateway import audit_duties, audit_keys, audit_table, audit_vouching, audit_words, operations
 from gateway.access_log import events_data, one_interaction
 from gateway.audit import whole
 from gateway.audit_options import filtered
@@ -31,6 +31,7 @@ app.command("new-keys")(audit_keys.new_keys)
 app.command("vouched")(audit_vouching.vouched)
 app.command("vouch")(audit_vouching.vouch)
 app.add_typer(audit_duties.hold, name="hold")
+app.add_typer(audit_words.app, name="words")
 Tenant = Annotated[str, typer.Option(help="Whose events.")]
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.audit_filters import Marks, wanted
+from gateway.audit_filters import Marks, told, wanted
 from gateway.auth import auditor
 from gateway.context import context_of
 from gateway.errors import ApiError, unavailable
@@ -43,7 +43,9 @@ class Exported(Marks):
 @router.get("/export", response_class=Response)
 async def export(request: Request, what: Annotated[Exported, Query()], key: Key = Depends(auditor)) -> Response:
     """Every event that fits, newest first, as one file; one that breaks off ends in a broken connection."""
-    recorder, chosen, marks = context_of(request).recorder, FORMATS[what.format], wanted(what)
+    context = context_of(request)
+    recorder, chosen = context.recorder, FORMATS[what.format]
+    marks = wanted(what, words_kept=context.settings.full_text)
     slot = Slot(request)
     try:
         until = await recorder.write(lambda connection: note(connection, what, key), tenant=key.tenant)
@@ -57,7 +59,7 @@ async def export(request: Request, what: Annotated[Exported, Query()], key: Key 
 
 def note(connection: Connection, what: Exported, key: Key) -> float:
     """Records who takes what away, and returns when: the export holds what happened before."""
-    data = what.model_dump(exclude_none=True)
+    data = told(what.model_dump(exclude_none=True))
     return audit_log.append(connection, "access.export", f"key:{key.id}", key.tenant, data={"export": data}).at
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.errors import bad_request
-from storage import audit_log, audit_query
+from storage import audit_log, audit_query, full_text
 
 
 class Marks(BaseModel):
@@ -31,6 +31,11 @@ class Marks(BaseModel):
     interaction_id: str | None = None
     item_id: str | None = None
     trace_id: str | None = None
+    text: str | None = Field(
+        None,
+        max_length=1000,
+        description="Words, all of which question and answer hold; only where COUNTERSIGN_FULL_TEXT is on.",
+    )
 
 
 class Paged(Marks):
@@ -40,11 +45,20 @@ class Paged(Marks):
     limit: int = Field(50, ge=1, le=1000)
 
 
-def wanted(marks: Marks) -> audit_query.Filters:
-    """Raises ApiError 400 naming the mark that makes no sense."""
+def wanted(marks: Marks, *, words_kept: bool) -> audit_query.Filters:
+    """Raises ApiError 400 naming the mark that makes no sense; `words_kept`: whether events can be found by text."""
     given = {name: getattr(marks, name) for name in Marks.model_fields if name != "kinds"}
     refuse_odd_values(given)
+    if marks.text is not None:
+        if not words_kept:
+            raise bad_request("text", "text: the words of questions are not kept here; COUNTERSIGN_FULL_TEXT=on does.")
+        full_text.asked_words(marks.text)
     return audit_query.Filters(kinds=kinds_of(marks.kinds), **given)
+
+
+def told(asked: dict[str, Any]) -> dict[str, Any]:
+    """What the log may tell of a search for good: not the words, which may name or quote somebody."""
+    return {name: True if name == "text" else value for name, value in asked.items()}
 
 
 def kinds_of(listed: str | None) -> list[str] | None:

@@ -11,6 +11,7 @@ import typer
 
 from gateway.audit_filters import Marks, wanted
 from gateway.errors import ApiError
+from gateway.settings import Settings
 from storage.audit_query import Filters
 
 _TIMES = ("since", "until")
@@ -39,7 +40,7 @@ def filters_of(marks: dict[str, Any]) -> Filters:
     """Raises typer.BadParameter, which names the option: exit code 2."""
     times = {name: None if marks[name] is None else moment(name, marks[name]) for name in _TIMES}
     try:
-        return wanted(Marks(**{**marks, **times}))
+        return wanted(Marks(**{**marks, **times}), words_kept=Settings().full_text)
     except ApiError as error:
         raise typer.BadParameter(error.message) from None
 

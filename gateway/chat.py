@@ -117,10 +117,12 @@ async def record(
 ) -> Answered:
     """Commits interaction, decision, review item, audit events and outbox rows as one, unless that was done before."""
 
+    tier, searchable = asked.key.policy.tier, context.settings.full_text
+
     def make(at: float) -> Recording:
         outcome = outcome_of(asked, answer, ruling, at)
         sent = attempt.sent(outcome.interaction.id)
-        return Recording(outcome.interaction, outcome.decision, outcome.item, sent, hold, asked.key.policy.tier)
+        return Recording(outcome.interaction, outcome.decision, outcome.item, sent, hold, tier, searchable)
 
     done = await context.recorder.record(make)
     got = done.recording

@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import BinaryIO
 
+from gateway.audit_filters import told
 from gateway.export_formats import Format
 from gateway.operations import ACTOR, Refused
 from storage import audit_export, audit_log, tenancy
@@ -49,7 +50,7 @@ def note(database: Database, tenant: str, filters: Filters, chosen: Format) -> f
     with database.transaction() as connection:
         check_schema(connection)
         tenancy.act_for(connection, tenant)
-        data = {"export": {**asked, "format": chosen.name}}
+        data = {"export": told({**asked, "format": chosen.name})}
         return audit_log.append(connection, "access.export", ACTOR, tenant, data=data).at
 
 

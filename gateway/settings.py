@@ -114,6 +114,10 @@ class Settings(BaseSettings):
         description="File outside the database that keeps every checkpoint; empty: audit/checkpoints.jsonl in "
         "COUNTERSIGN_HOME.",
     )
+    full_text: bool = Field(
+        default=False,
+        description="Keep which words stand in questions and answers, so that auditors find events by them.",
+    )
     access_log_seconds: float = Field(
         default=60.0, ge=0, description="Within which the same key's reading of the same thing is one audit event."
     )

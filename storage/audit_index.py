@@ -39,12 +39,20 @@ class _Mark:
 
 
 def ways(
-    conn: Connection, bounds: Conditions, equal: dict[str, str], kinds: Sequence[str], confidence: Conditions
+    conn: Connection,
+    bounds: Conditions,
+    equal: dict[str, str],
+    kinds: Sequence[str],
+    confidence: Conditions,
+    interactions: Sequence[str] | None = None,
 ) -> tuple[Way, ...]:
     """By the rarest of the marks.
 
-    `bounds`: tenant and time; `equal`: column and value; `kinds`: any of them, () for no matter.
+    `bounds`: tenant and time; `equal`: column and value; `kinds`: any of them, () for no matter; `interactions`: the
+    few that have the text asked for, None where they are many, or no text is.
     """
+    if interactions is not None:
+        return (Way("ix_audit_events_interaction_id_at", "text", COLUMNS["interaction_id"].in_(interactions)),)
     if not equal and not kinds:
         return (_by_confidence(conn, bounds[:1], confidence),) if confidence else (Way(BY_TIME),)
     marks: list[tuple[Way, ...]] = [(_by_mark(name, value),) for name, value in equal.items()]

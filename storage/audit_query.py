@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_index
+from storage import audit_index, full_text
 from storage.audit_tables import FILTER_IDS, FILTER_MARKS, audit_events
 from storage.errors import NotFound
 from storage.paging import decode_cursor, encode_cursor
@@ -41,6 +41,7 @@ class Filters:
     interaction_id: str | None = None
     item_id: str | None = None
     trace_id: str | None = None
+    text: str | None = None  # words that question and answer hold, all of them, where words are kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ def page(
     """Newest first; `after` is `next` of the page before.
 
     A page looks at no more than audit_index.LOOKED_AT events by each value of its rarest mark: where marks seldom
-    meet it holds fewer than `limit`, even none, and `next` leads on. Raises InvalidValue for a cursor that is none.
+    meet it holds fewer than `limit`, even none, and `next` leads on. Raises InvalidValue for a cursor that is none, and
+    for a text without words.
     """
     c, marks = audit_index.COLUMNS, _marks(filters)
     bounds = [c["tenant"] == tenant, *_times(filters)]
@@ -92,8 +94,12 @@ def page(
         bounds.append(sa.tuple_(c["at"], c["id"]) < (at, event_id))
     if filters.kinds is not None and not filters.kinds:
         return Page([], None)
+    asked = None if filters.text is None else full_text.asked_words(filters.text)
+    if asked is not None:
+        marks["text"] = sa.and_(*(full_text.holds(word, c["interaction_id"]) for word in asked))
     equal = {name: getattr(filters, name) for name in _EQUAL if name in marks}
-    ways = audit_index.ways(conn, bounds, equal, filters.kinds or (), _confidences(filters))
+    few = None if asked is None else full_text.few(conn, tenant, asked, audit_index.RARE)
+    ways = audit_index.ways(conn, bounds, equal, filters.kinds or (), _confidences(filters), few)
     looks = [audit_index.look(conn, way, bounds, marks) for way in ways]
     select = _merged([look.select(_READ, limit + 1) for look in looks])
     rows = conn.execute(select.order_by(None).order_by(*audit_index.NEWEST_FIRST).limit(limit + 1)).all()

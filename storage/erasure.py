@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, legal_holds, subjects, tenancy
+from storage import audit_log, full_text, legal_holds, subjects, tenancy
 from storage import tables as t
 from storage.audit_tables import audit_events
 from storage.audit_tables import subjects as subject_rows
@@ -128,6 +128,7 @@ def _empty_rows(conn: Connection, tenant: str, ids: Sequence[str]) -> int:
     blank = {"content_hash": "", "vouched": None}
     emptied = conn.execute(sa.update(t.interactions).where(*filled).values(gone)).rowcount
     conn.execute(sa.update(t.decisions).where(t.decisions.c.interaction_id.in_(ids)).values(blank))
+    full_text.forget(conn, ids)
     conn.execute(sa.update(t.idempotency).where(t.idempotency.c.interaction_id.in_(ids)).values(body_hash=""))
     return emptied
 

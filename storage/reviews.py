@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage import audit_log, log_ends, vouching
+from storage import audit_log, full_text, log_ends, vouching
 from storage.database import now
 from storage.errors import (
     AlreadyDecided,
@@ -261,6 +261,8 @@ def _apply(
     row, vault = {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant}, vault_of(conn)
     row["vouched"] = None if vault is None else vouching.verdict_mac(vault, row, item.interaction_id)
     conn.execute(verdicts.insert(), row)
+    if verdict.content is not None:
+        full_text.keep_correction(conn, item.interaction_id, verdict.content)
     if not verdict.final:
         moved = pass_on(conn, moved, reviewer.id, max_opinions)
     if moved.state not in OPEN_STATES:

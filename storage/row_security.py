@@ -27,11 +27,12 @@ def _only(table: str, other: str, named: str) -> tuple[str, str]:
     return (_about_mine(table, other, named),) * 2
 
 
-# table: which rows are seen and changed, and what must hold for those that are written; as migration 0003 made them
+# table: which rows are seen and changed, and what must hold for those that are written. Migrations 0003 and 0010
 RULES = {
     **dict.fromkeys(
         ("policies", "keys", "interactions", "idempotency", "audit_events", "subjects", "legal_holds"), (_MINE, _MINE)
     ),
+    "words": _also("words", "interactions", "interaction_id"),
     "decisions": _also("decisions", "interactions", "interaction_id"),
     "review_items": _also("review_items", "interactions", "interaction_id"),
     "verdicts": _also("verdicts", "review_items", "item_id"),

@@ -118,6 +118,16 @@ interactions = sa.Table(
     sa.Index(None, "subject"),
 )
 
+# Which words stand in questions and answers, where an operator opted in: storage/full_text.py.
+words = sa.Table(
+    "words",
+    metadata,
+    sa.Column("interaction_id", sa.Text, sa.ForeignKey("interactions.id"), primary_key=True),
+    sa.Column("word", sa.Text, primary_key=True),
+    sa.Column("tenant", sa.Text, nullable=False),
+    sa.Index(None, "tenant", "word", "interaction_id"),
+)
+
 # What an Idempotency-Key of one API key stands for: a request under way, then its interaction.
 idempotency = sa.Table(
     "idempotency",

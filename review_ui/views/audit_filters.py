@@ -55,6 +55,7 @@ def _about() -> dict[str, Any]:
         "reviewer": first[3].text_input("Reviewer’s key id", key="audit-reviewer", placeholder="key_…"),
         "key_id": second[0].text_input("Caller’s key id", key="audit-caller", placeholder="key_…"),
         "model": second[1].text_input("Model", key="audit-model"),
+        "text": second[2].text_input("Words", key="audit-text", max_chars=1000, help="All of them; where kept."),
         "min_confidence": low / 100 if low > 0 else None,
         "max_confidence": high / 100 if high < 100 else None,
     }

@@ -41,6 +41,7 @@ def settle(database: Database, tenant: str) -> None:
         kept = {"body_hash": "b", "owner": "o", "lease_expires_at": 1.0, "expires_at": 1.0}
         _insert(conn, "idempotency", {**of_it, "key_id": caller.id, "name": new_id("idem"), **kept})
         hold = {"scope": "tenant", "target": tenant, "reason": "r", "placed_by": "p", "placed_at": 1.0}
+        _insert(conn, "words", {"interaction_id": waiting.interaction_id, "word": "six", "tenant": tenant})
         _insert(conn, "legal_holds", {"id": new_id("hold"), "tenant": tenant, **hold})
 
 
