@@ -100,7 +100,7 @@ class Metrics:
             "1: the audit log is not what its checkpoints say; sealing has stopped.",
             registry=own,
         )
-        self.worker_failures = Counter("countersign_worker_failures", "Worker rounds that failed.", registry=own)
+        self.worker_failures = Counter("countersign_worker_failures", "Failures of the worker's duties.", registry=own)
 
     @property
     def of_the_log(self) -> tuple[Gauge, ...]:

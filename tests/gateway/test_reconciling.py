@@ -15,6 +15,7 @@ from storage.database import Database, migrate, open_database
 from storage.errors import QueueUnreachable
 from storage.records import ItemState, Role
 from storage.review_queue import ReviewQueue
+from tests.gateway.hand_clock import HandClock
 from tests.gateway.running import settings_for
 from tests.storage.conftest import VAULT
 from tests.storage.made import held, key, reread
@@ -55,10 +56,13 @@ def test_what_was_compared_before_an_interruption_is_compared_again(
     monkeypatch.setattr(dispatch, "_PAGE", 2)
     caller, queue = key(database, "chat", Role.CALLER), ReviewQueue(valkey_url, f"again-{home.name}")
     items = [held(database, caller, urgency=float(n)) for n in range(6)]
-    worker = Worker(settings_for(home, "http://127.0.0.1:1", valkey_url), database, queue, Metrics())
+    clock = HandClock()
+    settings = settings_for(home, "http://127.0.0.1:1", valkey_url)
+    worker = Worker(settings, database, queue, Metrics(), clock=clock)
     while dispatch.relay(database, queue):
         pass
     for _ in range(5):  # three pages of Valkey's and two of SQL's
+        clock.now += 2.0
         worker._round()
     assert worker._pages is not None
     with monkeypatch.context() as during:
@@ -66,9 +70,11 @@ def test_what_was_compared_before_an_interruption_is_compared_again(
             during.setattr(dispatch, "relay", _unreachable)
         else:
             during.setattr(worker._lease, "hold", lambda: False)
+        clock.now += 2.0
         worker._round()
     queue.remove_all([item.id for item in items], "acme")
-    for _ in range(2 * len(items)):
+    for _ in range(2 * len(items)):  # in less than the time until Valkey is compared for the next time
+        clock.now += 2.0
         worker._round()
     assert queue.depth("acme") == len(items)
     queue.close()
