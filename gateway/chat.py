@@ -44,6 +44,8 @@ async def create(request: Request, key: Key = Depends(caller)) -> Response:
         attempt = attempt_of(request, key, body, context.settings)
         served = await served_model(context, wanted.model)
         got = await once(request, context, attempt, lambda hold: answered(request, wanted, served, attempt, hold))
+        if got.again:  # perhaps after a wait as long as an answer takes
+            key = await caller(request)
     got = dataclasses.replace(got, outcome=of_question(got.outcome, key, messages_of(wanted)))
     try:
         response = await deliver(request, context, wanted, key, got)
@@ -65,18 +67,28 @@ async def served_model(context: Context, name: str) -> ServedModel:
 async def answered(
     request: Request, wanted: ChatRequest, served: ServedModel, attempt: Attempt, hold: Hold | None
 ) -> Answered:
-    """Asks, decides and records."""
-    context, key, state = context_of(request), attempt.key, request.scope["state"]
+    """Asks, decides by the policy that is in force when the answer is there, and records.
+
+    Raises 401 when the key ended meanwhile: then nobody is there for whom anything could be recorded.
+    """
+    context, state = context_of(request), request.scope["state"]
     with context.telemetry.chat(wanted.model, context.model_client.provider, request.headers) as span:
         known_by = None if attempt.name is not None else attempt.body_hash
         asked = Asked(
-            wanted, key, state["request_id"], trace_id_of(span), traceparent_of(span), known_by, attempt.retry_count
+            wanted,
+            attempt.key,
+            state["request_id"],
+            trace_id_of(span),
+            traceparent_of(span),
+            known_by,
+            attempt.retry_count,
         )
         state["trace_id"] = asked.trace_id
         calibration = await active_calibration(context, served.id)
         answer = await ask(context, question(asked, calibration))
+        asked = dataclasses.replace(asked, key=await caller(request))
         fits = calibration is not None and calibration.model == answer.model
-        ruling = decide(answer.confidence, key.policy, answer.finish_reason, calibration_fits=fits)
+        ruling = decide(answer.confidence, asked.key.policy, answer.finish_reason, calibration_fits=fits)
         got = await record(context, asked, answer, ruling, attempt, hold)
         tell_answer(span, answer, ruling, got.outcome.item)
     return got

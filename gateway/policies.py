@@ -56,7 +56,7 @@ async def retrieve(request: Request, id: str, key: Key = Depends(admin)) -> dict
 
 @router.patch("/{id}", openapi_extra=body_of(PolicyChange))
 async def change(request: Request, id: str, key: Key = Depends(admin)) -> dict[str, Any]:
-    """A new version, for questions asked from now on; items that wait keep the rules they were made with."""
+    """A new version, by which answers are decided from now on; items that wait keep the rules they were made with."""
     wanted = await read_as(request, PolicyChange)
     fields = stored_fields(wanted)
     if not fields:
