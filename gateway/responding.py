@@ -12,6 +12,7 @@ from gateway.completion_shapes import completion, location
 from gateway.context import Context, context_of
 from gateway.errors import ApiError
 from gateway.preferences import applied
+from gateway.under_way import unless_gone
 from gateway.waiting import is_open, until_decided
 from storage import interactions
 from storage.records import Outcome, Vouched
@@ -48,7 +49,7 @@ def watch(context: Context, outcome: Outcome) -> None:
 async def await_verdict(request: Request, outcome: Outcome, seconds: float) -> Outcome | None:
     """The outcome once decided, or as it stands after `seconds`; None when it was deleted meanwhile.
 
-    Raises 401 when it was decided and the caller's key has ended: a key opens nothing that came after its end.
+    Raises 499 when the caller goes away before: a reading is recorded for nobody. Raises 401 when it was decided and the caller's key has ended: a key opens nothing that came after its end.
     """
     context, known = context_of(request), outcome
 
@@ -58,7 +59,8 @@ async def await_verdict(request: Request, outcome: Outcome, seconds: float) -> O
         except ApiError:  # a database that is away does not end the wait: the answer stays held
             return known
 
-    found = await until_decided(context.bell, outcome.interaction.id, look, seconds, context.settings.poll_seconds)
+    waiting = until_decided(context.bell, outcome.interaction.id, look, seconds, context.settings.poll_seconds)
+    found = await unless_gone(request, waiting)
     if is_open(outcome) and found is not None and not is_open(found):
         await authenticate(request)
     return found

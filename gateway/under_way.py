@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from gateway.errors import ApiError
+from gateway.errors import ApiError, unavailable
 from storage.records import Outcome
 
 GONE = "caller_gone"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class UnderWay:
     async def joined(self, request: Request, mark: Hashable) -> Answered | None:
         """What the attempt under way gets; None when there is none, or it fails. Raises ApiError 499 as `run` does."""
         asking = self._asking.get(mark)
-        if asking is None:
+        if asking is None or asking.task.cancelling():  # its last caller has just left
             return None
         try:
             return Answered((await answered(request, asking)).outcome, again=True)
@@ -63,7 +65,9 @@ async def answered(request: Request, asking: Asking) -> Answered:
     try:
         await asyncio.wait({asking.task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not asking.task.done():
-            raise ApiError(499, "The caller went away before the answer.", code=GONE)
+            raise caller_gone()
+        if asking.task.cancelled():
+            raise unavailable("The question was given up before its answer; ask again.", "given_up", 1)
         return asking.task.result()
     finally:
         asking.callers -= 1
@@ -73,6 +77,24 @@ async def answered(request: Request, asking: Asking) -> Answered:
             asking.task.cancel()
             ended.append(asking.task)  # type: ignore[arg-type]
         await asyncio.gather(*ended, return_exceptions=True)
+
+
+async def unless_gone(request: Request, waiting: Coroutine[Any, Any, Result]) -> Result:
+    """What `waiting` returns; raises ApiError 499, and ends it, when the caller goes away before."""
+    task, gone = asyncio.ensure_future(waiting), asyncio.ensure_future(until_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if gone.done():  # also when both are: nobody is left who could be shown it
+            raise caller_gone()
+        return task.result()
+    finally:
+        for each in (task, gone):
+            each.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+def caller_gone() -> ApiError:
+    return ApiError(499, "The caller went away before the answer.", code=GONE)
 
 
 async def until_gone(request: Request) -> None:

@@ -169,9 +169,25 @@ def test_caller_who_goes_away_cancels_the_generation_and_leaves_no_record(
     assert len(gateway.events(kinds="decision", limit=1000)) == events
 
 
-def left(gateway: Gateway) -> float:
+def test_caller_who_goes_away_during_a_wait_ends_it_and_reads_nothing(gateway: Gateway) -> None:
+    held = gateway.ask("bye before the verdict [0.3]").json()
+    host, port = gateway.url.removeprefix("http://").split(":")
+    raw = socket.create_connection((host, int(port)))
+    raw.sendall(
+        f"GET /v1/chat/completions/{held['id']} HTTP/1.1\r\nHost: x\r\nPrefer: wait=300\r\n"
+        f"Authorization: Bearer {gateway.secrets['caller']}\r\n\r\n".encode()
+    )
+    until(lambda: held["id"] in gateway.app.state.context.bell._waiting)
+    gone = left(gateway, "GET", "/v1/chat/completions/{id}")
+    raw.close()
+    until(lambda: left(gateway, "GET", "/v1/chat/completions/{id}") > gone)
+    gateway.judge(held["review"]["id"])
+    assert gateway.events(kinds="access.completion", interaction_id=held["id"]) == []
+
+
+def left(gateway: Gateway, method: str = "POST", route: str = "/v1/chat/completions") -> float:
     """How many requests ended because their callers went away."""
-    labels = {"method": "POST", "route": "/v1/chat/completions", "status": "499"}
+    labels = {"method": method, "route": route, "status": "499"}
     with gateway.http(None) as http:
         text = http.get("/metrics").text
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
