@@ -11,10 +11,10 @@ import aiohttp
 import orjson
 
 from gateway.errors import ApiError, bad_request, unavailable
+from storage.storable import has_nul
 
 CONNECT_SECONDS = 5.0
-
-
+DESCRIPTION_SECONDS = 3.0  # a server tells what it serves without computing: one that takes longer hangs
 MOST_ASKS = 5
 LONGEST_PAUSE_SECONDS = 1.0
 LOST_CODES = ("rank_lost", "starting")
@@ -94,6 +94,14 @@ class JsonPeer:
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds, connect=CONNECT_SECONDS)
         self._session: aiohttp.ClientSession | None = None
 
+    async def describe(self, path: str) -> dict[str, Any]:
+        """What the server tells of itself there; raises ApiError 503 or 504, also when it takes longer than that."""
+        try:
+            async with asyncio.timeout(DESCRIPTION_SECONDS):
+                return (await self.send("GET", path)).body_or_raise()
+        except TimeoutError:
+            raise unavailable("The model's server does not tell what it serves.", "serving_unreachable") from None
+
     async def send(
         self, method: str, path: str, body: dict[str, Any] | None = None, headers: dict[str, str] | None = None
     ) -> Reply:
@@ -122,8 +130,9 @@ class JsonPeer:
 
 
 def parsed(text: bytes) -> dict[str, Any]:
+    """The JSON object in it; empty when there is none, or one with a NUL, which no record could keep."""
     try:
         body = orjson.loads(text)
     except orjson.JSONDecodeError:
         return {}
-    return body if isinstance(body, dict) else {}
+    return body if isinstance(body, dict) and not has_nul(text.decode()) else {}

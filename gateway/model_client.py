@@ -78,10 +78,12 @@ class ServingClient:
         except ApiError:
             if self._model is None:
                 raise
-            return self._model  # under repair: the ask itself will tell, and each answer names its model
+            # under repair: the ask itself will tell, and each answer names its model
+            self._believed_until = monotonic() + MODEL_SECONDS  # a server that hangs does not delay every question
+            return self._model
 
     async def check(self) -> ServedModel:
-        data = (await self._peer.send("GET", "/model")).body_or_raise()
+        data = await self._peer.describe("/model")
         try:
             self._model = ServedModel(data["id"], data["name"], data.get("context_length"))
         except KeyError:
@@ -101,12 +103,19 @@ class ServingClient:
         if reply.status == 409 and reply.error_code == "unknown_calibration" and not in_full:
             return await self._ask_once(question, in_full=True)
         try:
-            answer = answer_from_json(reply.body_or_raise())
+            answer = of_text(answer_from_json(reply.body_or_raise()))
         except (KeyError, TypeError, ValueError):
             raise unavailable("The model's answer could not be read.", "bad_answer") from None
         if self._model is not None and answer.model != self._model.id:
             self._believed_until = 0.0  # another checkpoint answers now
         return answer
+
+
+def of_text(answer: Answer) -> Answer:
+    """`answer` itself; raises TypeError when what should be text is none."""
+    if not all(isinstance(each, str) for each in (answer.text, answer.model, *(token.text for token in answer.tokens))):
+        raise TypeError("the answer is not made of text")
+    return answer
 
 
 def ask_body(question: Question, *, in_full: bool) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class UpstreamClient:
         return ServedModel(self._model, self._model)
 
     async def check(self) -> ServedModel:
-        (await self._peer.send("GET", "/models")).body_or_raise()
+        await self._peer.describe("/models")
         return await self.model()
 
     async def ask(self, question: Question) -> Answer:
@@ -55,7 +55,7 @@ class UpstreamClient:
     def _answer(self, data: dict[str, Any], question: Question, milliseconds: float) -> Answer:
         try:
             choice, usage = data["choices"][0], data.get("usage") or {}
-            text = choice["message"].get("content") or ""
+            text = text_of(choice["message"].get("content"))
             tokens = tokens_of(choice.get("logprobs") or {})
             counted = Usage(int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", len(tokens))))
         except (KeyError, TypeError, ValueError, IndexError, AttributeError):
@@ -90,6 +90,13 @@ class UpstreamClient:
             except InvalidCalibration:
                 return None
         return self._calibration
+
+
+def text_of(content: object) -> str:
+    """A message's text; none of it is an empty one. Raises TypeError for what is no text."""
+    if content is not None and not isinstance(content, str):
+        raise TypeError("the content is no text")
+    return content or ""
 
 
 def answered_by(data: dict[str, Any]) -> str:

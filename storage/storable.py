@@ -65,9 +65,14 @@ def to_json(field: str, value: Any) -> str:
         raise InvalidValue(field, "contains a lone surrogate, which is not text; remove it.") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValue(field, f"cannot be stored as JSON: {error}.") from error
-    if "\\u0000" in text and _ESCAPED_NUL.search(text):
+    if has_nul(text):
         raise InvalidValue(field, "contains a NUL character, which cannot be stored; remove it.")
     return text
+
+
+def has_nul(json_text: str) -> bool:
+    """Whether a string in this JSON has a NUL, which nothing here keeps."""
+    return "\\u0000" in json_text and _ESCAPED_NUL.search(json_text) is not None
 
 
 def from_json(text: str) -> Any:

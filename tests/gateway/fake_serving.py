@@ -1,7 +1,8 @@
 """A stand-in for the serving application: speaks its HTTP contract, says what the question's marks tell it to.
 
 Marks in the last message: [0.61] the confidence; [unknown] none; [cut] finish reason length; [lost], [broken] and
-[proxy] fail the first ask; [busy] 429; [starting] 503; [slow] waits until released; [too long] 400.
+[proxy] fail the first ask; [busy] 429; [starting] 503; [slow] waits until released; [too long] 400; [nul] and
+[number] say what is no text.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from serving.answer import Answer, Confidence, PromptTrace, Signal, TokenTrace, 
 MODEL = "countersign-reference@0123456789ab"
 NAME = "countersign-reference"
 TOKEN = "serving-secret"
+NO_TEXTS: dict[str, Any] = {"[nul]": "a\x00b", "[number]": 42}
 SECRET_TEXT = "The answer is forty-two"
 
 
@@ -26,6 +28,7 @@ class FakeServing:
         self.asks: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.known: set[str] = set()
+        self.hangs = False  # when asked what it serves
         self.cancelled = threading.Event()
         self.asked = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -69,6 +72,8 @@ class FakeServing:
         self._loop.run_until_complete(runner.cleanup())
 
     async def _model(self, request: web.Request) -> web.Response:
+        if self.hangs:
+            await asyncio.Event().wait()
         return web.json_response({"id": MODEL, "name": NAME, "context_length": 2048, "parameters": {}})
 
     async def _ask(self, request: web.Request) -> web.Response:
@@ -105,7 +110,9 @@ class FakeServing:
             except asyncio.CancelledError:
                 self.cancelled.set()
                 raise
-        return web.json_response(answer_to_json(answer_to(question, calibration["id"] if calibration else None)))
+        answer = answer_to_json(answer_to(question, calibration["id"] if calibration else None))
+        odd = next((text for mark, text in NO_TEXTS.items() if mark in question), None)
+        return web.json_response(answer if odd is None else {**answer, "text": odd})
 
 
 def failure(

@@ -67,6 +67,12 @@ class Upstream:
             choice["message"]["content"] = "Something else"
         if "[odd]" in question:
             choice["finish_reason"] = "tool_calls"
+        if "[nul]" in question:
+            choice["message"]["content"] = "a\x00b"
+        if "[nul token]" in question:
+            rows[0]["top_logprobs"][0]["token"] = "\x00"
+        if "[parts]" in question:
+            choice["message"]["content"] = [{"type": "text", "text": TEXT}]
         usage = {"prompt_tokens": 5, "completion_tokens": len(TEXT), "total_tokens": 5 + len(TEXT)}
         model = question.split("as=")[1] if "as=" in question else MODEL
         reply = {"model": model, "choices": [] if "[empty]" in question else [choice], "usage": usage}
@@ -135,7 +141,8 @@ def test_parameters_are_passed_on_and_logprobs_always_asked_for(gateway: Gateway
     assert (sent["max_completion_tokens"], sent["temperature"], sent["stop"], sent["seed"]) == (50, 0.2, ["\n"], 4)
 
 
-def test_unreadable_answer_is_503_and_shows_nothing(gateway: Gateway) -> None:
-    response = gateway.ask("say -0.001 [empty]", model=MODEL)
+@pytest.mark.parametrize("mark", ["[empty]", "[nul]", "[nul token]", "[parts]"])
+def test_unreadable_answer_is_503_and_shows_nothing(gateway: Gateway, mark: str) -> None:
+    response = gateway.ask(f"say -0.001 {mark}", model=MODEL)
     assert (response.status_code, response.json()["error"]["code"]) == (503, "bad_answer")
     assert response.headers["retry-after"]
