@@ -15,6 +15,7 @@ from gateway.access_log import AccessLog
 from gateway.case_facts import CaseFacts
 from gateway.claims import claim_most_urgent
 from gateway.context import Context
+from gateway.hints import Hints
 from gateway.metrics import Metrics
 from gateway.recorder import Recorder
 from gateway.server import TURN_SECONDS
@@ -104,7 +105,7 @@ async def inner_desk(settings: Settings, database: Database, reviewers: Sequence
     worker.start()
     access, facts = AccessLog(recorder, settings.access_log_seconds), CaseFacts()
     shared = SimpleNamespace(
-        settings=settings, recorder=recorder, access=access, facts=facts, queue=queue, metrics=metrics
+        settings=settings, recorder=recorder, access=access, facts=facts, hints=Hints(queue), metrics=metrics
     )
     try:
         yield InnerDesk(cast(Context, shared), reviewers)

@@ -30,6 +30,7 @@ from gateway.addresses import refuse_odd
 from gateway.case_facts import CaseFacts
 from gateway.context import Context
 from gateway.errors import ApiError, handle
+from gateway.hints import Hints
 from gateway.limits import Places
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient, ServingClient
@@ -82,7 +83,8 @@ def create_app(
             recorder=(recorder := recorder_of(settings, used)),
             access=AccessLog(recorder, settings.access_log_seconds),
             facts=CaseFacts(),
-            queue=queue or ReviewQueue(settings.redis, settings.queue_prefix),
+            queue=(orders := queue or ReviewQueue(settings.redis, settings.queue_prefix)),
+            hints=Hints(orders),
             model_client=model_client or client_of(settings),
             telemetry=Telemetry(settings),
             metrics=metrics,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -124,7 +123,7 @@ async def hinted(context: Context, reviewer: Key) -> AsyncIterator[list[str]]:
     """Valkey's most urgent; nothing when it is away, which is logged and counted."""
     for page in range(HINTED_PAGES):
         try:
-            ids = await asyncio.to_thread(context.queue.most_urgent, reviewer.tenant, PAGE, page * PAGE)
+            ids = await context.hints.most_urgent(reviewer.tenant, PAGE, page * PAGE)
         except QueueUnreachable as error:
             context.metrics.queue_fallbacks.inc()
             log.warning("valkey is away; the database orders the desk", error=str(error))
@@ -179,6 +178,6 @@ async def claim(context: Context, reviewer: Key, item_id: str) -> Desk:
 async def forget(context: Context, ids: list[str], tenant: str) -> None:
     """Removes stale hints; the reconciler would do it later."""
     try:
-        await asyncio.to_thread(context.queue.remove_all, ids, tenant)
+        await context.hints.forget(ids, tenant)
     except QueueUnreachable:
         log.warning("valkey is away; stale hints stay", items=len(ids))

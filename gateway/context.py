@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from gateway.access_log import AccessLog
 from gateway.case_facts import CaseFacts
+from gateway.hints import Hints
 from gateway.limits import Places
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient
@@ -30,6 +31,7 @@ class Context:
     access: AccessLog
     facts: CaseFacts
     queue: ReviewQueue
+    hints: Hints
     model_client: ModelClient
     telemetry: Telemetry
     metrics: Metrics

@@ -49,7 +49,8 @@ def watch(context: Context, outcome: Outcome) -> None:
 async def await_verdict(request: Request, outcome: Outcome, seconds: float) -> Outcome | None:
     """The outcome once decided, or as it stands after `seconds`; None when it was deleted meanwhile.
 
-    Raises 499 when the caller goes away before: a reading is recorded for nobody. Raises 401 when it was decided and the caller's key has ended: a key opens nothing that came after its end.
+    Raises 499 when the caller goes away before: a reading is recorded for nobody.
+    Raises 401 when it was decided and the caller's key has ended: a key opens nothing that came after its end.
     """
     context, known = context_of(request), outcome
 

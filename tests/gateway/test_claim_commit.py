@@ -11,12 +11,14 @@ from gateway.access_log import AccessLog
 from gateway.case_facts import MOST_REMEMBERED, NAME_SECONDS, CaseFacts
 from gateway.claims import claim_most_urgent
 from gateway.context import Context
+from gateway.hints import Hints
 from gateway.recorder import Recorder
 from storage import audit_log, calibrations, policies, subjects, tables
 from storage.audit_tables import audit_events
 from storage.database import Database, migrate, open_database
 from storage.errors import NotFound
 from storage.records import Role
+from storage.review_queue import ReviewQueue
 from tests.gateway.fake_serving import FakeServing
 from tests.gateway.running import Gateway, running, settings_for
 from tests.storage.conftest import VAULT
@@ -78,15 +80,16 @@ async def test_a_first_claim_is_nine_statements_and_its_two_events_one_of_them(d
         conn.execute(tables.policies.insert(), {**named, "review_seconds": 60.0, "created_at": 0.0})
     recorder = Recorder(database, waiting=8, batch=8, readers=1)
     recorder.start()
+    orders = SimpleNamespace(
+        most_urgent=lambda tenant, limit, offset: [each.id for each in items],
+        remove_all=lambda ids, tenant: None,
+    )
     shared = SimpleNamespace(
         settings=SimpleNamespace(claim_seconds=60.0),
         recorder=recorder,
         access=AccessLog(recorder, 60.0),
         facts=CaseFacts(),
-        queue=SimpleNamespace(
-            most_urgent=lambda tenant, limit, offset: [each.id for each in items],
-            remove_all=lambda ids, tenant: None,
-        ),
+        hints=Hints(cast(ReviewQueue, orders)),
     )
     ran: list[str] = []
 

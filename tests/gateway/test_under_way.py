@@ -14,10 +14,12 @@ from gateway.under_way import Answered, UnderWay
 MARK = ("key_1", "hash")
 
 
-def request_until(leaves: asyncio.Event) -> Request:
-    """Of a caller who stays until then."""
+def request_until(leaves: asyncio.Event, waits: asyncio.Event | None = None) -> Request:
+    """Of a caller who stays until then; `waits` is set once the answer is waited for."""
 
     async def receive() -> Message:
+        if waits is not None:
+            waits.set()
         await leaves.wait()
         return {"type": "http.disconnect"}
 
@@ -50,7 +52,7 @@ async def test_retry_in_the_instant_of_giving_up_finds_nothing_under_way() -> No
 
 
 async def test_attempt_that_is_cancelled_while_a_retry_waits_is_none_to_join() -> None:
-    under_way, stays = UnderWay(), asyncio.Event()
+    under_way, stays, waits = UnderWay(), asyncio.Event(), asyncio.Event()
     asked = list[asyncio.Task[Answered] | None]()
 
     async def ask() -> Answered:
@@ -60,9 +62,8 @@ async def test_attempt_that_is_cancelled_while_a_retry_waits_is_none_to_join() -
 
     first = asyncio.create_task(under_way.run(request_until(stays), MARK, ask))
     await asyncio.sleep(0)
-    retry = asyncio.create_task(under_way.joined(request_until(stays), MARK))
-    while not asked or under_way._asking[MARK].callers < 2:
-        await asyncio.sleep(0)
+    retry = asyncio.create_task(under_way.joined(request_until(stays, waits), MARK))
+    await waits.wait()
     (task,) = asked
     assert task is not None
     task.cancel()
