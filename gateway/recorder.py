@@ -6,15 +6,15 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from gateway.errors import ApiError, unavailable
+from gateway.errors import unavailable
+from gateway.readers import Readers, database_down
 from storage import tenancy
 from storage.database import Database, DatabaseUnreachable, now
 from storage.recording import Recording, record_many
@@ -26,7 +26,6 @@ Settled = list[tuple[Future[Any], Any, Exception | None]]  # whose, its result, 
 WRITERS = 2  # threads, where the database takes several writes at once; more of them fight for the interpreter
 ATTEMPTS = 3  # at a write that another one waits for, which waits for it
 DEADLOCK = "40P01"  # PostgreSQL's name for that
-log = structlog.get_logger("recorder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +102,7 @@ class Recorder:
         self._questions = self._writes = Lane("recorder", waiting, batch, 1, self._commit)
         if database.dialect == "postgresql":
             self._writes = Lane("writer", waiting, 1, WRITERS, self._commit)
-        self._readers = ThreadPoolExecutor(readers, thread_name_prefix="reader")
+        self._readers = Readers(database, waiting=waiting, threads=readers)
         self._closed = False
 
     def start(self) -> None:
@@ -134,29 +133,24 @@ class Recorder:
     async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:
         """Runs `read` in a reader thread, where it sees nothing but `tenant`'s rows.
 
-        Raises ApiError 503 when the database cannot be read.
+        Raises ApiError 503 when too many wait or the database cannot be read.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, read, tenant)
+        self._refuse_at_the_end()
+        return await self._readers.read(read, tenant)
 
     def close(self) -> None:
         """Commits what waits, then stops."""
         self._closed = True
         for lane in {self._questions, self._writes}:
             lane.close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._readers.close()
 
-    def _read(self, read: Callable[[Connection], Result], tenant: str | None) -> Result:
-        try:
-            with self._database.read() as connection:
-                if tenant is not None:  # a transaction begins as the system's own
-                    tenancy.act_for(connection, tenant)
-                return read(connection)
-        except DatabaseUnreachable as error:
-            raise database_down(error) from None
-
-    def _put(self, lane: Lane, job: Writing) -> None:
+    def _refuse_at_the_end(self) -> None:
         if self._closed:
             raise unavailable("The gateway is stopping.", "stopping", 1)
+
+    def _put(self, lane: Lane, job: Writing) -> None:
+        self._refuse_at_the_end()
         try:
             lane.put(job)
         except queue.Full:
@@ -261,8 +255,3 @@ def settle(future: Future[Any], result: Any, refusal: Exception | None) -> None:
         future.set_result(result)
     else:
         future.set_exception(refusal)
-
-
-def database_down(error: Exception) -> ApiError:
-    log.error("database unavailable", error=type(error).__name__)
-    return unavailable("The database does not take this now; nothing was shown or changed.", "storage_unavailable")

@@ -89,7 +89,9 @@ class Settings(BaseSettings):
     max_opinions: int = Field(
         default=5, ge=2, description="How many people may refer an item or disagree over it before it is quarantined."
     )
-    recorder_queue: int = Field(default=1024, ge=1, description="Writes that may wait for the database; beyond: 503.")
+    recorder_queue: int = Field(
+        default=1024, ge=1, description="Writes that may wait for the database, and as many reads; beyond: 503."
+    )
     recorder_batch: int = Field(default=128, ge=1, description="Most writes committed together.")
     reader_threads: int = Field(default=4, ge=1, le=64, description="Threads that read from the database.")
     worker: Literal["embedded", "off"] = Field(

@@ -141,6 +141,36 @@ async def test_full_queue_is_refused_at_once(database: Failing) -> None:
     found.close()
 
 
+async def test_reads_beyond_those_that_may_wait_are_refused_at_once(database: Failing) -> None:
+    found, goes_on = recorder(database, waiting=2), threading.Event()
+
+    def slow(_: Connection) -> bool:
+        return goes_on.wait(20)
+
+    reads = [asyncio.create_task(found.read(slow)) for _ in range(3)]  # one is under way, two wait
+    await asyncio.sleep(0)
+    with pytest.raises(ApiError) as caught:
+        await found.read(slow)
+    assert (caught.value.status, caught.value.code) == (503, "overloaded")
+    assert caught.value.headers["retry-after"] == "1"
+    reads.pop().cancel()  # it leaves its place to another
+    await asyncio.sleep(0)
+    reads.append(asyncio.create_task(found.read(slow)))
+    await asyncio.sleep(0)
+    goes_on.set()
+    assert await asyncio.gather(*reads) == [True] * 3
+    assert [await found.read(slow) for _ in range(4)] == [True] * 4  # each gave its place back
+    found.close()
+
+
+async def test_nothing_is_read_after_the_end(database: Failing) -> None:
+    found = recorder(database)
+    found.close()
+    with pytest.raises(ApiError) as caught:
+        await found.read(lambda connection: None)
+    assert (caught.value.status, caught.value.code) == (503, "stopping")
+
+
 async def test_cancelled_caller_does_not_undo_its_write(database: Failing) -> None:
     found = recorder(database)
     database.may_commit.clear()
