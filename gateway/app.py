@@ -42,7 +42,7 @@ from gateway.settings import Settings
 from gateway.telemetry import Telemetry
 from gateway.under_way import UnderWay
 from gateway.upstream_client import UpstreamClient
-from gateway.waiting import Bell
+from gateway.waiting import Bell, look_out
 from gateway.worker import Worker
 from storage.database import Database, open_database
 from storage.errors import StorageError
@@ -95,9 +95,11 @@ def create_app(
         app.state.context = context
         context.recorder.start()
         workers = workers_of(context)
+        looking = asyncio.create_task(look_out(context.bell, recorder, settings.poll_seconds))
         try:
             yield
         finally:
+            looking.cancel()
             for each in workers:
                 await asyncio.to_thread(each.stop)
             await context.model_client.close()

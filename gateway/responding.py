@@ -60,7 +60,7 @@ async def await_verdict(request: Request, outcome: Outcome, seconds: float) -> O
         except ApiError:  # a database that is away does not end the wait: the answer stays held
             return known
 
-    waiting = until_decided(context.bell, outcome.interaction.id, look, seconds, context.settings.poll_seconds)
+    waiting = until_decided(context.bell, outcome.interaction.id, look, seconds)
     found = await unless_gone(request, waiting)
     if is_open(outcome) and found is not None and not is_open(found):
         await authenticate(request)

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="Pause between keep-alive comments in a held stream."
     )
     poll_seconds: float = Field(
-        default=1.0, gt=0, description="How often a long poll looks into the database by itself."
+        default=1.0, gt=0, description="How often the database is asked, once for all who wait, what others decided."
     )
     retry_after_seconds: int = Field(default=5, ge=1, description="Retry-After of a held answer and of 503.")
     claim_seconds: float = Field(default=300.0, gt=0, description="A reviewer's lease on an item, unless extended.")

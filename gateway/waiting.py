@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 
+import structlog
+
+from gateway.recorder import Recorder
+from storage import review_reads
 from storage.records import OPEN_STATES, Outcome, Vouched
 
 Look = Callable[[], Awaitable[Outcome | None]]
+log = structlog.get_logger("waiting")
 
 
 class Bell:
@@ -28,6 +34,10 @@ class Bell:
         """Wakes all who wait for this interaction; to be called on the event loop."""
         for event in self._waiting.get(interaction_id, ()):
             event.set()
+
+    def awaited(self) -> list[str]:
+        """The interactions that somebody waits for."""
+        return list(self._waiting)
 
     @contextmanager
     def heard(self, interaction_id: str) -> Iterator[asyncio.Event]:
@@ -54,16 +64,27 @@ def is_open(outcome: Outcome) -> bool:
     return outcome.item is not None and outcome.item.state in OPEN_STATES and can_be_decided
 
 
-async def until_decided(
-    bell: Bell, interaction_id: str, look: Look, seconds: float, poll_seconds: float
-) -> Outcome | None:
+async def look_out(bell: Bell, recorder: Recorder, seconds: float) -> None:
+    """Rings for what other processes decided, until it is cancelled: one look for all who wait, not one for each."""
+    while True:
+        await asyncio.sleep(seconds)
+        if not (awaited := bell.awaited()):
+            continue
+        try:
+            for interaction_id in await recorder.read(partial(review_reads.ended_among, interaction_ids=awaited)):
+                bell.ring(interaction_id)
+        except Exception as error:  # the database is away, or what nobody foresaw: they wait on
+            log.warning("no look at the verdicts that callers wait for", error=type(error).__name__)
+
+
+async def until_decided(bell: Bell, interaction_id: str, look: Look, seconds: float) -> Outcome | None:
     """The outcome once decided, or as it stands after `seconds` or at the bell's end; None when it was deleted."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     with bell.heard(interaction_id) as rung:  # listen before looking: a verdict between the two is not missed
         found = await look()
         while found is not None and is_open(found) and not bell.closed and (left := deadline - loop.time()) > 0:
-            await ring_or_pause(rung, min(left, poll_seconds))
+            await ring_or_pause(rung, left)
             found = await look()
     return found
 

@@ -14,10 +14,12 @@ from sqlalchemy import Connection
 
 from storage.errors import NotSkilled, OwnRequest, ReferredBySelf
 from storage.paging import decode_cursor, encode_cursor
-from storage.records import ItemState, Key, ReviewItem
+from storage.records import OPEN_STATES, ItemState, Key, ReviewItem
 from storage.review_guards import ASKER, SPEAKERS, asked, is_person, keys_of_person
 from storage.rows import item_from
 from storage.tables import review_items, verdicts
+
+_PAGE = 1_000  # ids in one query
 
 
 class Waiting(NamedTuple):
@@ -117,6 +119,16 @@ def waiting_among(conn: Connection, item_ids: Iterable[str]) -> dict[str, Waitin
     query = sa.select(table.id, table.tenant, table.urgency, table.state).where(table.id.in_(list(item_ids)))
     rows = conn.execute(query)  # by id alone, as `_by_ids` says
     return {id_: Waiting(id_, tenant, at) for id_, tenant, at, state in rows if state == ItemState.PENDING.value}
+
+
+def ended_among(conn: Connection, interaction_ids: Sequence[str]) -> set[str]:
+    """Those of the interactions, whosever they are, that no reviewer's word is to come on."""
+    table, found = review_items.c, set(interaction_ids)
+    for at in range(0, len(interaction_ids), _PAGE):
+        page = list(interaction_ids[at : at + _PAGE])
+        rows = conn.execute(sa.select(table.interaction_id, table.state).where(table.interaction_id.in_(page)))
+        found -= {interaction_id for interaction_id, state in rows if state in OPEN_STATES}
+    return found
 
 
 def counts(conn: Connection, tenant: str | None) -> dict[str, int]:

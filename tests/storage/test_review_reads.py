@@ -59,3 +59,20 @@ def test_counts_name_every_state(database: Database, waiting, caller, ada) -> No
         )
     assert set(found) == {state.value for state in ItemState}
     assert (found["pending"], found["claimed"]) == (1, 1)
+
+
+def test_ended_are_those_that_no_word_is_to_come_on_whosever_they_are(
+    database: Database, caller, waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(review_reads, "_PAGE", 2)
+    ada, theirs = key(database, "Ada"), held(database, key(database, "chat", Role.CALLER, tenant="rival"))
+    claimed, approved = held(database, caller), held(database, caller)
+    claim(database, claimed, ada)
+    token = claim(database, approved, ada)
+    with database.transaction() as conn:
+        reviews.decide(conn, approved.id, ada, token, VerdictKind.APPROVE, "", None)
+        reviews.withdraw(conn, theirs.id, "key:x", "rival")
+    ids = [each.interaction_id for each in (waiting, claimed, approved, theirs)]
+    with database.read() as conn:
+        assert review_reads.ended_among(conn, [*ids, "chatcmpl-none"]) == {*ids[2:], "chatcmpl-none"}
+        assert review_reads.ended_among(conn, []) == set()
