@@ -19,15 +19,19 @@ WORDS = {"extra_forbidden": "is not a field of this API", "missing": "is require
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body; raises 413 as soon as it is known to be too large, 408 when it does not arrive in time."""
+async def read_body(request: Request, most_bytes: int | None = None) -> bytes:
+    """The whole body, of at most `most_bytes` where the setting allows more.
+
+    Raises 413 as soon as it is known to be too large, 408 when it does not arrive in time.
+    """
     settings = context_of(request).settings
+    limit = settings.max_body_bytes if most_bytes is None else min(most_bytes, settings.max_body_bytes)
     told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told) > settings.max_body_bytes:
-        raise too_large(settings.max_body_bytes)
+    if told.isdigit() and int(told) > limit:
+        raise too_large(limit)
     try:
         async with asyncio.timeout(settings.body_seconds):
-            return await bounded(request, settings.max_body_bytes)
+            return await bounded(request, limit)
     except TimeoutError:
         message = f"The body did not arrive within {settings.body_seconds:g} seconds."
         raise ApiError(408, message, code="body_timeout", headers={"connection": "close"}) from None
@@ -136,6 +140,6 @@ def field_path(loc: tuple[int | str, ...]) -> str:
     return path
 
 
-async def read_as(request: Request, shape: type[Shape]) -> Shape:
+async def read_as(request: Request, shape: type[Shape], most_bytes: int | None = None) -> Shape:
     """A request's body, read, parsed and validated."""
-    return validated(shape, parse_object(await read_body(request)))
+    return validated(shape, parse_object(await read_body(request, most_bytes)))

@@ -17,6 +17,7 @@ from storage.errors import NotFound
 from storage.records import Key
 
 router = APIRouter(prefix="/v1", tags=["sign-in"], responses=ERRORS)
+MOST_BYTES = 4_096  # of a body with a link, however it is written: anybody may send one, and many at once
 
 
 class SignIn(BaseModel):
@@ -29,7 +30,7 @@ class SignIn(BaseModel):
 async def sign_in(request: Request) -> dict[str, Any]:
     """Trades a link, once, for a key of its own that expires."""
     context = context_of(request)
-    wanted = await read_as(request, SignIn)
+    wanted = await read_as(request, SignIn, MOST_BYTES)
     try:
         key, secret = await context.recorder.write(lambda connection: keys.redeem_signin_link(connection, wanted.link))
     except NotFound:
