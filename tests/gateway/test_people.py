@@ -45,6 +45,15 @@ def test_link_works_once_and_stands_for_the_same_person(gateway: Gateway) -> Non
     assert (again.status_code, again.json()["error"]["code"]) == (410, "link_used")
 
 
+def test_body_with_a_link_is_small_or_413(gateway: Gateway) -> None:
+    with gateway.http(None) as http:
+        longest = "\\ud83d\\ude00" * 256  # as many letters as a link may have, in as many bytes as JSON can take
+        known = http.post("/v1/signin", content=f'{{"link": "{longest}"}}'.encode())
+        large = http.post("/v1/signin", content=b" " * 5_000)
+    assert (known.status_code, known.json()["error"]["code"]) == (401, "invalid_link")
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "body_too_large")
+
+
 def test_unknown_and_expired_links_are_refused(gateway: Gateway) -> None:
     unknown = sign_in(gateway, "csl_nonsense")
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (401, "invalid_link")
