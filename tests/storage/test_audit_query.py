@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
-from sqlalchemy import Connection
 
 from storage import audit_index, audit_log, audit_query
 from storage.audit_log import NewEvent
@@ -18,6 +14,7 @@ from storage.audit_tables import FILTER_IDS, FILTER_MARKS
 from storage.database import Database
 from storage.paging import encode_cursor
 from storage.records import AuditEvent
+from tests.storage import plans
 
 TENANT = "acme"
 MARKS = (*FILTER_MARKS, *FILTER_IDS)
@@ -129,24 +126,7 @@ def _plans(database: Database, filters: Filters) -> list[str]:
             conn.exec_driver_sql(
                 "SET LOCAL enable_seqscan = off"
             )  # of few rows a scan is cheapest; here: is there a way?
-        with _statements(conn) as statements:
+        with plans.statements(conn) as found:
             audit_query.query(conn, TENANT, filters)
             audit_query.query(conn, TENANT, filters, after=encode_cursor(500.0, "evt_5"))
-        return [_plan(conn, statement) for statement in list(statements)]
-
-
-@contextmanager
-def _statements(conn: Connection) -> Iterator[list[tuple[str, Any]]]:
-    found: list[tuple[str, Any]] = []
-
-    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_others: Any) -> None:
-        found.append((statement, parameters))
-
-    sa.event.listen(conn, "before_cursor_execute", note)
-    yield found
-    sa.event.remove(conn, "before_cursor_execute", note)
-
-
-def _plan(conn: Connection, statement: tuple[str, Any]) -> str:
-    explain = "EXPLAIN QUERY PLAN " if conn.dialect.name == "sqlite" else "EXPLAIN "
-    return "\n".join(str(row[-1]) for row in conn.exec_driver_sql(explain + statement[0], statement[1]))
+        return [plans.plan(conn, statement) for statement in list(found)]
