@@ -16,6 +16,7 @@ DEFAULT = "audit_events_default"  # takes what no month's partition does, so tha
 _ADVISORY_LOCK = 0x70617274  # any number that is ours
 _EVER = (0.0, 253_370_764_800.0)  # 1970 to 9999: what claims to be of another time stays in the default partition
 _ALIKE = "INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING CONSTRAINTS"  # indexes come with the attaching
+_NOT_FOR_LONG = "SET LOCAL lock_timeout = '2s'"  # who waits for such a lock keeps everybody else waiting
 _FOUND = sa.text(
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
     "WHERE i.inhparent = 'audit_events'::regclass AND c.relname <> :default ORDER BY c.relname"
@@ -61,8 +62,8 @@ def ensure_partitions(conn: Connection, months_ahead: int = 3) -> list[Month]:
     today = datetime.fromtimestamp(now(conn), UTC)
     wanted = {Month(today.year, today.month).later(ahead) for ahead in range(months_ahead + 1)}
     missing = sorted((wanted | _astray(conn)) - set(partitions(conn)))
-    # Who attaches waits for readers of the default partition, and everyone else for who waits: so not for long.
-    conn.exec_driver_sql("SET LOCAL lock_timeout = '2s'")
+    # Who attaches waits for readers of the default partition.
+    conn.exec_driver_sql(_NOT_FOR_LONG)
     for month in missing:
         _make(conn, month)
     return missing
@@ -80,6 +81,18 @@ def ended_before(conn: Connection, cutoff: float) -> list[Month]:
     return [month for month in partitions(conn) if month.until <= cutoff]
 
 
+def keep(conn: Connection, month: Month) -> None:
+    """Nobody adds to the month, or reads the log, until the transaction ends: to drop it if nothing is left in it.
+
+    The whole log before its part, as readers take them: who has the one and waits for the other is not waited for.
+    Raises DatabaseUnreachable, as `drop`.
+    """
+    conn.exec_driver_sql(_NOT_FOR_LONG)
+    conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))  # nor is who makes partitions
+    conn.exec_driver_sql("LOCK TABLE ONLY audit_events IN ACCESS EXCLUSIVE MODE")
+    conn.exec_driver_sql(f"LOCK TABLE {month.name} IN ACCESS EXCLUSIVE MODE")
+
+
 def drop(conn: Connection, months: Iterable[Month]) -> None:
     """Removes whole months of events at once; whoever calls has made sure that none of them must be kept.
 
@@ -87,7 +100,7 @@ def drop(conn: Connection, months: Iterable[Month]) -> None:
     the log for too long: then try again later.
     """
     for month in months:
-        conn.exec_driver_sql("SET LOCAL lock_timeout = '2s'")  # who waits for this lock keeps everybody else waiting
+        conn.exec_driver_sql(_NOT_FOR_LONG)
         conn.exec_driver_sql(f"ALTER TABLE audit_events DETACH PARTITION {month.name}")
         conn.exec_driver_sql(f"DROP TABLE {month.name}")
 

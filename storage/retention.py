@@ -185,8 +185,14 @@ def _standing(conn: Connection) -> _Holds:
 
 def _drop_empty(conn: Connection, cutoff: float) -> None:
     for month in partitions.ended_before(conn, cutoff):
-        conn.exec_driver_sql(f"LOCK TABLE {month.name}")  # nothing is added between the look and the dropping
-        within = (audit_events.c.at >= month.since, audit_events.c.at < month.until)
-        if conn.execute(sa.select(audit_events.c.id).where(*within).limit(1)).first() is not None:
+        if not _is_empty(conn, month):  # without keeping everybody waiting
+            return
+        partitions.keep(conn, month)
+        if not _is_empty(conn, month):
             return
         partitions.drop(conn, [month])
+
+
+def _is_empty(conn: Connection, month: partitions.Month) -> bool:
+    within = (audit_events.c.at >= month.since, audit_events.c.at < month.until)
+    return conn.execute(sa.select(audit_events.c.id).where(*within).limit(1)).first() is None

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
 
-from storage import audit_log
+from storage import audit_log, retention
 from storage.audit_tables import audit_events
 from storage.database import Database, migrate, now, open_database
-from storage.partitions import DEFAULT, Month, drop, ended_before, ensure_partitions, partitions
+from storage.partitions import DEFAULT, Month, drop, ended_before, ensure_partitions, keep, partitions
 from storage.schema import downgrade, upgrade
+from tests.storage import plans
 from tests.storage.servers import new_database
+from tests.storage.waiting import until_one_waits
 
 
 @pytest.fixture
@@ -125,6 +128,34 @@ def test_whole_months_are_dropped(postgres: Database) -> None:
         assert ended == [Month(2020, 1), Month(2020, 2)]
         drop(conn, ended)
         assert list(conn.execute(sa.select(audit_events.c.id)).scalars()) == old[2:]
+
+
+def test_an_empty_month_is_dropped_behind_a_reader_who_comes_to_it_last(postgres: Database) -> None:
+    """Both take the whole log before its parts: the other way round each would wait for the other."""
+    with postgres.transaction() as conn:
+        event = _happened(conn, Month(2020, 1).since)
+        ensure_partitions(conn)
+        conn.execute(sa.delete(audit_events).where(audit_events.c.id == event))
+    with ThreadPoolExecutor(1) as pool:
+        with postgres.transaction() as reading:
+            reading.exec_driver_sql("LOCK TABLE ONLY audit_events IN ACCESS SHARE MODE")  # as its plan begins
+            purging = pool.submit(retention.purge, postgres, 200.0, "system")
+            until_one_waits(postgres)
+            assert reading.execute(sa.select(sa.func.count()).select_from(audit_events)).scalar_one() == 0
+        assert purging.result(30).events == 0
+    with postgres.read() as conn:
+        assert Month(2020, 1) not in partitions(conn)
+
+
+def test_who_purges_waits_for_the_log_only_as_long_as_others_may_be_kept_waiting(postgres: Database) -> None:
+    with postgres.transaction() as conn:
+        _happened(conn, Month(2020, 1).since)
+        ensure_partitions(conn)
+    with postgres.transaction() as conn:
+        with plans.statements(conn) as executed:
+            keep(conn, Month(2020, 1))
+        assert executed[0][0] == "SET LOCAL lock_timeout = '2s'"
+        assert conn.exec_driver_sql("SHOW lock_timeout").scalar_one() == "2s"
 
 
 def test_sqlite_has_no_partitions(tmp_path) -> None:
