@@ -143,5 +143,5 @@ def test_a_name_is_stored_as_what_nobody_can_read_a_person_from(database: Databa
     recorded = finish(database, caller, begin(database, caller, "ada@example.org"))
     with database.read() as conn:
         (row,) = conn.execute(sa.select(entries)).all()
-    assert "ada" not in str(tuple(row))
+    assert "example" not in str(tuple(row))  # not "ada", which a hash may hold
     assert begin(database, caller, "ada@example.org", owner="try_2") == Replay(recorded)
