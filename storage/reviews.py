@@ -68,7 +68,7 @@ def claim(conn: Connection, item_id: str, reviewer: Key, lease_seconds: float, m
     Raises NotFound, NotAReviewer, AlreadyClaimed, AlreadyDecided, PastDeadline, OwnRequest, NotSkilled, ReferredBySelf;
     LapsedTooOften when the item now lapsed `max_lapses` times: the next sweep quarantines it.
     """
-    row = row_for(conn, item_id, reviewer)
+    row = row_for(conn, item_id, reviewer, keep=True)  # else a lease could be taken that is being extended just now
     item, at = item_from(row), now(conn)
     if item.state is ItemState.CLAIMED and item.claim_expires_at is not None and item.claim_expires_at <= at:
         if row.lapses + 1 >= max_lapses:  # not quarantined here: this transaction ends in an error, which undoes it

@@ -128,6 +128,20 @@ KEPT_ITEM = Mutation(
     tests=("tests/storage/test_beside_each_other.py",),
 )
 
+KEPT_CLAIM = Mutation(
+    name="kept_claim",
+    invariant="I4",
+    meaning="a lease that is being extended is taken over by who read that it had run out",
+    edits=(
+        Edit(
+            "storage/reviews.py",
+            "row = row_for(conn, item_id, reviewer, keep=True)",
+            "row = row_for(conn, item_id, reviewer)",
+        ),
+    ),
+    tests=("tests/storage/test_beside_each_other.py",),
+)
+
 ROW_SECURITY = Mutation(
     name="row_security",
     invariant="I7",
@@ -148,5 +162,6 @@ OF_RECORDS = (
     OF_QUESTION,
     RECORDED_READING,
     KEPT_ITEM,
+    KEPT_CLAIM,
     ROW_SECURITY,
 )

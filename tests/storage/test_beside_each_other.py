@@ -13,12 +13,12 @@ from sqlalchemy import Connection
 from gateway.reviews import refuse
 from storage import erasure, interactions, keys, reviews, subjects
 from storage.audit_tables import audit_events
-from storage.database import Database
-from storage.errors import AlreadyDecided, NotFound
+from storage.database import Database, now
+from storage.errors import AlreadyClaimed, AlreadyDecided, NotFound
 from storage.records import ItemState, Key, ReviewItem, Role, VerdictKind
 from storage.tables import decisions, drafts, verdicts
 from tests.storage.conftest import empty
-from tests.storage.made import held, key, reread
+from tests.storage.made import LEASE, held, key, reread
 from tests.storage.reviewing import claim
 
 Write = Callable[[Connection], Any]
@@ -65,6 +65,33 @@ def told(database: Database, kind: str) -> int:
     with database.read() as conn:
         query = sa.select(sa.func.count()).select_from(audit_events).where(audit_events.c.kind == kind)
         return int(conn.execute(query).scalar_one())
+
+
+def test_a_lease_that_is_extended_is_not_taken_over_although_it_had_run_out(
+    database: Database, claimed: Any, ada: Key, bob: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item, token = claimed
+
+    def take(conn: Connection) -> None:
+        monkeypatch.setattr(reviews, "now", lambda conn: now(conn) + LEASE + 1)  # once the first lease has run out
+        reviews.claim(conn, item.id, bob, LEASE)
+
+    with pytest.raises(AlreadyClaimed):
+        beside(database, lambda conn: reviews.extend_claim(conn, item.id, ada, token, 2 * LEASE), take)
+    found = reread(database, item)
+    assert (found.claimed_by, found.fencing_token) == (ada.id, token)
+
+
+def test_an_item_that_is_being_claimed_is_passed_over(
+    database: Database, waiting: ReviewItem, ada, bob, caller
+) -> None:
+    other = held(database, caller)
+    with database.transaction() as conn:
+        reviews.claim(conn, waiting.id, ada, LEASE)
+        with database.transaction() as second:  # waits for nobody, so no two wait for each other
+            granted, _ = reviews.claim_first(second, [waiting.id, other.id], bob, LEASE)
+    assert granted is not None
+    assert granted.item.id == other.id
 
 
 def test_of_two_drafts_saved_at_once_the_later_one_stays(database: Database, claimed: Any, ada: Key) -> None:
