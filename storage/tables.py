@@ -6,13 +6,11 @@ import sqlalchemy as sa
 
 from storage.audit_tables import audit_events as audit_events
 from storage.metadata import metadata as metadata
-from storage.records import Action, ItemState, Tier, VerdictKind
-
-
-def _one_of(column: str, values: type[Action] | type[ItemState] | type[Tier] | type[VerdictKind]) -> sa.CheckConstraint:
-    listed = ", ".join(f"'{value.value}'" for value in values)
-    return sa.CheckConstraint(f"{column} IN ({listed})", name=f"{column}_known")
-
+from storage.metadata import one_of
+from storage.records import Action, Tier
+from storage.review_tables import drafts as drafts
+from storage.review_tables import review_items as review_items
+from storage.review_tables import verdicts as verdicts
 
 policies = sa.Table(
     "policies",
@@ -27,9 +25,9 @@ policies = sa.Table(
     sa.Column("tier", sa.Text, nullable=False, server_default="base"),
     sa.Column("four_eyes", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", sa.Double, nullable=False),
-    _one_of("tier", Tier),
+    one_of("tier", Tier),
     sa.CheckConstraint("threshold >= 0 AND threshold <= 1", name="threshold_range"),
-    _one_of("below", Action),
+    one_of("below", Action),
     sa.Index(None, "tenant", "name"),
 )
 
@@ -160,83 +158,8 @@ decisions = sa.Table(
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("vouched", sa.Text),  # master key's id and MAC over the row and its interaction: storage/vouching.py
-    _one_of("action", Action),
+    one_of("action", Action),
     sa.CheckConstraint("action <> 'release' OR confidence IS NOT NULL", name="unknown_never_releases"),
-    sa.Index(None, "tenant", "created_at"),
-)
-
-review_items = sa.Table(
-    "review_items",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("interaction_id", sa.Text, sa.ForeignKey("interactions.id"), nullable=False, unique=True),
-    sa.Column("tenant", sa.Text, nullable=False),
-    sa.Column("asked_by", sa.Text, nullable=False),  # key id of the caller; may not review its own request
-    sa.Column("trace_id", sa.Text),  # of the request, so that one trace id finds the whole story
-    sa.Column("state", sa.Text, nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("urgency", sa.Double, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("action", sa.Text, nullable=False),
-    sa.Column("domain", sa.Text),
-    sa.Column("created_at", sa.Double, nullable=False),
-    sa.Column("expires_at", sa.Double, nullable=False),
-    sa.Column("fencing_token", sa.Integer, nullable=False),
-    sa.Column("claimed_by", sa.Text),  # while claimed; afterwards who decided
-    sa.Column("claim_expires_at", sa.Double),
-    sa.Column("claims", sa.Integer, nullable=False),
-    sa.Column("lapses", sa.Integer, nullable=False),  # claims that ran out without a word
-    sa.Column("referred_by", sa.Text),
-    sa.Column("decided_at", sa.Double),
-    sa.Column("tier", sa.Text, nullable=False, server_default="base"),
-    sa.Column("four_eyes", sa.Boolean, nullable=False, server_default=sa.false()),  # two people must agree to release
-    _one_of("state", ItemState),
-    sa.CheckConstraint("claimed_by IS NULL OR claimed_by <> asked_by", name="not_own_request"),
-    sa.CheckConstraint("claimed_by IS NULL OR referred_by IS NULL OR claimed_by <> referred_by", name="second_person"),
-    sa.CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="lease_while_claimed"),
-    sa.Index(None, "tenant", "state", "urgency", "id"),
-    sa.Index(None, "state", "urgency", "id"),
-    sa.Index(None, "state", "expires_at"),
-    sa.Index(None, "claimed_by", "state"),
-)
-
-drafts = sa.Table(
-    "drafts",
-    metadata,
-    sa.Column("item_id", sa.Text, sa.ForeignKey("review_items.id"), primary_key=True),
-    sa.Column("reviewer_id", sa.Text, primary_key=True),  # a second pair of eyes does not see the first one's draft
-    sa.Column("text", sa.Text, nullable=False),
-    sa.Column("note", sa.Text, nullable=False),
-    sa.Column("saved_at", sa.Double, nullable=False),
-)
-
-verdicts = sa.Table(
-    "verdicts",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("item_id", sa.Text, sa.ForeignKey("review_items.id"), nullable=False),
-    sa.Column("tenant", sa.Text, nullable=False),
-    sa.Column("reviewer_id", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("reason", sa.Text, nullable=False),
-    sa.Column("content", sa.Text),
-    sa.Column("content_hash", sa.Text),
-    sa.Column("fencing_token", sa.Integer, nullable=False),
-    sa.Column("created_at", sa.Double, nullable=False),
-    sa.Column("traceparent", sa.Text),
-    sa.Column("final", sa.Boolean, nullable=False),  # false: a referral, or the first of two who must agree
-    sa.Column("vouched", sa.Text),  # as in decisions
-    _one_of("kind", VerdictKind),
-    sa.CheckConstraint("(content_hash IS NOT NULL) = (kind IN ('approve', 'edit'))", name="releases_only_hashed"),
-    sa.CheckConstraint("NOT (final AND kind = 'refer')", name="referral_not_final"),
-    sa.UniqueConstraint("item_id", "reviewer_id"),  # one word a person: who referred an item cannot come back to it
-    sa.Index(
-        "uq_verdicts_one_final",
-        "item_id",
-        unique=True,
-        sqlite_where=sa.text("final"),
-        postgresql_where=sa.text("final"),
-    ),
     sa.Index(None, "tenant", "created_at"),
 )
 
