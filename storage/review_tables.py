@@ -33,6 +33,7 @@ review_items = sa.Table(
     sa.Column("tier", sa.Text, nullable=False, server_default="base"),
     sa.Column("four_eyes", sa.Boolean, nullable=False, server_default=sa.false()),  # two people must agree to release
     one_of("state", ItemState),
+    sa.UniqueConstraint("id", "four_eyes"),  # what verdicts refer to
     sa.CheckConstraint("claimed_by IS NULL OR claimed_by <> asked_by", name="not_own_request"),
     sa.CheckConstraint("claimed_by IS NULL OR referred_by IS NULL OR claimed_by <> referred_by", name="second_person"),
     sa.CheckConstraint("(state = 'claimed') = (claim_expires_at IS NOT NULL)", name="lease_while_claimed"),
@@ -68,10 +69,29 @@ verdicts = sa.Table(
     sa.Column("traceparent", sa.Text),
     sa.Column("final", sa.Boolean, nullable=False),  # false: a referral, or the first of two who must agree
     sa.Column("vouched", sa.Text),  # as in decisions
+    sa.Column("four_eyes", sa.Boolean, nullable=False, server_default=sa.false()),  # as its item's
+    sa.Column("agrees_with", sa.Text),  # another person's verdict, on this item and for this very text
+    sa.Column("agrees_with_reviewer", sa.Text),
     one_of("kind", VerdictKind),
     sa.CheckConstraint("(content_hash IS NOT NULL) = (kind IN ('approve', 'edit'))", name="releases_only_hashed"),
     sa.CheckConstraint("NOT (final AND kind = 'refer')", name="referral_not_final"),
     sa.UniqueConstraint("item_id", "reviewer_id"),  # one word a person: who referred an item cannot come back to it
+    # Two people agree on a text before it leaves: the database itself refuses a last word that stands alone.
+    sa.CheckConstraint(
+        "NOT (final AND four_eyes AND kind IN ('approve', 'edit')) OR agrees_with IS NOT NULL", name="two_agree"
+    ),
+    sa.CheckConstraint("agrees_with_reviewer <> reviewer_id", name="agrees_with_another"),
+    sa.CheckConstraint(  # a foreign key with a NULL in it is not looked at
+        "(agrees_with IS NULL) = (agrees_with_reviewer IS NULL) AND (agrees_with IS NULL OR content_hash IS NOT NULL)",
+        name="agreement_whole",
+    ),
+    sa.ForeignKeyConstraint(["item_id", "four_eyes"], ["review_items.id", "review_items.four_eyes"]),
+    sa.UniqueConstraint("item_id", "id", "reviewer_id", "content_hash", name="uq_verdicts_agreed_with"),
+    sa.ForeignKeyConstraint(
+        ["item_id", "agrees_with", "agrees_with_reviewer", "content_hash"],
+        ["verdicts.item_id", "verdicts.id", "verdicts.reviewer_id", "verdicts.content_hash"],
+        name="fk_verdicts_agreement",
+    ),
     sa.Index(
         "uq_verdicts_one_final",
         "item_id",

@@ -46,7 +46,7 @@ from storage.review_moves import move
 from storage.review_opinions import MAX_OPINIONS, RELEASING, agreeing, pass_on
 from storage.review_reads import get_item, hints
 from storage.review_sweeps import MAX_LAPSES, return_lapsed
-from storage.rows import draft_from, fields_of, item_from
+from storage.rows import draft_from, fields_of, item_from, verdict_row
 from storage.storable import checked_text
 from storage.tables import drafts, review_items, verdicts
 from storage.vault import vault_of
@@ -258,7 +258,7 @@ def _apply(
     changes: dict[str, Any] = ended if verdict.final else {"referred_by": reviewer.id}
     actor, at = _actor(reviewer), verdict.created_at
     moved = move(conn, item, state, event, actor, changes=changes, data=data, private=private, at=at)
-    row, vault = {**fields_of(verdict), "kind": verdict.kind.value, "tenant": item.tenant}, vault_of(conn)
+    row, vault = verdict_row(verdict, item, first), vault_of(conn)
     row["vouched"] = None if vault is None else vouching.verdict_mac(vault, row, item.interaction_id)
     conn.execute(verdicts.insert(), row)
     if verdict.content is not None:

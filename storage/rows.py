@@ -151,6 +151,21 @@ def verdict_from(row: Row[Any] | Part) -> Verdict:
     return Verdict(**{**facts, "kind": VerdictKind(row.kind), "final": bool(row.final)})
 
 
+def verdict_row(verdict: Verdict, item: ReviewItem, agrees_with: Verdict | None) -> dict[str, Any]:
+    """`agrees_with`: the word of another person for the same text, where two must agree; the database holds it to that.
+
+    Not vouched for yet.
+    """
+    return {
+        **fields_of(verdict),
+        "kind": verdict.kind.value,
+        "tenant": item.tenant,
+        "four_eyes": item.four_eyes,
+        "agrees_with": None if agrees_with is None else agrees_with.id,
+        "agrees_with_reviewer": None if agrees_with is None else agrees_with.reviewer_id,
+    }
+
+
 def draft_from(row: Row[Any]) -> Draft:
     return Draft(row.item_id, row.reviewer_id, row.text, row.note, row.saved_at)
 

@@ -142,6 +142,20 @@ KEPT_CLAIM = Mutation(
     tests=("tests/storage/test_beside_each_other.py",),
 )
 
+TWO_AGREE = Mutation(
+    name="two_agree",
+    invariant="I2",
+    meaning="the database keeps a last word that nobody else's agrees with, where two people must agree",
+    edits=(
+        Edit(
+            "storage/migrations/versions/r0009_two_must_agree.py",
+            'f"NOT ({ENDS_FOR_TWO}) OR agrees_with IS NOT NULL"',
+            '"true"',
+        ),
+    ),
+    tests=("tests/storage/test_two_must_agree.py",),
+)
+
 ROW_SECURITY = Mutation(
     name="row_security",
     invariant="I7",
@@ -163,5 +177,6 @@ OF_RECORDS = (
     RECORDED_READING,
     KEPT_ITEM,
     KEPT_CLAIM,
+    TWO_AGREE,
     ROW_SECURITY,
 )

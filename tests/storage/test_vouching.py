@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from storage import interactions, reviews, vouching
 from storage.database import Database, open_database
@@ -194,7 +195,13 @@ def test_no_word_of_a_verdict_can_be_altered(database: Database, waiting, ada, c
 def test_the_first_of_two_words_cannot_be_made_the_last(database: Database, caller, ada) -> None:
     watched = as_if_asked(database, held(database, caller), four_eyes=True)
     approved(database, watched, ada)
-    forge(database, "verdicts", {"item_id": watched.id}, final=True)
+    with pytest.raises(IntegrityError):
+        forge(database, "verdicts", {"item_id": watched.id}, final=True)
+    with database.transaction() as conn:  # an agreement that nobody gave
+        word = conn.execute(sa.select(verdicts)).one()._asdict()
+        conn.execute(verdicts.insert(), {**word, "id": "ver_forged", "reviewer_id": "key_nobody"})
+    agrees = {"agrees_with": "ver_forged", "agrees_with_reviewer": "key_nobody"}
+    forge(database, "verdicts", {"id": word["id"]}, final=True, **agrees)
     forge(database, "review_items", {"id": watched.id}, state="approved")
     found = outcome(database, watched.interaction_id)
     assert (found.vouched, found.released_text) == (Vouched.NOT, None)
