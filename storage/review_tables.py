@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from storage.metadata import metadata, one_of
-from storage.records import ItemState, VerdictKind
+from storage.records import Action, ItemState, VerdictKind
 
 review_items = sa.Table(
     "review_items",
@@ -33,6 +33,7 @@ review_items = sa.Table(
     sa.Column("tier", sa.Text, nullable=False, server_default="base"),
     sa.Column("four_eyes", sa.Boolean, nullable=False, server_default=sa.false()),  # two people must agree to release
     one_of("state", ItemState),
+    one_of("action", Action),
     sa.UniqueConstraint("id", "four_eyes"),  # what verdicts refer to
     sa.CheckConstraint("claimed_by IS NULL OR claimed_by <> asked_by", name="not_own_request"),
     sa.CheckConstraint("claimed_by IS NULL OR referred_by IS NULL OR claimed_by <> referred_by", name="second_person"),

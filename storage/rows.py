@@ -108,7 +108,7 @@ def decision_row(decision: Decision, tenant: str) -> dict[str, Any]:
 def decision_from(row: Row[Any] | Part) -> Decision:
     facts = {name: row._mapping[name] for name in _DECISION_FIELDS}
     reason = _known(row.reason, Reason.UNKNOWN_CONFIDENCE)
-    return Decision(**{**facts, "action": Action(row.action), "reason": reason})
+    return Decision(**{**facts, "action": _known(row.action, Action.HOLD), "reason": reason})
 
 
 def item_row(item: ReviewItem, interaction: Interaction) -> dict[str, Any]:
@@ -131,7 +131,7 @@ def item_from(row: Row[Any] | Part) -> ReviewItem:
     enums = {
         "state": ItemState(row.state),
         "reason": _known(row.reason, Reason.UNKNOWN_CONFIDENCE),
-        "action": Action(row.action),
+        "action": _known(row.action, Action.HOLD),
         "tier": _known(row.tier, Tier.BASE),
         "four_eyes": bool(row.four_eyes),
     }
@@ -139,7 +139,10 @@ def item_from(row: Row[Any] | Part) -> ReviewItem:
 
 
 def _known(value: Any, otherwise: Label) -> Label:
-    """A label that no check of the database holds, and that decides nothing: one that is not ours spoils no page."""
+    """A label that somebody may have altered past the database's checks: one that is not ours spoils no page or sweep.
+
+    It reads as what lets nothing out; where it decides anything, a MAC covers it, so the answer stays either way.
+    """
     try:
         return type(otherwise)(value)
     except ValueError:
@@ -175,10 +178,10 @@ def policy_from(row: Row[Any]) -> Policy:
         id=row.id,
         version=row.version,
         threshold=row.threshold,
-        below=Action(row.below),
+        below=_known(row.below, Action.HOLD),
         review_seconds=row.review_seconds,
         name=row.name,
-        tier=Tier(row.tier),
+        tier=_known(row.tier, Tier.BASE),
         four_eyes=bool(row.four_eyes),
     )
 
@@ -198,7 +201,8 @@ def key_from(row: Row[Any], policy: Policy) -> Key:
 
 
 def roles_from(text: str) -> frozenset[Role]:
-    return frozenset(Role(role) for role in text.split(",") if role)
+    """What is no role of ours gives no right."""
+    return frozenset(role for role in Role if role.value in text.split(","))
 
 
 def roles_text(roles: frozenset[Role]) -> str:

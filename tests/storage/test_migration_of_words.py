@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
 from storage.schema import downgrade, upgrade
 from tests.storage.conftest import VAULT
@@ -78,3 +79,14 @@ def test_a_word_that_one_person_may_give_alone_stays_as_it_is(url: str, four_eye
     say(url, word)
     bring_up(url)
     assert said(url) == {"ver_2": (True, four_eyes == "true", None, None)}
+
+
+def test_an_altered_action_stops_no_migration_and_none_comes_after(url: str) -> None:
+    with writing(url) as conn:
+        conn.execute(sa.text("UPDATE review_items SET action = 'x' WHERE id = 'rev_2'"))
+    bring_up(url)
+    with writing(url) as conn:
+        actions = conn.execute(sa.text("SELECT action FROM review_items ORDER BY id")).scalars().all()
+    assert actions == ["hold", "hold"]
+    with pytest.raises(IntegrityError), writing(url) as conn:
+        conn.execute(sa.text("UPDATE review_items SET action = 'x' WHERE id = 'rev_2'"))

@@ -1,4 +1,4 @@
-"""The database itself refuses a last word that stands alone under four eyes."""
+"""The database itself refuses a last word that stands alone under four eyes, and actions that are none."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,6 +8,7 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
+ACTIONS = "action IN ('release', 'flag', 'hold', 'escalate')"
 ENDS_FOR_TWO = "final AND four_eyes AND kind IN ('approve', 'edit')"
 CHECKS = {  # of verdicts
     "two_agree": f"NOT ({ENDS_FOR_TWO}) OR agrees_with IS NOT NULL",
@@ -21,7 +22,10 @@ AGREED_WITH = ["item_id", "id", "reviewer_id", "content_hash"]
 
 
 def upgrade() -> None:
+    # one that was altered: it reads as held; where it was another, its MAC lets nothing out
+    op.execute(f"UPDATE review_items SET action = 'hold' WHERE NOT ({ACTIONS})")  # noqa: S608
     with op.batch_alter_table("review_items") as table:
+        table.create_check_constraint(op.f("ck_review_items_action_known"), ACTIONS)
         table.create_unique_constraint("uq_review_items_id_four_eyes", ["id", "four_eyes"])
     with op.batch_alter_table("verdicts") as table:
         table.add_column(sa.Column("four_eyes", sa.Boolean(), nullable=False, server_default=sa.false()))
@@ -48,6 +52,7 @@ def downgrade() -> None:
             table.drop_column(name)
     with op.batch_alter_table("review_items") as table:
         table.drop_constraint("uq_review_items_id_four_eyes", type_="unique")
+        table.drop_constraint(op.f("ck_review_items_action_known"), type_="check")
 
 
 def name_who_agreed() -> None:
