@@ -140,6 +140,12 @@ idempotency = sa.Table(
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
     sa.Index(None, "expires_at"),
+    sa.Index(
+        None,
+        "interaction_id",
+        sqlite_where=sa.text("interaction_id IS NOT NULL"),
+        postgresql_where=sa.text("interaction_id IS NOT NULL"),
+    ),
 )
 
 decisions = sa.Table(

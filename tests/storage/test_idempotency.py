@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from storage import idempotency
+from storage import idempotency, interactions
 from storage.database import Database
 from storage.errors import Superseded
 from storage.idempotency import Hold, InFlight, OtherBody, Replay
 from storage.records import Action, Key
 from storage.tables import idempotency as entries
-from storage.tables import interactions
+from storage.tables import interactions as asked_rows
+from tests.storage import plans
 from tests.storage.made import record
 
 DAY = 86_400.0
@@ -79,7 +80,7 @@ def test_attempt_whose_lease_ended_is_superseded_and_records_nothing(database: D
     recorded = finish(database, caller, taken)
     assert begin(database, caller, owner="try_3") == Replay(recorded)
     with database.read() as conn:
-        assert conn.execute(sa.select(interactions.c.id)).scalars().all() == [recorded]
+        assert conn.execute(sa.select(asked_rows.c.id)).scalars().all() == [recorded]
 
 
 def test_ended_lease_is_not_taken_with_another_body(database: Database, caller: Key) -> None:
@@ -145,3 +146,16 @@ def test_a_name_is_stored_as_what_nobody_can_read_a_person_from(database: Databa
         (row,) = conn.execute(sa.select(entries)).all()
     assert "example" not in str(tuple(row))  # not "ada", which a hash may hold
     assert begin(database, caller, "ada@example.org", owner="try_2") == Replay(recorded)
+
+
+def test_a_deleted_answers_entry_is_found_by_an_index(database: Database, caller: Key) -> None:
+    """A scan would keep every other writer waiting, on SQLite, for as long as there are entries."""
+    recorded = finish(database, caller, begin(database, caller))
+    with database.transaction() as conn:
+        if database.dialect == "postgresql":
+            conn.exec_driver_sql("SET LOCAL enable_seqscan = off")  # of few rows a scan is cheapest
+        with plans.statements(conn) as executed:
+            assert interactions.delete(conn, recorded, "acme", "system")
+        (update,) = [each for each in executed if each[0].startswith("UPDATE idempotency")]
+        assert "ix_idempotency_interaction_id" in plans.plan(conn, update)
+        assert conn.execute(sa.select(entries.c.body_hash)).scalar_one() == ""

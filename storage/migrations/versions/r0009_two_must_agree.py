@@ -10,6 +10,7 @@ depends_on = None
 
 ACTIONS = "action IN ('release', 'flag', 'hold', 'escalate')"
 ENDS_FOR_TWO = "final AND four_eyes AND kind IN ('approve', 'edit')"
+OF_INTERACTIONS = "ix_idempotency_interaction_id"
 CHECKS = {  # of verdicts
     "two_agree": f"NOT ({ENDS_FOR_TWO}) OR agrees_with IS NOT NULL",
     "agrees_with_another": "agrees_with_reviewer <> reviewer_id",
@@ -39,9 +40,12 @@ def upgrade() -> None:
         both = ["item_id", "four_eyes"]
         table.create_foreign_key("fk_verdicts_item_id_four_eyes", "review_items", both, ["id", "four_eyes"])
         table.create_foreign_key("fk_verdicts_agreement", "verdicts", AGREES, AGREED_WITH)
+    where = sa.text("interaction_id IS NOT NULL")
+    op.create_index(OF_INTERACTIONS, "idempotency", ["interaction_id"], sqlite_where=where, postgresql_where=where)
 
 
 def downgrade() -> None:
+    op.drop_index(OF_INTERACTIONS, "idempotency")
     with op.batch_alter_table("verdicts") as table:
         table.drop_constraint("fk_verdicts_agreement", type_="foreignkey")
         table.drop_constraint("fk_verdicts_item_id_four_eyes", type_="foreignkey")
