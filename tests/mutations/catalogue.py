@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.of_records import OF_RECORDS
 from tests.mutations.of_the_log import OF_THE_LOG
 from tests.mutations.of_the_verifier import OF_THE_VERIFIER
+from tests.mutations.on_postgresql import ON_POSTGRESQL
 from tests.mutations.tree import Edit, Mutation
 
 FENCING = Mutation(
@@ -114,18 +115,6 @@ TENANT_FILTER = Mutation(
         ),
     ),
     tests=("tests/storage/test_interactions.py",),
-)
-
-ROW_LEVEL_SECURITY = Mutation(
-    name="row_level_security",
-    invariant="I7",
-    meaning="on PostgreSQL a query without its tenant sees every tenant's rows",
-    edits=(
-        Edit(
-            "storage/tenancy.py", '{"role": ROLE if tenant is not None else None, "tenant"', '{"role": None, "tenant"'
-        ),
-    ),
-    tests=("tests/storage/test_tenancy.py",),
 )
 
 RECORD_BEFORE_RELEASE = Mutation(
@@ -240,7 +229,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     OUTBOX,
     RECONCILER,
     TENANT_FILTER,
-    ROW_LEVEL_SECURITY,
     RECORD_BEFORE_RELEASE,
     CONTENT_HASH,
     FAIL_CLOSED,
@@ -249,6 +237,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     FOUR_EYES,
     EXPIRY,
     SALT,
+    *ON_POSTGRESQL,
     *OF_RECORDS,
     *OF_THE_LOG,
     *OF_THE_VERIFIER,
