@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 import sys
 import traceback
 from collections.abc import MutableMapping
@@ -13,6 +15,8 @@ import structlog
 from opentelemetry import trace
 
 NEVER_LOGGED = frozenset({"authorization", "key", "secret", "link", "token", "content", "text", "messages", "reason"})
+# JSON lets them stand as they are, but terminals obey some of them and some readers end a line at others.
+_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
 
 
 def configure_logs(level: str) -> None:
@@ -79,4 +83,9 @@ def redact(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def render(_: Any, __: str, event: MutableMapping[str, Any]) -> str:
-    return orjson.dumps(dict(event), default=repr).decode()
+    """One line of JSON, whatever the values are."""
+    try:
+        line = orjson.dumps(dict(event), default=repr).decode()
+    except TypeError:  # half a surrogate pair, or a number beyond 64 bits
+        line = json.dumps(dict(event), default=repr)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", line)

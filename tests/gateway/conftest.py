@@ -1,6 +1,7 @@
 """One Valkey and one fake serving for all; a gateway for each module unless a test makes its own."""
 
 import io
+import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -72,6 +73,17 @@ def log(home: Path) -> Iterator[Database]:
             keys.create(conn, tenant, "Ada", [Role.REVIEWER])
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def restored_logs() -> Iterator[None]:
+    """For a test that configures logs as a process of its own would."""
+    root, configured = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.configure(**configured)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,11 @@
 """Signing in and out, keys made and ended, policies that follow; no secret reaches a log or a span."""
 
 import json
-import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-import structlog
 
 from gateway.keys import KeyRequest, make
 from gateway.logs import configure_logs
@@ -139,16 +136,6 @@ def test_ill_formed_key_is_refused_by_field_name(gateway: Gateway, change: dict[
     with gateway.http("admin") as http:
         refused = http.post("/v1/keys", json={"name": "k", "roles": ["caller"], **change})
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)
-
-
-@pytest.fixture
-def restored_logs() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 def test_no_secret_and_no_content_reaches_logs_spans_or_metrics(
