@@ -56,6 +56,15 @@ def test_migrated_database_has_this_month_and_the_next_three(postgres: Database)
         assert partitions(conn) == [this.later(ahead) for ahead in range(4)]
 
 
+def test_every_partition_has_the_small_index_on_time(postgres: Database) -> None:
+    with postgres.transaction() as conn:
+        made = ensure_partitions(conn, months_ahead=4)
+        query = sa.text("SELECT tablename FROM pg_indexes WHERE indexdef LIKE '%USING brin (at)%'")
+        indexed = set(conn.execute(query).scalars())
+        assert made
+        assert indexed == {"audit_events", DEFAULT, *(month.name for month in partitions(conn))}
+
+
 def test_nothing_is_made_twice_and_more_are_made_when_asked(postgres: Database) -> None:
     with postgres.transaction() as conn:
         last = partitions(conn)[-1]
