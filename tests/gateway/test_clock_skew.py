@@ -3,24 +3,34 @@
 import ast
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from storage import keys
-from storage.database import now
+from storage import keys, proofs
+from storage.checkpoints import read_note
+from storage.database import migrate, now
 from storage.tables import idempotency, review_items
 from tests.gateway.fake_serving import FakeServing
 from tests.gateway.running import Gateway, running, settings_for, until
+from tests.storage.servers import new_database, postgres_server
 
 DAY = 86_400.0
+SKEWS = list(product(("sqlite", "postgresql"), (-DAY, DAY)))  # seconds
 ROOT = Path(__file__).parents[2]
 # The time in an event's id only orders the events of one process and instant; nothing is decided by it.
 ALLOWED = {"storage/ids.py"}
 
 
-@pytest.fixture(scope="module", params=[-DAY, DAY], ids=["a day behind", "a day ahead"])
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[str]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=SKEWS, ids=[f"{kind}, {off / DAY:+.0f} day" for kind, off in SKEWS])
 def skewed(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -28,14 +38,19 @@ def skewed(
     valkey_url: str,
     migrated: Path,
 ) -> Iterator[Gateway]:
-    """The worker within it has the wrong clock too; SQLite asks the system for the time, past Python."""
-    home = tmp_path_factory.mktemp("skewed")
-    (home / "countersign.db").write_bytes(migrated.read_bytes())
+    """The worker and the sealer within it have the wrong clock too; databases ask the system, past Python."""
+    home, (kind, off) = tmp_path_factory.mktemp("skewed"), request.param
+    if kind == "sqlite":
+        (home / "countersign.db").write_bytes(migrated.read_bytes())
+        url = f"sqlite:///{home / 'countersign.db'}"
+    else:
+        url = new_database(request.getfixturevalue("postgres"))
+        migrate(url)
     right, right_ns = time.time, time.time_ns
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "time", lambda: right() + request.param)
-        patch.setattr(time, "time_ns", lambda: right_ns() + int(request.param * 1e9))
-        with running(settings_for(home, serving.url, valkey_url)) as gateway:
+        patch.setattr(time, "time", lambda: right() + off)
+        patch.setattr(time, "time_ns", lambda: right_ns() + int(off * 1e9))
+        with running(settings_for(home, serving.url, valkey_url, database_url=url)) as gateway:
             yield gateway
 
 
@@ -84,6 +99,20 @@ def test_item_past_its_deadline_expires(skewed: Gateway) -> None:
     held = skewed.ask("hurried [0.3]", "hurried").json()
     with skewed.http("hurried") as http:
         until(lambda: http.get(f"/v1/chat/completions/{held['id']}").json()["review"]["status"] == "expired")
+
+
+def test_events_and_their_seal_carry_the_databases_time(skewed: Gateway) -> None:
+    asked = skewed.ask("sealed [0.97]").json()["id"]
+    newest = skewed.events(interaction_id=asked)[0]
+    assert abs(newest["at"] - database_time(skewed)) < 60
+
+    def sealed_at() -> float | None:
+        with skewed.database.read() as conn:
+            place, last = proofs.leaf_index(conn, newest["id"]), proofs.latest_note(conn)
+        return None if place is None or last is None else read_note(last[1]).sealed_at
+
+    until(lambda: sealed_at() is not None)
+    assert abs((sealed_at() or 0.0) - database_time(skewed)) < 60
 
 
 def test_key_is_valid_until_the_database_says_it_ended(skewed: Gateway) -> None:
