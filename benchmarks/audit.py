@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,7 +15,8 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import audit_made, audit_pages, audit_released, audit_tampering
+from benchmarks import audit_made, audit_pages, audit_released, audit_tampering, audit_verified
+from benchmarks.audit_verified import NotIntact
 from benchmarks.machine import machine
 from benchmarks.own_servers import NotThere, own_postgres
 from storage.checkpoint_file import CheckpointFile
@@ -32,12 +32,8 @@ _SETTINGS = {
 _SAY_EVERY = 5.0  # seconds
 
 
-class NotIntact(Exception):
-    """The verifier did not find a log intact that nobody has altered."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when measured, 1 when a tampering went undetected, 2 when something that is needed is not there."""
+    """0 when measured, 1 when a tampering went undetected or misnamed, 2 when something that is needed is not there."""
     options = _options(arguments)
     try:
         measured = measure(options)
@@ -47,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     print(json.dumps(measured, indent=None if options.json else 2))
-    return 1 if measured.get("detected", 0) < measured.get("tamperings", 0) else 0
+    return 0 if audit_tampering.all_named(measured) else 1
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -59,7 +55,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "events": options.events,
         **by_figure(found),
-        **({} if options.skip_tamperings else _tamperings(options)),
+        **_tamperings(options),
         "page_events": audit_pages.LIMIT,
         "seed": options.seed,
         "load": os.getloadavg()[0],
@@ -93,15 +89,16 @@ def _on(name: str, url: str, folder: Path, options: argparse.Namespace) -> dict[
         settings = _settings(database)
     finally:
         database.close()
-    verify_s, verified = _verify(url, key, outside.path)
-    say.line(f"verified {verified} events in {verify_s:.1f} s")
+    verified = audit_verified.verify(url, key, outside.path)
+    say.line(f"verified {verified.events} events in {verified.seconds:.1f} s and {verified.peak_mb} MB")
     return {
         **{figure: released[figure] for figure in ("append_per_s", "seal_lag_p99_ms", "commit_p99_ms")},
         "page_p99_ms": pages,
         "page_p99_ms_worst": max(pages.values()),
-        "verify_s": round(verify_s, 2),
-        "verify_s_per_million": round(verify_s / verified * 1e6, 2),
-        "verified_events": verified,
+        "verify_s": round(verified.seconds, 2),
+        "verify_s_per_million": round(verified.seconds / verified.events * 1e6, 2),
+        "verify_peak_mb": verified.peak_mb,
+        "verified_events": verified.events,
         "made_per_s": round(options.events / made, 1),
         "settings": settings,
     }
@@ -138,17 +135,10 @@ def _settings(database: Database) -> dict[str, str]:
         return {name: str(conn.exec_driver_sql(ask + name).scalar_one()) for name in _SETTINGS[database.dialect]}
 
 
-def _verify(url: str, key: Path, outside: Path) -> tuple[float, int]:
-    """Seconds that the program took, as a process of its own, and how many events it found. Raises NotIntact."""
-    command = [sys.executable, "-m", "verifier", "log", url, "--key", str(key), "--checkpoints", str(outside), "--json"]
-    started = time.monotonic()
-    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603  # our own
-    if ended.returncode:
-        raise NotIntact(f"The verifier ended with {ended.returncode}: {ended.stdout[-2000:]}")
-    return time.monotonic() - started, int(json.loads(ended.stdout)["events"])
-
-
 def _tamperings(options: argparse.Namespace) -> dict[str, Any]:
+    """Where they are left out there were none."""
+    if options.skip_tamperings:
+        return {"tamperings": 0, "detected": 0, "misnamed": 0}
     with _folder(options.scratch) as folder:
         found = audit_tampering.run(folder, options.seed)
     return {name: found[name] for name in ("tamperings", "detected", "misnamed")} | {"tampered": found["parts"]}

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -61,10 +62,15 @@ def tamper(log: RealLog, seed: int = 1, bits_a_cell: int = BITS_A_CELL, most: in
     key, outside = VerifyingKey(log.vkey), list(look(log.outside).notes())
     verify(log.tables, key, iter(outside))
     judged, started = Judged(), time.monotonic()
-    for tampering in islice(Tamperer(log.tables, outside, random.Random(seed), bits_a_cell).all(), most):
+    for tampering in islice(planned(log, seed, bits_a_cell), most):
         judge(judged, tampering, key)
     judged.seconds = time.monotonic() - started
     return judged
+
+
+def planned(log: RealLog, seed: int = 1, bits_a_cell: int = BITS_A_CELL) -> Iterator[Tampering]:
+    outside = list(look(log.outside).notes())
+    return Tamperer(log.tables, outside, random.Random(seed), bits_a_cell).all()
 
 
 def judge(judged: Judged, tampering: Tampering, key: VerifyingKey) -> None:
@@ -145,7 +151,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="countersign-tampering-") as folder:
         figures = run(Path(folder), asked.seed, asked.bits, asked.postgres)
     print(json.dumps({**figures, "machine": machine()}, indent=None if asked.json else 2))
-    return 1 if figures["detected"] < figures["tamperings"] or figures["misnamed"] else 0
+    return 0 if all_named(figures) else 1
+
+
+def all_named(figures: Mapping[str, Any]) -> bool:
+    """Whether every tampering was found, and the first bad event named."""
+    return bool(figures["detected"] == figures["tamperings"] and not figures["misnamed"])
 
 
 def _asked() -> argparse.Namespace:

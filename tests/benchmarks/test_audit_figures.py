@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import audit_made, audit_pages, audit_released
+from benchmarks import audit_made, audit_pages, audit_released, audit_verified
 from benchmarks.audit import by_figure
+from benchmarks.audit_verified import NotIntact
 from storage.audit_log import NewEvent
 from storage.checkpoint_file import CheckpointFile
 from storage.checkpoints import Signer, new_signing_key
@@ -68,6 +69,13 @@ def test_small_log_is_made_read_and_added_to(tmp_path: Path) -> None:
     released = audit_released.measure(database, signer, outside, 0.01, 1)
     assert released["append_per_s"] > 0
     database.close()
+    (key := tmp_path / "verify.pub").write_text(signer.public)
+    verified = audit_verified.verify(f"sqlite:///{tmp_path}/log.db", key, outside.path)
+    assert verified.events > 700
+    assert 5 < (verified.peak_mb or 0.0) < 500
+    key.write_text(Signer(new_signing_key()).public)
+    with pytest.raises(NotIntact, match="of another log"):
+        audit_verified.verify(f"sqlite:///{tmp_path}/log.db", key, outside.path)
 
 
 def _database(folder: Path) -> Database:
