@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/audit", tags=["audit"], responses=ERRORS)
 class ErasureRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    # not Seen: an end user's name may have held anything that a request could send
+    # not schemas.EndUser: here a key is named too
     subject: Seen = Field(
         min_length=1,
         max_length=512,
