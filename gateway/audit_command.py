@@ -24,7 +24,7 @@ from storage.audit_query import Filters
 from storage.records import AuditEvent, PrivateState
 from storage.schema import check_schema
 
-app = typer.Typer(no_args_is_help=True, help="The audit log: query and export it, print its checkpoint, erase, hold, purge, vouch.")
+app = typer.Typer(no_args_is_help=True, help="The audit log: query, export, checkpoint, erase, hold, purge, vouch.")
 app.command("erase")(audit_duties.erase)
 app.command("purge")(audit_duties.purge)
 app.command("new-keys")(audit_keys.new_keys)
