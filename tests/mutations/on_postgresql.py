@@ -23,8 +23,9 @@ RECORDER_TENANT_ROLE = Mutation(
     edits=(
         Edit(
             "gateway/recorder.py",
-            "                    tenancy.act_for(connection, tenant)\n",
-            "                    pass\n",
+            "    async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:\n",
+            "    async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:\n"
+            "        tenant = None\n",
         ),
         Edit(
             "gateway/recorder.py",
