@@ -24,6 +24,7 @@ from benchmarks.own_servers import NotThere, own_folder, own_gateway, own_postgr
 from benchmarks.queue_leases import percentile
 from gateway.operations import vault_of
 from gateway.settings import Settings
+from launch.settings import LaunchSettings
 from serving.confidence.calibration import calibration_to_json
 from serving.engine.engine_config import EngineConfig
 from storage import calibrations, keys
@@ -36,7 +37,7 @@ from tests.serving.confidence.made import MODEL, calibration
 NORMAL = 0.7  # of the measured capacity
 OVERLOAD = 10.0  # times the normal load
 CALLERS = 8
-PARALLEL = EngineConfig().most_running * EngineConfig().ranks  # as the reference model does
+PARALLEL = EngineConfig().most_running * EngineConfig().ranks * LaunchSettings().replicas  # as `./run up` starts it
 _SPREAD = (0.75, 1.25)  # of the time for an answer: else all would end at one instant, and begin at the next
 _ROUNDS = 4  # of answers in which the capacity is measured
 

@@ -45,9 +45,9 @@ class Settings(BaseSettings):
         description="Model to ask for at COUNTERSIGN_UPSTREAM_URL; answers that name another are held as uncalibrated.",
     )
     ask_timeout_seconds: float = Field(default=120.0, gt=0, description="Longest wait for the model's answer.")
-    max_questions: int = Field(default=40, ge=1, description="Questions under way at once in one gateway; beyond: 503.")
+    max_questions: int = Field(default=64, ge=1, description="Questions under way at once in one gateway; beyond: 503.")
     max_waiting_questions: int = Field(
-        default=8,
+        default=16,
         ge=0,
         description="Questions that may wait for a place under COUNTERSIGN_MAX_QUESTIONS, for at most 5 s.",
     )
