@@ -34,7 +34,11 @@ from storage.records import Key, Outcome, StoredCalibration, Vouched
 router = APIRouter(tags=["chat"])
 
 
-@router.post("/v1/chat/completions", openapi_extra=CHAT.request, responses=CHAT.responses)
+async def room(request: Request) -> None:
+    context_of(request).places.require_room()
+
+
+@router.post("/v1/chat/completions", dependencies=[Depends(room)], openapi_extra=CHAT.request, responses=CHAT.responses)
 async def create(request: Request, key: Key = Depends(caller)) -> Response:
     """Asks the model; what it says leaves only when the key's policy or a reviewer lets it."""
     context = context_of(request)

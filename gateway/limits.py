@@ -23,6 +23,11 @@ class Places:
         self._of_key: Counter[str] = Counter()
         self._line: deque[asyncio.Future[None]] = deque()
 
+    def require_room(self) -> None:
+        """Raises ApiError 503 when places and line are full, whoever asks: cheaper than finding out who does."""
+        if self._is_full():
+            raise overloaded()
+
     @asynccontextmanager
     async def place(self, key_id: str) -> AsyncIterator[None]:
         """A place while the block runs.
@@ -47,8 +52,7 @@ class Places:
         if self._taken < self._most:
             self._taken += 1
             return
-        if len(self._line) >= self._most_waiting:
-            raise overloaded()
+        self.require_room()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._line.append(turn)
         try:
@@ -62,6 +66,9 @@ class Places:
             if isinstance(error, TimeoutError):
                 raise overloaded() from None
             raise
+
+    def _is_full(self) -> bool:
+        return self._taken >= self._most and len(self._line) >= self._most_waiting
 
     def _leave(self) -> None:
         """Gives the place to the first in line."""

@@ -127,10 +127,11 @@ def test_overload_is_told_before_a_body_is_read(home: Path, serving: FakeServing
         under_way = threading.Thread(target=lambda: gateway.ask("takes the place [slow] [0.3]"))
         under_way.start()
         assert serving.asked.wait(20)
-        with gateway.http("stranger") as http:
-            answer = http.post("/v1/chat/completions", content=b"not even JSON")
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
-        assert answer.headers["retry-after"] == "1"
+        for who in ("stranger", "csk_nobody", None):  # nor is it looked up whose key it is
+            with gateway.http(who) as http:
+                answer = http.post("/v1/chat/completions", content=b"not even JSON")
+            assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
+            assert answer.headers["retry-after"] == "1"
         serving.let_slow_answers_go()
         under_way.join(30)
 
