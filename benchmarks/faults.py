@@ -14,14 +14,25 @@ from typing import Any
 
 from benchmarks.machine import machine
 from tests.faults import stages
-from tests.faults.checker import INVARIANTS, Violation
+from tests.faults.checker import INVARIANTS
+from tests.faults.evidence import Violation
+from tests.faults.report import Report, kinds_in
 from tests.faults.schedule import BY_NAME
 from tests.faults.stages import Plan
-from tests.faults.trial import Report
 from tests.mutations.catalogue import BY_NAME as MECHANISMS
+from tests.mutations.tree import Mutation
 
 EMBEDDED_SHARE = 0.15  # of the minutes; the rest belongs to PostgreSQL, Valkey and Ray
 SHOWN = 20  # violations that are told in full
+
+
+def _runs_under_faults(mechanism: Mutation) -> bool:
+    """Whether a gateway or a worker runs that code while faults strike; migrations are over by then."""
+    files = [edit.file for edit in mechanism.edits]
+    return all(file.startswith(("gateway/", "storage/")) and "/migrations/" not in file for file in files)
+
+
+SEEN = tuple(name for name, mechanism in MECHANISMS.items() if _runs_under_faults(mechanism))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,6 +73,9 @@ def _run(options: argparse.Namespace) -> tuple[dict[str, Any], list[Violation], 
     reports.append(report)
     if not small_disk:
         _say("no small disk could be mounted: the kind 'fill the disk' was left out")
+    if not options.no_crash_points:
+        _say("one life after another on the embedded set-up, each killed at one durable step later")
+        reports.append(stages.crash_point_stage(Plan(seed + 3, 0.0, keep=kept("crash-points"))))
     figures = _figures(reports, seed)
     if not options.no_unfenced:
         _say("one minute without fencing, which must report violations")
@@ -83,7 +97,10 @@ def _figures(reports: Sequence[Report], seed: int) -> dict[str, Any]:
         "faults": kinds.total(),
         "kinds": dict(sorted(kinds.items())),
         "ray_kills": sum(count for kind, count in kinds.items() if BY_NAME[kind].kills_ray),
+        "missed": _by_kind(reports, "missed"),
+        "outside_steps": _by_kind(reports, "outside_steps"),
         "died_at": _died_at(reports),
+        "crash_points": _crash_points(reports),
         "not_done": sum(len(report.failed) for report in reports),
         "acknowledged": total,
         "through_ray": round(acknowledged["ray"] / total, 3) if total else 0.0,
@@ -104,10 +121,22 @@ def _figures(reports: Sequence[Report], seed: int) -> dict[str, Any]:
     }
 
 
+def _by_kind(reports: Sequence[Report], which: str) -> dict[str, int]:
+    """Of those that are not counted as faults."""
+    return dict(sorted(sum((kinds_in(getattr(report, which)) for report in reports), Counter[str]()).items()))
+
+
+def _crash_points(reports: Sequence[Report]) -> dict[str, int]:
+    """In how many lives, each cut short at one durable step later than the last, and how many of them went on."""
+    survived = sum(len(report.crash_points) for report in reports)
+    return {"killed": survived + sum(len(report.unfinished_lives) for report in reports), "survived": survived}
+
+
 def _died_at(reports: Sequence[Report]) -> dict[str, int]:
     """Between which durable steps parts killed themselves, and how often."""
     hits = [hit for report in reports for fault, hit in report.struck if fault.kind.endswith("at a durable step")]
-    return dict(Counter(hit.partition(" ")[2].partition(",")[0] for hit in hits).most_common())
+    steps = [hit.partition(" ")[2].partition(",")[0] for hit in hits]
+    return dict(Counter([*steps, *(where for report in reports for where in report.crash_points)]).most_common())
 
 
 def _violations(reports: Sequence[Report]) -> list[Violation]:
@@ -120,9 +149,14 @@ def _sound(figures: dict[str, Any], violations: Sequence[Violation], reports: Se
             if told:
                 _say(told)
         for fault, why in report.failed:
-            _say(f"step {fault.step} ({fault.kind}) could not be done: {why}")
+            _say(f"step {fault.step} ({fault.kind}) could not be done, or did not come back: {why}")
+        for life in report.unfinished_lives:
+            _say(f"a life did not go on after {life}")
     seen = figures.get("unfenced_violations", 1) > 0
-    return bool(not violations and seen and figures["log_verified"] and not figures["left_open"])
+    trouble = [figures[name] for name in ("left_open", "unexpected_answers", "not_done")]
+    lives = figures["crash_points"]
+    survived = lives["killed"] == lives["survived"]
+    return bool(not violations and seen and survived and figures["log_verified"] and not any(trouble))
 
 
 def _tell(violations: Sequence[Violation], seed: int) -> None:
@@ -141,9 +175,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=2.0, help="how long faults strike")
     parser.add_argument("--seed", type=int, default=secrets.randbits(31), help="drawn anew each time unless given")
     parser.add_argument("--json", action="store_true", help="the last line on standard output is one JSON object")
-    mechanisms = ", ".join(MECHANISMS)
+    mechanisms = ", ".join(SEEN)
     parser.add_argument("--without", metavar="MECHANISM", default="", help=f"take one out, and see: {mechanisms}")
     parser.add_argument("--no-ray", action="store_true", help="leave the real serving application out")
+    parser.add_argument("--no-crash-points", action="store_true", help="leave the numbered durable steps out")
     parser.add_argument("--no-unfenced", action="store_true", help="leave the minute without fencing out")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep each stage's history, faults and logs there")
     options = parser.parse_args(arguments)
@@ -151,6 +186,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--minutes must be more than 0")
     if options.without and options.without not in MECHANISMS:
         parser.error(f"--without {options.without}: no such mechanism; one of {mechanisms}")
+    if options.without and options.without not in SEEN:
+        files = ", ".join(edit.file for edit in MECHANISMS[options.without].edits)
+        parser.error(f"--without {options.without}: no gateway and no worker runs {files}; one of {mechanisms}")
     return options
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from benchmarks import faults
-from tests.faults.checker import Violation
+from tests.faults.evidence import Violation
 from tests.faults.history import Accepted, Acknowledged, History
+from tests.faults.report import Report
 from tests.faults.schedule import Fault
-from tests.faults.trial import Report
 
 
 def reported(*violations: Violation, **facts: object) -> Report:

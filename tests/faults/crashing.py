@@ -1,8 +1,8 @@
-"""Runs a part of the product and kills it at a numbered durable step, without a change to the product's code.
+"""Runs the product and kills it at a numbered durable step, without a change to the product's code.
 
 `python -m tests.faults.crashing CONTROL -- gateway|worker`: when the file CONTROL appears, its number says how many
-durable steps from then the process lives on. A step is each side of: a database's COMMIT, a command to Valkey, an
-fsync. It dies by SIGKILL, between two of them.
+durable steps from then the process lives on. A step is each side of: a database's COMMIT after a write, a command to
+Valkey, an fsync. It dies by SIGKILL, between two of them, and leaves which step that was beside CONTROL, in a file .died.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+PRODUCT = ("gateway.", "storage.")
+PASSAGES = frozenset({"storage.database", "storage.log_keys"})  # through which others commit and sync
+
 
 class Steps:
     """Counts down the durable steps of all threads together."""
@@ -25,7 +28,8 @@ class Steps:
         self._left: int | None = None
         self._lock = threading.Lock()
 
-    def reached(self, where: str) -> None:
+    def reached(self, where: str, more: Callable[[], str]) -> None:
+        """`more` tells which of them it was."""
         with self._lock:
             if self._left is None:
                 self._left = self._armed()
@@ -33,7 +37,7 @@ class Steps:
                 return
             self._left -= 1
             if self._left <= 0:
-                self._control.with_suffix(".died").write_text(where, encoding="utf-8")
+                self._control.with_suffix(".died").write_text(f"{where}{more()}", encoding="utf-8")
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def _armed(self) -> int | None:
@@ -45,28 +49,77 @@ class Steps:
         return number
 
 
-def around(steps: Steps, name: str, act: Callable[..., Any]) -> Callable[..., Any]:
-    """`act`, with a step before it and one after it."""
+def always() -> bool:
+    return True
+
+
+def around(
+    steps: Steps, name: str, more: Callable[[], str], act: Callable[..., Any], counts: Callable[[], bool] = always
+) -> Callable[..., Any]:
+    """`act`, with a step before it and one after it, where it `counts`."""
 
     @wraps(act)
     def stepping(*arguments: Any, **named: Any) -> Any:
-        steps.reached(f"before {name}")
+        if not counts():
+            return act(*arguments, **named)
+        steps.reached(f"before {name}", more)
         result = act(*arguments, **named)
-        steps.reached(f"after {name}")
+        steps.reached(f"after {name}", more)
         return result
 
     return stepping
 
 
+def on_the_stack() -> str:
+    """The product's function that asked for the step, as module.function; empty when none did."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if module.startswith(PRODUCT) and module not in PASSAGES:
+            return f" in {module}.{frame.f_code.co_name}"
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
+
+
+class Writes(threading.local):
+    """The first write of each thread's transaction: what it is about. One that only read changes nothing."""
+
+    first = ""
+
+    def note(self, statement: str) -> None:
+        words = statement.split(None, 3)
+        if not self.first and words and words[0].upper() in ("INSERT", "UPDATE", "DELETE"):
+            self.first = f" of {words[0].upper()} {words[1] if words[0].upper() == 'UPDATE' else words[2]}"
+
+    def tell(self) -> str:
+        return self.first
+
+    def any(self) -> bool:
+        return bool(self.first)
+
+
 def wrap_durable_steps(steps: Steps) -> None:
     import redis.connection
+    import sqlalchemy as sa
     from sqlalchemy.engine.default import DefaultDialect
 
-    DefaultDialect.do_commit = around(steps, "COMMIT", DefaultDialect.do_commit)  # type: ignore[method-assign]
+    writes = Writes()
+
+    def begun(_: Any) -> None:
+        writes.first = ""
+
+    def noted(_: Any, __: Any, statement: str, *___: Any) -> None:
+        writes.note(statement)
+
+    sa.event.listen(sa.Engine, "begin", begun)
+    sa.event.listen(sa.Engine, "before_cursor_execute", noted)
+    commit = around(steps, "COMMIT", writes.tell, DefaultDialect.do_commit, writes.any)
+    DefaultDialect.do_commit = commit  # type: ignore[method-assign]
     for cls in (redis.connection.AbstractConnection, redis.connection.Connection):
         if "send_packed_command" in vars(cls):
-            cls.send_packed_command = around(steps, "Valkey's command", cls.send_packed_command)  # type: ignore
-    os.fsync = around(steps, "fsync", os.fsync)
+            command = around(steps, "Valkey's command", on_the_stack, cls.send_packed_command)
+            cls.send_packed_command = command  # type: ignore[method-assign]
+    os.fsync = around(steps, "fsync", on_the_stack, os.fsync)
 
 
 def main(arguments: list[str]) -> None:

@@ -13,12 +13,13 @@ import redis
 
 from launch.ports import LOOPBACK
 from storage import embedded_valkey
-from tests.faults.injuries import Act, dying_at_step, gateway_parts, killing
 from tests.faults.instant import TOKEN
 from tests.faults.ports import free_port
+from tests.faults.process_injuries import dying_at_step, gateway_parts, killing, stopping
 from tests.faults.processes import Part, until
 from tests.faults.proxy import Proxy
 from tests.faults.schedule import Fault
+from tests.faults.striking import Act, Missed
 from tests.faults.world import World, environment
 
 DISK_MEGABYTES = 48
@@ -106,6 +107,8 @@ async def fill_disk(world: World, fault: Fault) -> str:
         await asyncio.sleep(fault.seconds)
     finally:
         ballast.unlink(missing_ok=True)
+    if not written:
+        raise Missed("it was full already")
     return f"{written >> 20} MiB"
 
 
@@ -124,7 +127,7 @@ async def lock_file(world: World, fault: Fault) -> str:
 
     connection = await asyncio.to_thread(begin)
     if connection is None:
-        return "it was locked already"
+        raise Missed("it was locked already")
     await asyncio.sleep(fault.seconds)
     connection.close()  # rolls back: nothing was written
     return "BEGIN IMMEDIATE"
@@ -134,5 +137,6 @@ ACTS: dict[str, Act] = {
     "fill the disk": fill_disk,
     "lock the database file": lock_file,
     "kill the embedded gateway": killing(gateway_parts),
+    "stop the embedded gateway": stopping(gateway_parts),
     "kill the embedded gateway at a durable step": dying_at_step(lambda world: world.gateways, 60),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -22,9 +23,11 @@ SETTINGS = {
     "fsync": "on",
     "synchronous_commit": "on",
     "restart_after_crash": "on",
+    "recovery_init_sync_method": "syncfs",  # recovery syncs everything at once, not file by file, and is over sooner
     "log_min_messages": "fatal",
 }
 NAME = "countersign"
+OWN_NAME = "faults"  # of the harness's own connections, which its acts leave alone
 
 
 class Postgres:
@@ -35,6 +38,7 @@ class Postgres:
         self.socket = self.data / ".s.PGSQL.5432"
         self.url = f"postgresql://postgres@/{NAME}?host={self.data}"
         self.part: Part | None = None
+        self.busy = asyncio.Lock()  # one fall at a time: a database that is away cannot fall
 
     def proxied_url(self, port: int) -> str:
         return f"postgresql://postgres@127.0.0.1:{port}/{NAME}"
@@ -48,20 +52,22 @@ class Postgres:
         command = (str(server.bin_path / "postgres"), "-D", str(self.data), "-k", str(self.data), *options)
         self.part = Part("postgres", command, environment, self.data, log, user=server.system_user)
         keeper.add(self.part)
-        await until(self._answers, 30, "PostgreSQL answers")
+        await until(self.answers, 30, "PostgreSQL answers")
         with psycopg.connect(f"postgresql://postgres@/postgres?host={self.data}", autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {NAME}")
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
+        url = f"postgresql://postgres@/postgres?host={self.data}"
         try:
-            psycopg.connect(f"postgresql://postgres@/postgres?host={self.data}", connect_timeout=2).close()
+            await (await psycopg.AsyncConnection.connect(url, connect_timeout=2)).close()
         except psycopg.OperationalError:
             return False
         return True
 
     async def connect(self) -> psycopg.AsyncConnection[tuple[object, ...]]:
         """Past every proxy. Raises psycopg.OperationalError while it is down."""
-        return await psycopg.AsyncConnection.connect(self.url, autocommit=True, connect_timeout=3)
+        url = f"{self.url}&application_name={OWN_NAME}"
+        return await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=3)
 
     def remove(self) -> None:
         shutil.rmtree(self.data, ignore_errors=True)

@@ -75,15 +75,19 @@ class Part:
         self._started_at = time.monotonic()
         self.expecting_death = False
 
-    def send(self, number: signal.Signals) -> None:
-        if self.alive:
-            os.kill(self.pid, number)
+    def send(self, number: signal.Signals) -> bool:
+        """Whether there was a process to send it to."""
+        if not self.alive:
+            return False
+        os.kill(self.pid, number)
+        return True
 
-    def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
-        """Ends the process alone; the keeper starts it again."""
-        if self.alive:
-            self.expecting_death = True
-            os.kill(self.pid, number)
+    def kill(self, number: signal.Signals = signal.SIGKILL) -> bool:
+        """Ends the process alone, if it lives; the keeper starts it again."""
+        if not self.alive:
+            return False
+        self.expecting_death = True
+        return self.send(number)
 
     def kept(self) -> None:
         """One look of the keeper: starts it again when it is dead and may live."""

@@ -37,6 +37,7 @@ class Proxy:
         self.name, self.target = name, target
         self.port = 0
         self.refusing = False  # new connections are reset
+        self.troubled = 0  # pieces that were delayed, held back or lost
         self._delay = 0.0  # seconds that each chunk waits, both ways
         self._open = asyncio.Event()  # cleared: nothing passes, nothing is lost
         self._losing = False  # what the target says is thrown away
@@ -69,10 +70,12 @@ class Proxy:
 
     def half_close(self) -> int:
         """Says end-of-stream to whoever connected, on every connection, and goes on listening to them."""
+        said = 0
         for wire in list(self._wires):
             with suppress(OSError, RuntimeError):
                 wire.near.write_eof()
-        return len(self._wires)
+                said += 1
+        return said
 
     @asynccontextmanager
     async def delayed(self, seconds: float) -> AsyncIterator[None]:
@@ -126,6 +129,8 @@ class Proxy:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool) -> None:
         while chunk := await reader.read(CHUNK):
+            lost = replies and self._losing
+            self.troubled += bool(self._delay) or lost or not self._open.is_set()
             if self._delay:
                 await asyncio.sleep(self._delay)
             await self._open.wait()

@@ -9,9 +9,10 @@ from contextlib import suppress
 import aiohttp
 import psutil
 
-from tests.faults.injuries import Act, aimed
+from tests.faults.network_injuries import SERVING_ACTS
 from tests.faults.processes import until
 from tests.faults.schedule import Fault
+from tests.faults.striking import Act, Missed, aimed
 from tests.faults.world import World
 from tests.serving_process import RunningServing
 
@@ -45,39 +46,50 @@ class RayFaults:
             "kill rank": self._killing(is_rank),
             "kill replica": self._killing(is_replica),
             "kill HAProxy": self._killing(is_haproxy),
-            "stop rank": self._stop_rank,
+            "stop rank": self._stopping(is_rank),
+            "stop replica": self._stopping(is_replica),
+            "stop HAProxy": self._stopping(is_haproxy),
+            **SERVING_ACTS,
         }
 
     def _killing(self, wanted: Wanted) -> Act:
         async def act(world: World, fault: Fault) -> str:
             async with self._busy:
                 victim = aimed(fault, await self._targets(wanted))
-                title = _title(victim) or victim.name()
-                victim.kill()
+                title = _title(victim)
+                send(victim, psutil.Process.kill)
                 await asyncio.sleep(1.0)  # its neighbours see it die before anybody asks whether all is well
                 await until(self.answers, REPAIR_SECONDS, "serving answers again", 0.3)
             return title
 
         return act
 
-    async def _stop_rank(self, world: World, fault: Fault) -> str:
-        victim = aimed(fault, await self._targets(is_rank))
-        title = _title(victim)
-        with suppress(psutil.NoSuchProcess):
-            victim.suspend()
-            await asyncio.sleep(fault.seconds)
-        with suppress(psutil.NoSuchProcess):
-            victim.resume()
-        return title
+    def _stopping(self, wanted: Wanted) -> Act:
+        async def act(world: World, fault: Fault) -> str:
+            victim = aimed(fault, await self._targets(wanted))
+            title = _title(victim)
+            send(victim, psutil.Process.suspend)
+            try:
+                await asyncio.sleep(fault.seconds)
+            finally:
+                with suppress(Missed):
+                    send(victim, psutil.Process.resume)
+            return title
+
+        return act
 
     async def _targets(self, wanted: Wanted) -> list[psutil.Process]:
+        """Raises Missed where there is none for a long time."""
         found: list[psutil.Process] = []
 
         async def some() -> bool:
             found[:] = sorted(await asyncio.to_thread(self._matching, wanted), key=lambda process: process.pid)
             return bool(found)
 
-        await until(some, TARGET_SECONDS, "there is a process to strike", 0.5)
+        try:
+            await until(some, TARGET_SECONDS, "there is a process to strike", 0.5)
+        except TimeoutError as error:
+            raise Missed(str(error)) from None
         return found
 
     def _matching(self, wanted: Wanted) -> list[psutil.Process]:
@@ -100,9 +112,17 @@ class RayFaults:
             return False
 
 
+def send(process: psutil.Process, signal: Callable[[psutil.Process], None]) -> None:
+    """Raises Missed when it has ended meanwhile."""
+    try:
+        signal(process)
+    except psutil.NoSuchProcess as error:
+        raise Missed(str(error)) from None
+
+
 def _title(process: psutil.Process) -> str:
     """Ray names its workers' processes after what they do."""
     try:
-        return " ".join(process.cmdline()).strip()
+        return " ".join(process.cmdline()).strip() or process.name()
     except psutil.Error:
         return ""

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
-from tests.faults import embedded, trial
+from tests.faults import embedded, lives, trial
 from tests.faults.embedded import EmbeddedWorld
 from tests.faults.ray_faults import RayFaults
+from tests.faults.report import Report
 from tests.faults.schedule import Fault, kinds_of, schedule
-from tests.faults.trial import Load, Report
+from tests.faults.trial import Load
 from tests.faults.world import Wanted, World
 from tests.mutations.catalogue import BY_NAME
 from tests.mutations.tree import ROOT, mutated_tree
@@ -60,6 +61,12 @@ def embedded_stage(plan: Plan) -> tuple[Report, bool]:
         return report, world.mounted
 
 
+def crash_point_stage(plan: Plan, every: int = 1) -> Report:
+    """The embedded set-up, killed at each durable step of a life in turn, or at every so manyth."""
+    with folder(plan) as home, tree_of(plan) as tree:
+        return asyncio.run(_cut_short(EmbeddedWorld(Wanted(home, tree)), plan, every))
+
+
 def planned(plan: Plan, among: Sequence[str]) -> list[Fault]:
     kinds = [kind for kind in kinds_of(among) if kind.name not in plan.leave_out]
     return schedule(plan.seed, plan.seconds, kinds, minutes=plan.minutes, intensity=plan.intensity)
@@ -81,6 +88,14 @@ async def _strike_embedded(world: EmbeddedWorld, plan: Plan) -> Report:
         left_out = plan.leave_out if world.mounted else (*plan.leave_out, "fill the disk")
         faults = planned(replace(plan, leave_out=left_out), ["embedded"])
         return await trial.run(world, faults, plan.seconds, plan.seed, EMBEDDED, embedded.ACTS)
+    finally:
+        await world.stop()
+
+
+async def _cut_short(world: EmbeddedWorld, plan: Plan, every: int) -> Report:
+    try:
+        await world.start()
+        return await lives.cut_short(world, plan.seed, every)
     finally:
         await world.stop()
 

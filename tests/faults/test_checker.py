@@ -14,15 +14,16 @@ HASH = hash_of(TEXT)
 
 
 class Told:
-    """A history and a snapshot that agree: q1 was released, q2 held and approved, q3 waits."""
+    """A history and a snapshot that agree: q1 was released, q2 held and approved, q3 waits, q4 was flagged."""
 
     def __init__(self) -> None:
         self.history = History()
-        self.rows = Snapshot(at=1_000.0, waiting={"rev3"})
-        for number, action in ((1, "release"), (2, "hold"), (3, "hold")):
+        self.rows = Snapshot(at=1_000.0, waiting={"rev3", "rev4"})
+        for number, action in ((1, "release"), (2, "hold"), (3, "hold"), (4, "flag")):
             self.record(number, action)
         self.approve("rev2", token=1)
         self.say(Content("c1", TEXT, True, "none"))
+        self.say(Content("c4", TEXT, True, "pending"))
         self.say(Content("c2", TEXT, True, "approved"))
         self.say(Content("c2", TEXT[:4], False, "approved"))  # a stream that was cut off
         self.say(Probed("GET /v1/reviews/rev2", 404, False))
@@ -32,20 +33,32 @@ class Told:
         self.history.facts.append((at, fact))  # type: ignore[arg-type]
 
     def record(self, number: int, action: str) -> None:
-        item = f"rev{number}" if action == "hold" else None
+        item = f"rev{number}" if action != "release" else None
         confidence = 0.9 if action == "release" else 0.5
         interaction = {"id": f"c{number}", "content_hash": HASH, "text": TEXT, "deleted_at": None}
         self.rows.interactions.append({**interaction, "question": f"q{number}"})
-        decision = {"interaction_id": f"c{number}", "action": action, "content_hash": HASH}
+        decision = {"id": f"dec{number}", "interaction_id": f"c{number}", "action": action, "content_hash": HASH}
         self.rows.decisions.append({**decision, "confidence": confidence})
+        self.event(None, "interaction.recorded", {}, of=f"c{number}")
+        self.event(item, "decision", {"decision_id": f"dec{number}", "action": action}, of=f"c{number}")
         self.say(Acknowledged(f"c{number}", f"q{number}", None, 200, action, item, confidence, "instant"))
         if item:
             row = {"id": item, "interaction_id": f"c{number}", "state": "pending", "version": 1}
             self.rows.items.append({**row, "expires_at": 2_000.0, "claim_expires_at": None})
             self.event(item, "review.created", {"to": "pending", "version": 1})
 
-    def event(self, item: str, kind: str, data: Row) -> None:
-        self.rows.events.append({"item_id": item, "kind": kind, "data": data})
+    def event(self, item: str | None, kind: str, data: Row, of: str = "") -> None:
+        interaction = of or self.item(item or "")["interaction_id"]
+        self.rows.events.append({"item_id": item, "interaction_id": interaction, "kind": kind, "data": data})
+
+    def forget(self, kind: str, interaction: str) -> None:
+        """The log loses an event."""
+        mine = [row for row in self.rows.events if (row["kind"], row["interaction_id"]) == (kind, interaction)]
+        self.rows.events.remove(mine[0])
+
+    def move(self, kind: str) -> Row:
+        """The event of one of q2's steps."""
+        return next(row for row in self.rows.events if row["kind"] == kind and row["item_id"] == "rev2")
 
     def approve(self, item: str, token: int) -> None:
         claimed = {"from": "pending", "to": "claimed", "version": 2, "fencing_token": token, "reviewer": "ada"}
@@ -85,9 +98,13 @@ def stale_verdict_in_the_database(told: Told) -> None:
 
 
 def tokens_repeat(told: Told) -> None:
-    event = copy.deepcopy(told.rows.events[2])
+    event = copy.deepcopy(told.move("review.claimed"))
     event["data"]["version"] = 5
     told.rows.events.append(event)
+
+
+def another_decision_in_the_log(told: Told) -> None:
+    told.rows.decisions[3].update(action="release")  # the event says: flag
 
 
 def another_verdict_was_acknowledged(told: Told) -> None:
@@ -100,14 +117,16 @@ DOCTORED: tuple[tuple[str, str, Doctor], ...] = (
     ("I1", "", lambda told: told.rows.decisions.append(dict(told.rows.decisions[0]))),
     ("I1", "", lambda told: told.rows.decisions[2].update(content_hash="0" * 64)),
     ("I1", "lost", lambda told: told.say(Acknowledged("c9", "q9", "name", 202, "hold", None, 0.5, "instant"))),
-    ("I1", "lost", lambda told: told.rows.items.pop()),
+    ("I1", "lost", lambda told: told.rows.items.remove(told.item("rev3"))),
     ("I1", "lost", lambda told: told.say(Missing("c1"))),
     ("I1", "", lambda told: told.rows.interactions.append({**told.rows.interactions[0], "id": "c8"})),
     ("I1", "", lambda told: told.rows.items.append({**told.item("rev3"), "id": "rev8"})),
     ("I2", "released unreviewed", lambda told: told.say(Content("c3", TEXT, True, "pending"))),
     ("I2", "released unreviewed", lambda told: told.say(Content("c1", "Other words", True, "none"))),
     ("I2", "released unreviewed", lambda told: told.say(Content("c1", "Spliced", False, "none"))),
-    ("I2", "released unreviewed", lambda told: told.rows.events.pop()),
+    ("I2", "released unreviewed", lambda told: told.forget("review.approved", "c2")),
+    ("I2", "released unreviewed", lambda told: told.forget("decision", "c1")),
+    ("I2", "released unreviewed", lambda told: told.forget("decision", "c4")),
     ("I3", "double verdict", second_verdict),
     ("I3", "double verdict", another_verdict_was_acknowledged),
     ("I3", "lost", lambda told: told.rows.verdicts.clear()),
@@ -115,9 +134,14 @@ DOCTORED: tuple[tuple[str, str, Doctor], ...] = (
     ("I4", "", stale_token),
     ("I4", "", stale_verdict_in_the_database),
     ("I4", "", tokens_repeat),
-    ("I5", "", lambda told: told.rows.events.pop(0)),
+    ("I5", "", lambda told: told.forget("review.created", "c3")),
+    ("I5", "", lambda told: told.forget("interaction.recorded", "c1")),
+    ("I5", "", lambda told: told.forget("interaction.recorded", "c4")),
+    ("I5", "", lambda told: told.forget("decision", "c3")),
+    ("I5", "", lambda told: told.rows.events.append(dict(told.rows.events[0]))),
+    ("I5", "", another_decision_in_the_log),
     ("I5", "", lambda told: told.item("rev2").update(version=4)),
-    ("I5", "", lambda told: told.rows.events[3]["data"].update({"from": "pending"})),
+    ("I5", "", lambda told: told.move("review.approved")["data"].update({"from": "pending"})),
     ("I5", "", lambda told: told.item("rev3").update(state="rejected")),
     ("I6", "", lambda told: told.rows.waiting.clear()),
     ("I6", "", lambda told: told.rows.waiting.add("rev2")),

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import os, sys, tempfile
 from pathlib import Path
@@ -16,8 +18,8 @@ with tempfile.TemporaryFile() as file:
 """
 
 
-def run(control) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", SCRIPT, str(control)]
+def run(control, script=SCRIPT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script, str(control)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
@@ -36,6 +38,59 @@ def test_it_dies_after_the_second_fsync_at_step_four(tmp_path):
     control.write_text("4")
     assert run(control).stdout.split() == ["0"]
     assert control.with_suffix(".died").read_text() == "after fsync"
+
+
+COMMITS = """
+import sys
+from pathlib import Path
+import sqlalchemy as sa
+from tests.faults.crashing import Steps, wrap_durable_steps
+wrap_durable_steps(Steps(Path(sys.argv[1])))
+engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+for statement in ("CREATE TABLE a (x INT)", "INSERT INTO a VALUES (1)", "UPDATE a SET x = 2", "SELECT x FROM a"):
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
+        connection.execute(sa.text("DELETE FROM a WHERE x = 3") if "SELECT" not in statement else sa.text("SELECT 1"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "where"),
+    [
+        (1, "before COMMIT of DELETE a"),
+        (3, "before COMMIT of INSERT a"),
+        (6, "after COMMIT of UPDATE a"),
+    ],
+)
+def test_a_commit_is_known_by_the_first_write_of_its_transaction(tmp_path, step, where):
+    control = tmp_path / "die"
+    control.write_text(str(step))
+    assert run(control, COMMITS).returncode == -signal.SIGKILL
+    assert control.with_suffix(".died").read_text() == where
+
+
+SYNCS = """
+import sys
+from pathlib import Path
+from tests.faults.crashing import Steps, wrap_durable_steps
+wrap_durable_steps(Steps(Path(sys.argv[1])))
+from storage.checkpoint_file import sync_folder
+sync_folder(Path(sys.argv[1]).parent)
+"""
+
+
+def test_a_commit_of_what_was_only_read_is_no_step(tmp_path):
+    control = tmp_path / "die"
+    control.write_text("7")
+    assert run(control, COMMITS).returncode == 0
+    assert not control.with_suffix(".died").exists()
+
+
+def test_another_step_is_known_by_the_function_of_the_product_that_took_it(tmp_path):
+    control = tmp_path / "die"
+    control.write_text("1")
+    assert run(control, SYNCS).returncode == -signal.SIGKILL
+    assert control.with_suffix(".died").read_text() == "before fsync in storage.checkpoint_file.sync_folder"
 
 
 def test_without_a_control_file_it_lives(tmp_path):

@@ -3,8 +3,10 @@
 import pytest
 
 from tests.faults import stages
+from tests.faults.lives import QUIET_LIVES
+from tests.faults.report import Report
 from tests.faults.stages import Plan
-from tests.faults.trial import Load, Report
+from tests.faults.trial import Load
 
 SEED = 20_261_124
 WORLD_SECONDS, EMBEDDED_SECONDS = 18.0, 7.0
@@ -27,6 +29,7 @@ def test_under_a_minute_of_faults_nothing_is_lost_and_nothing_leaves_unreviewed(
     sound(report)
     assert len(report.struck) >= 60
     assert len(report.kinds) >= 20
+    assert report.kinds.keys() >= {"kill postmaster", "stop database backend", "kill replica valkey"}
     assert report.acknowledged.total() > 0
     assert report.verdicts > 0
     assert report.probes > 0
@@ -39,3 +42,12 @@ def test_the_embedded_gateway_survives_a_full_disk_a_locked_file_and_kills():
     assert ("fill the disk" in report.kinds) == small_disk
     assert report.kinds.keys() >= {"lock the database file", "kill the embedded gateway"}
     assert report.acknowledged.total() > 0
+
+
+@pytest.mark.timeout(240)
+def test_a_life_goes_on_wherever_among_its_durable_steps_the_gateway_is_killed():
+    report = stages.crash_point_stage(Plan(SEED, 0.0), every=5)  # ./run bench faults takes every step
+    sound(report)
+    assert report.unfinished_lives == []
+    assert len(report.crash_points) >= 2
+    assert report.verdicts == len(report.crash_points) + QUIET_LIVES

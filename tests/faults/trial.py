@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 from storage.database import Database, open_database
 from storage.errors import DatabaseUnreachable
 from tests.faults import log_check, snapshot
 from tests.faults.callers import Callers
-from tests.faults.checker import Violation, check
-from tests.faults.history import Accepted, Acknowledged, History, Probed, into
-from tests.faults.injuries import ACTS, Act
+from tests.faults.checker import check
+from tests.faults.history import into
+from tests.faults.injuries import ACTS
 from tests.faults.people import REVIEWERS
 from tests.faults.processes import until
+from tests.faults.report import Report
 from tests.faults.reviewers import Reviewers
 from tests.faults.schedule import Fault
 from tests.faults.snapshot import Snapshot
 from tests.faults.strangers import Stranger
+from tests.faults.striking import Act, strike_all
 from tests.faults.world import World
 
 REST_SECONDS = 45.0  # a bound for everything to come back to rest, not an expectation
@@ -38,44 +37,6 @@ class Load:
     reviewers: int = 6
     pause: float = 0.15
     think: float = 0.1
-
-
-@dataclass
-class Report:
-    """What happened, and what was found."""
-
-    seed: int
-    struck: list[tuple[Fault, str]] = field(default_factory=list)  # with what was hit
-    failed: list[tuple[Fault, str]] = field(default_factory=list)  # could not be done, and why
-    history: History = field(default_factory=History)
-    violations: list[Violation] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    unexpected_deaths: dict[str, int] = field(default_factory=dict)
-    left_open: int = 0  # items that did not end though nothing was in their way
-    log_trouble: str = ""  # what the verifier said, if the log is not intact
-    tries: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
-
-    @property
-    def kinds(self) -> Counter[str]:
-        return Counter(fault.kind for fault, _ in self.struck)
-
-    @property
-    def acknowledged(self) -> Counter[str]:
-        """Distinct interactions, by what answered."""
-        seen = {
-            fact.interaction: fact.via for _, fact in self.history.of(Acknowledged) if isinstance(fact, Acknowledged)
-        }
-        return Counter(seen.values())
-
-    @property
-    def verdicts(self) -> int:
-        """Final ones that were acknowledged."""
-        return len({fact.item for _, fact in self.history.of(Accepted) if isinstance(fact, Accepted) and fact.final})
-
-    @property
-    def probes(self) -> int:
-        return len(self.history.of(Probed))
 
 
 async def run(
@@ -111,30 +72,14 @@ async def run(
     return report
 
 
-async def strike_all(world: World, faults: Sequence[Fault], report: Report, acts: dict[str, Act], log: Path) -> None:
-    """Each fault at its moment, several at once where their times overlap; returns when the last one is over."""
-    began = time.monotonic()
-    with log.open("a", encoding="utf-8", buffering=1) as lines:
-
-        async def strike(fault: Fault) -> None:
-            await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
-            at = time.monotonic() - began
-            try:
-                hit = await acts[fault.kind](world, fault)
-                report.struck.append((fault, hit))
-            except Exception as error:
-                hit = f"not done: {error!r}"
-                report.failed.append((fault, repr(error)))
-            took = time.monotonic() - began - at
-            told = {"step": fault.step, "planned": round(fault.at, 3), "at": round(at, 3), "kind": fault.kind}
-            print(json.dumps({**told, "hit": hit, "seconds": round(took, 3)}), file=lines)
-
-        await asyncio.gather(*(strike(fault) for fault in faults))
+async def ready(world: World) -> None:
+    """Raises TimeoutError."""
+    await until(world.all_ready, REST_SECONDS, "all gateways are ready again")
 
 
 async def settle(world: World, report: Report) -> None:
     """Everything is up again and at rest: check, let the open items end, and check again."""
-    await until(world.all_ready, REST_SECONDS, "all gateways are ready again")
+    await ready(world)
     database = open_database(world.database_url)
     try:
         found = await at_rest(world, database)

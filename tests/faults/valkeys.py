@@ -70,11 +70,13 @@ class Valkeys:
         await self.ask(self.primary, "REPLICAOF", "NO", "ONE")
         await self.ask(self.replica, "REPLICAOF", "127.0.0.1", str(self._feed.port))
 
-    async def promote_lagging(self, seconds: float) -> None:
-        """The replica hears nothing for `seconds`, is promoted, and the old primary is killed."""
+    async def promote_lagging(self, seconds: float) -> bool:
+        """The replica hears nothing for `seconds`, is promoted, and the old primary is killed. False, and nothing is
+        changed, when the replica does not answer."""
         async with self._feed.black_hole():
             await asyncio.sleep(seconds)
-            await self.ask(self.replica, "REPLICAOF", "NO", "ONE")
+            if await self.ask(self.replica, "REPLICAOF", "NO", "ONE") is None:
+                return False
         self.part.kill()
         self.primary, self.replica = self.replica, self.primary
         for proxy in self.clients:
@@ -85,6 +87,7 @@ class Valkeys:
                 break
             await asyncio.sleep(0.1)
         await self.follow()
+        return True
 
     def lose_data(self) -> None:
         """Kills the primary and removes its files; the keeper starts it empty."""

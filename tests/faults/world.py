@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -35,6 +36,7 @@ class Member:
     valkey: Proxy
     control: Path  # tests.faults.crashing reads here when to die
     entrance: Proxy | None = None  # where callers and reviewers come in; gateways only
+    serving: Proxy | None = None  # the way to a real serving application; gateways before one only
     port: int = 0
     dying: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while it is to die at a durable step
     via: str = ""  # what answers behind it: "ray" or "instant"
@@ -42,6 +44,27 @@ class Member:
     @property
     def name(self) -> str:
         return self.part.name
+
+    def arm(self, number: int) -> None:
+        """From now on it lives for so many durable steps less one, and dies at the last."""
+        self._told.unlink(missing_ok=True)
+        self.part.expecting_death = True
+        self.control.write_text(str(number), encoding="utf-8")
+
+    def disarm(self) -> None:
+        """A process that has begun to count goes on counting: end it too."""
+        self.control.unlink(missing_ok=True)
+
+    async def has_died(self) -> bool:
+        return self._told.exists()
+
+    def died_at(self) -> str:
+        """Between which steps."""
+        return self._told.read_text(encoding="utf-8")
+
+    @property
+    def _told(self) -> Path:
+        return self.control.with_suffix(".died")
 
 
 @dataclass(frozen=True)
@@ -83,7 +106,7 @@ class World:
     @property
     def proxies(self) -> list[Proxy]:
         entrances = [member.entrance for member in self.gateways if member.entrance is not None]
-        ways = [way for member in self.members for way in (member.database, member.valkey) if way is not None]
+        ways = [way for one in self.members for way in (one.database, one.valkey, one.serving) if way is not None]
         return [*entrances, *ways]
 
     @property
@@ -154,14 +177,21 @@ class World:
     async def _add_gateway(self, name: str, via: str) -> None:
         port = free_port()
         ray = via == "ray"
+        serving = await self._way_to_serving(name) if ray else None
         told = {
             "COUNTERSIGN_HOST": LOOPBACK,
             "COUNTERSIGN_PORT": str(port),
             "COUNTERSIGN_WORKER": "off",
-            "COUNTERSIGN_SERVING_URL": self.wanted.serving_url if ray else self.instant.url,
+            "COUNTERSIGN_SERVING_URL": self.instant.url if serving is None else f"http://{LOOPBACK}:{serving.port}",
             "COUNTERSIGN_SERVING_TOKEN": self.wanted.serving_token if ray else TOKEN,
         }
-        await self._open_to_callers(await self._member(name, "gateway", told), port, via)
+        member = await self._member(name, "gateway", told)
+        member.serving = serving
+        await self._open_to_callers(member, port, via)
+
+    async def _way_to_serving(self, name: str) -> Proxy:
+        parsed = urlsplit(self.wanted.serving_url)
+        return await Proxy(f"{name}→serving", (parsed.hostname or LOOPBACK, parsed.port or 80)).start()
 
     async def _open_to_callers(self, member: Member, port: int, via: str) -> None:
         member.port, member.via = port, via
