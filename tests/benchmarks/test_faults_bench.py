@@ -7,6 +7,7 @@ from tests.faults.evidence import Violation
 from tests.faults.history import Accepted, Acknowledged, History
 from tests.faults.report import Report
 from tests.faults.schedule import Fault
+from tests.mutations.catalogue import BY_NAME as MECHANISMS
 
 
 def reported(*violations: Violation, **facts: object) -> Report:
@@ -32,8 +33,25 @@ def test_faults_acknowledgements_and_final_verdicts_are_counted_once():
 def test_it_is_told_between_which_steps_parts_died():
     report = reported()
     fault = Fault(9, 0.0, "kill worker at a durable step", 0.0, 0.0, 7)
-    report.struck += [(fault, "worker-0 before COMMIT, step 7"), (fault, "worker-1 before COMMIT, step 2")]
-    assert faults._figures([report], 5)["died_at"] == {"before COMMIT": 2}
+    where = "before COMMIT of UPDATE leases"
+    report.struck += [(fault, f"worker-0 {where}, step 7"), (fault, f"worker-1 {where}, step 2")]
+    report.crash_points = [where, "after fsync"]
+    assert faults._figures([report], 5)["died_at"] == {where: 3, "after fsync": 1}
+
+
+def test_what_struck_nothing_is_no_fault_and_is_told_by_kind():
+    report = reported()
+    report.missed = [(Fault(8, 0.0, "flush valkey", 0.0, 0.0, 1), "Valkey was away")]
+    report.outside_steps = [(Fault(9, 0.0, "kill worker at a durable step", 0.0, 0.0, 1), "worker-0")]
+    figures = faults._figures([report], 5)
+    assert (figures["faults"], figures["kinds"]) == (2, {"kill rank": 1, "cut callers": 1})
+    assert figures["missed"] == {"flush valkey": 1}
+    assert figures["outside_steps"] == {"kill worker at a durable step": 1}
+
+
+def test_lives_that_were_cut_short_are_counted_with_those_that_went_on():
+    figures = faults._figures([reported(crash_points=["after fsync"], unfinished_lives=["step 4"])], 5)
+    assert figures["crash_points"] == {"killed": 2, "survived": 1}
 
 
 def test_violations_are_counted_by_invariant_and_by_what_they_mean():
@@ -51,6 +69,9 @@ def test_violations_are_counted_by_invariant_and_by_what_they_mean():
         (reported(), {"unfenced_violations": 0}),
         (reported(log_trouble="exit 1: altered"), {}),
         (reported(left_open=1), {}),
+        (reported(unexpected=["q1: 400 {}"]), {}),
+        (reported(failed=[(Fault(9, 0.0, "kill gateway", 0.0, 0.0, 1), "it did not come back")]), {}),
+        (reported(unfinished_lives=["step 4"]), {}),
     ],
 )
 def test_a_run_that_was_not_sound_says_so(report, more):
@@ -67,3 +88,16 @@ def test_a_mechanism_that_nobody_knows_is_refused_by_name(capsys):
     with pytest.raises(SystemExit, match="2"):
         faults.main(["--without", "hope"])
     assert "hope" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mechanism", ["verified_schema", "waiting_events"])
+def test_a_mechanism_that_no_gateway_or_worker_runs_is_refused_with_its_file(capsys, mechanism):
+    with pytest.raises(SystemExit, match="2"):
+        faults.main(["--without", mechanism])
+    told = capsys.readouterr().err
+    assert f"--without {mechanism}: no gateway and no worker runs" in told
+    assert MECHANISMS[mechanism].edits[0].file in told
+
+
+def test_mechanisms_of_the_review_are_offered():
+    assert {"fencing", "compare_and_set", "record_before_release"} <= set(faults.SEEN)

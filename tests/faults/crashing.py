@@ -2,7 +2,7 @@
 
 `python -m tests.faults.crashing CONTROL -- gateway|worker`: when the file CONTROL appears, its number says how many
 durable steps from then the process lives on. A step is each side of: a database's COMMIT after a write, a command to
-Valkey, an fsync. It dies by SIGKILL, between two of them, and leaves which step that was beside CONTROL, in a file .died.
+Valkey, an fsync. It dies by SIGKILL, between two of them; a file .died beside CONTROL then says which step that was.
 """
 
 from __future__ import annotations

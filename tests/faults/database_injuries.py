@@ -19,7 +19,7 @@ from tests.faults.world import World
 
 TABLES = ("review_items", "interactions", "verdicts", "audit_events", "outbox", "keys", "audit_unsealed", "idempotency")
 UP_SECONDS = 60.0  # it refuses to start while a backend of the dead one lives, and then recovers
-LOOKS = 200  # for a statement that runs at that very moment
+LOOKS = 30  # for a statement that runs at that very moment
 _PRODUCT = f"datname = current_database() AND client_port IS NOT NULL AND application_name <> '{OWN_NAME}'"
 
 

@@ -138,5 +138,5 @@ ACTS: dict[str, Act] = {
     "lock the database file": lock_file,
     "kill the embedded gateway": killing(gateway_parts),
     "stop the embedded gateway": stopping(gateway_parts),
-    "kill the embedded gateway at a durable step": dying_at_step(lambda world: world.gateways, 60),
+    "kill the embedded gateway at a durable step": dying_at_step(lambda world: world.gateways, 30),
 }

@@ -18,7 +18,8 @@ def database_ways(world: World) -> list[Proxy]:
 
 
 def valkey_ways(world: World) -> list[Proxy]:
-    return [member.valkey for member in world.members]
+    """Those in use: a worker that does not lead has no connection."""
+    return [member.valkey for member in world.members if member.valkey.connections]
 
 
 def entrances(world: World) -> list[Proxy]:
@@ -26,19 +27,16 @@ def entrances(world: World) -> list[Proxy]:
 
 
 def serving_ways(world: World) -> list[Proxy]:
-    return [member.serving for member in world.gateways if member.serving is not None]
-
-
-def used(ways: Ways, world: World, fault: Fault) -> Proxy:
-    """One of those that carry connections at this moment. Raises Missed."""
-    return aimed(fault, [proxy for proxy in ways(world) if proxy.connections])
+    """Those in use: a gateway has no connection to serving while it asks nothing."""
+    ways = [member.serving for member in world.gateways if member.serving is not None]
+    return [way for way in ways if way.connections]
 
 
 def at_once(ways: Ways, act: Callable[[Proxy], int]) -> Act:
     """`act` says how many connections it hit."""
 
     async def hit(world: World, fault: Fault) -> str:
-        proxy = used(ways, world, fault)
+        proxy = aimed(fault, ways(world))
         count = act(proxy)
         if not count:
             raise Missed(f"{proxy.name} had no connection")
@@ -51,7 +49,7 @@ def lasting(ways: Ways, how: str) -> Act:
     """`delayed`, `losing` or `swallowing` for the fault's seconds; a miss when nothing passed meanwhile."""
 
     async def hit(world: World, fault: Fault) -> str:
-        proxy = used(ways, world, fault)
+        proxy = aimed(fault, ways(world))
         trouble = {
             "delayed": lambda: proxy.delayed(fault.seconds),
             "losing": proxy.losing_replies,

@@ -87,8 +87,8 @@ def worker_parts(world: World) -> list[Part]:
 ACTS: dict[str, Act] = {
     "kill gateway": killing(gateway_parts),
     "stop gateway": stopping(gateway_parts),
-    "kill gateway at a durable step": dying_at_step(lambda world: world.gateways, 60),
+    "kill gateway at a durable step": dying_at_step(lambda world: world.gateways, 30),
     "kill worker": killing(worker_parts),
     "stop worker": stopping(worker_parts),
-    "kill worker at a durable step": dying_at_step(lambda world: world.workers, 10),
+    "kill worker at a durable step": dying_at_step(lambda world: world.workers, 6),
 }

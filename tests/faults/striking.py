@@ -15,7 +15,7 @@ from tests.faults.world import World
 
 Target = TypeVar("Target")
 Act = Callable[[World, Fault], Awaitable[str]]  # returns what was hit, raises Missed
-TRIES = 4  # how often a fault looks for something to hit
+TRIES = 2  # how often a fault looks for something to hit; more would wear down a part that is only just starting
 AGAIN_SECONDS = 0.5
 
 

@@ -50,7 +50,7 @@ async def test_what_is_said_comes_back():
         reader, writer = await connected(proxy)
         writer.write(b"hello")
         assert await reader.readexactly(5) == b"hello"
-        assert proxy.connections == 1
+        assert (proxy.connections, proxy.troubled) == (1, 0)
 
 
 async def test_a_cut_resets_the_connection_and_the_next_one_works():
@@ -76,6 +76,7 @@ async def test_lost_replies_were_acted_upon():
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(4)
         assert echo.heard == b"INCR"
+        assert proxy.troubled == 1
 
 
 async def test_a_black_hole_lets_nothing_pass_and_ends_with_a_cut():
@@ -87,6 +88,7 @@ async def test_a_black_hole_lets_nothing_pass_and_ends_with_a_cut():
             writer.write(b"b")
             await asyncio.sleep(0.1)
             assert echo.heard == b"a"
+            assert proxy.troubled == 1
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1)
 
@@ -99,6 +101,7 @@ async def test_a_delay_holds_each_chunk_back():
             writer.write(b"slow")
             assert await reader.readexactly(4) == b"slow"
             assert asyncio.get_running_loop().time() - began >= 0.4  # there and back
+            assert proxy.troubled == 2
 
 
 async def test_half_closed_towards_the_caller_it_still_hears_the_caller():
