@@ -37,7 +37,7 @@ class Proxy:
         self.name, self.target = name, target
         self.port = 0
         self.refusing = False  # new connections are reset
-        self.troubled = 0  # pieces that were delayed, held back or lost
+        self.troubled = 0  # pieces that were delayed, held back or lost, and connections that were forgotten
         self._delay = 0.0  # seconds that each chunk waits, both ways
         self._open = asyncio.Event()  # cleared: nothing passes, nothing is lost
         self._losing = False  # what the target says is thrown away
@@ -93,7 +93,7 @@ class Proxy:
         try:
             yield
         finally:
-            self.cut()
+            self.troubled += self.cut()
             self._open.set()
 
     @asynccontextmanager
