@@ -28,6 +28,9 @@ async def query(request: Request, filters: Annotated[Paged, Query()], key: Key =
     context = context_of(request)
     marks, limit = wanted(filters, words_kept=context.settings.full_text), filters.limit
 
+    if marks.text is not None:
+        await context.access.search(key, marks.text)
+
     def read(connection: Connection) -> tuple[list[AuditEvent], str | None]:
         found = audit_query.page(connection, key.tenant, marks, after=filters.after, limit=limit)
         return whole(connection, found.events), found.next

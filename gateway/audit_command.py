@@ -35,8 +35,13 @@ app.add_typer(audit_words.app, name="words")
 Tenant = Annotated[str, typer.Option(help="Whose events.")]
 
 
-def read(tenant: str, find: Callable[[Connection], Sequence[AuditEvent]], most: int) -> tuple[list[AuditEvent], bool]:
-    """The first `most` of what `find` finds, with their private facts, which is recorded; and whether it found more."""
+def read(
+    tenant: str, find: Callable[[Connection], Sequence[AuditEvent]], most: int, *, by_text: bool = False
+) -> tuple[list[AuditEvent], bool]:
+    """The first `most` of what `find` finds, with their private facts, which is recorded; and whether it found more.
+
+    `by_text`: words were looked for, which is recorded whatever is found.
+    """
     with operations.opened(Settings()) as found:
         with found.read() as connection:
             check_schema(connection)
@@ -44,10 +49,11 @@ def read(tenant: str, find: Callable[[Connection], Sequence[AuditEvent]], most: 
             matching = find(connection)
             events = whole(connection, matching[:most])
         told = [event for event in events if event.private_state is PrivateState.OPEN]
-        if told:
+        if told or by_text:
             with found.transaction() as connection:
                 tenancy.act_for(connection, tenant)
-                data, about = events_data(told), one_interaction(told)
+                data = {**(events_data(told) if told else {}), **({"text": True} if by_text else {})}
+                about = one_interaction(told) if told else None
                 audit_log.append(connection, "access.events", operations.ACTOR, tenant, interaction_id=about, data=data)
     return events, len(matching) > most
 
@@ -64,7 +70,7 @@ def query(
 ) -> None:
     """Show the events that fit, newest first."""
     wanted = partial(audit_query.query, tenant=tenant, filters=filters, after=after, limit=limit + 1)
-    events, more = read(tenant, wanted, limit)
+    events, more = read(tenant, wanted, limit, by_text=filters.text is not None)
     page = [dataclasses.asdict(event) for event in events]
     if as_json:
         for event in page:

@@ -46,7 +46,10 @@ class Paged(Marks):
 
 
 def wanted(marks: Marks, *, words_kept: bool) -> audit_query.Filters:
-    """Raises ApiError 400 naming the mark that makes no sense; `words_kept`: whether events can be found by text."""
+    """`words_kept`: whether events can be found by text.
+
+    Raises ApiError 400 naming the mark that makes no sense, InvalidValue for a text without words.
+    """
     given = {name: getattr(marks, name) for name in Marks.model_fields if name != "kinds"}
     refuse_odd_values(given)
     if marks.text is not None:

@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from gateway.audit_filters import Marks, wanted
 from gateway.errors import ApiError
 from gateway.settings import Settings
 from storage.audit_query import Filters
+from storage.errors import InvalidValue
 
 _TIMES = ("since", "until")
 _TOLD = "Unix seconds, or a date and time like 2027-01-31T12:00 (UTC unless it says otherwise); {}."
@@ -37,12 +39,15 @@ def filtered(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def filters_of(marks: dict[str, Any]) -> Filters:
-    """Raises typer.BadParameter, which names the option: exit code 2."""
+    """Raises typer.BadParameter, which names the option or says what is wrong: exit code 2."""
     times = {name: None if marks[name] is None else moment(name, marks[name]) for name in _TIMES}
     try:
         return wanted(Marks(**{**marks, **times}), words_kept=Settings().full_text)
     except ApiError as error:
         raise typer.BadParameter(error.message) from None
+    except (InvalidValue, ValidationError) as error:
+        told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise typer.BadParameter(told, param_hint="--text") from None  # the only one with a form of its own
 
 
 def moment(name: str, text: str) -> float:

@@ -36,7 +36,11 @@ def forget(yes: Yes = False) -> None:
     """Forget all words, of all tenants; with COUNTERSIGN_FULL_TEXT off no new ones are kept."""
     if not yes:
         typer.confirm("Forget the words of all questions? They can be built again.", abort=True)
-    with operations.opened(Settings()) as found, found.transaction() as connection:
-        check_schema(connection)
-        rows = full_text.forget_all(connection)
-    typer.echo(f"Forgot {rows} words.")
+    done, more = 0, True
+    with operations.opened(Settings()) as found:
+        while more:
+            with found.transaction() as connection:
+                check_schema(connection)
+                some = full_text.forget_some(connection)
+            done, more = done + some, some > 0
+    typer.echo(f"The words of {done} questions were forgotten.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,24 +18,44 @@ from storage.storable import from_json
 from storage.tables import interactions, review_items, verdicts, words
 
 LONGEST = 64  # characters of a word that are kept; a longer one is found by its beginning
-MOST = 4_000  # different words of one interaction, the first ones
+MOST = 2_000  # different words of one interaction, the first ones
 MOST_ASKED = 16  # words of one search
-_WORD = re.compile(r"\w+")
-_AT_ONCE = 500  # interactions in one transaction of `build`
+_AT_ONCE = 500  # interactions in one transaction
+_ADVISORY_LOCK = 0x776F7264  # any number that is ours: one `build` at a time
 
 
 def words_of(*texts: str) -> list[str]:
-    """The different words in their order: letters and digits of any script, without case and accents' ways of writing.
+    """The different words in their order: letters with their marks, and digits, of any script, without case.
 
     Scripts that put no spaces between words give whole clauses as words.
     """
     found: dict[str, None] = {}
+    written: set[str] = set()
     for text in texts:
-        for match in _WORD.finditer(unicodedata.normalize("NFKC", text).casefold()):
-            found[match[0][:LONGEST]] = None
+        for match in _word().finditer(text):
+            # cut before it is folded: to fold a long row of accents takes the square of its length
+            if (word := match[0][:LONGEST]) not in written:
+                written.add(word)
+                found |= dict.fromkeys(part[:LONGEST] for part in _word().findall(_folded(word)))
             if len(found) >= MOST:
-                return list(found)
+                return list(found)[:MOST]
     return list(found)
+
+
+def _folded(text: str) -> str:
+    """One way of writing for what reads alike: Unicode's compatibility caseless form, and İ as i."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")
+    return folded if folded.isascii() else unicodedata.normalize("NFKC", folded)
+
+
+@functools.cache
+def _word() -> re.Pattern[str]:
+    """What \\w leaves out, though words of many scripts are written with it: vowel signs and other marks.
+
+    Those beyond the first plane, of ancient scripts, would make the look-up of each character a long one.
+    """
+    marks = "".join(chr(code) for code in range(0x10000) if unicodedata.category(chr(code)) in ("Mn", "Mc"))
+    return re.compile(rf"[\w{marks}]+")
 
 
 def asked_words(text: str) -> list[str]:
@@ -47,9 +68,18 @@ def asked_words(text: str) -> list[str]:
     return found
 
 
-def keep(conn: Connection, asked: Iterable[Interaction]) -> None:
+def words_in(
+    messages: Iterable[Mapping[str, Any]], answer: Mapping[str, Any], corrections: Sequence[str] = ()
+) -> list[str]:
+    """The answer's first, the question's last: what was said is never cut off by how much was asked."""
+    texts = (answer.get("text"), *corrections, *(message.get("content") for message in messages))
+    return words_of(*(text for text in texts if isinstance(text, str)))
+
+
+def keep(conn: Connection, found: Iterable[tuple[Interaction, Sequence[str]]]) -> None:
     """The words of questions and answers, beside their interactions."""
-    insert_rows(conn, words, [row for each in asked for row in _rows(each)])
+    rows = [_row(asked.id, asked.tenant, word) for asked, said in found for word in said]
+    insert_rows(conn, words, rows)
 
 
 def keep_correction(conn: Connection, interaction_id: str, text: str) -> None:
@@ -66,24 +96,35 @@ def forget(conn: Connection, interaction_ids: Sequence[str]) -> None:
     conn.execute(sa.delete(words).where(words.c.interaction_id.in_(interaction_ids)))
 
 
-def forget_all(conn: Connection) -> int:
-    """For who no longer wants the log to be searched; how many words there were."""
-    return conn.execute(sa.delete(words)).rowcount
+def forget_some(conn: Connection) -> int:
+    """The words of some interactions, for who no longer wants the log to be searched; 0 once none are left."""
+    some = sa.select(words.c.interaction_id).distinct().order_by(words.c.interaction_id).limit(_AT_ONCE)
+    ids = conn.execute(some).scalars().all()
+    forget(conn, ids)
+    return len(ids)
 
 
 def build(conn: Connection, after: str) -> tuple[int, str | None]:
-    """Keeps the words of the next interactions that have none, by id after `after`; (how many, where to go on)."""
+    """Keeps the words of the next interactions that have none, by id after `after`; (how many, where to go on).
+
+    Who edits one of them meanwhile is waited for, or finds the words here.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     table = interactions.c
-    known = sa.exists().where(words.c.interaction_id == table.id)
+    unknown = ~sa.exists().where(words.c.interaction_id == table.id)
+    wanted = sa.select(table.id).where(table.id > after, table.deleted_at.is_(None), unknown)
+    ids = conn.execute(wanted.order_by(table.id).limit(_AT_ONCE)).scalars().all()
+    items = sa.select(review_items.c.id).where(review_items.c.interaction_id.in_(ids)).order_by(review_items.c.id)
+    conn.execute(items.with_for_update(key_share=True)).all()  # before their interactions, as an erasure does
     chosen = sa.select(table.id, table.tenant, table.messages, table.answer).where(
-        table.id > after, table.deleted_at.is_(None), ~known
+        table.id.in_(ids), table.deleted_at.is_(None)
     )
-    rows = conn.execute(chosen.order_by(table.id).limit(_AT_ONCE).with_for_update(key_share=True)).all()
-    corrected = _corrections(conn, [row.id for row in rows])
-    for row in rows:
-        texts = [*_texts(from_json(row.messages), from_json(row.answer)), *corrected.get(row.id, ())]
-        insert_rows(conn, words, [_row(row.id, row.tenant, word) for word in words_of(*texts)])
-    return len(rows), rows[-1].id if rows else None
+    rows = conn.execute(chosen.order_by(table.id).with_for_update(key_share=True)).all()
+    edits = _corrections(conn, ids)
+    said = [(row, words_in(from_json(row.messages), from_json(row.answer), edits.get(row.id, ()))) for row in rows]
+    insert_rows(conn, words, [_row(row.id, row.tenant, word) for row, found in said for word in found])
+    return sum(bool(found) for _, found in said), ids[-1] if ids else None
 
 
 def holds(word: str, interaction_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
@@ -113,20 +154,8 @@ def _also(word: str) -> sa.ColumnElement[bool]:
     return sa.exists().where(other.c.interaction_id == words.c.interaction_id, other.c.word == word)
 
 
-def _rows(interaction: Interaction) -> Iterator[dict[str, Any]]:
-    for word in words_of(*_texts(interaction.messages, interaction.answer)):
-        yield _row(interaction.id, interaction.tenant, word)
-
-
 def _row(interaction_id: str, tenant: str, word: str) -> dict[str, Any]:
     return {"interaction_id": interaction_id, "word": word, "tenant": tenant}
-
-
-def _texts(messages: Iterable[dict[str, Any]], answer: dict[str, Any]) -> Iterator[str]:
-    """The answer's first: what a model said is never cut off by how long the question was."""
-    for content in (answer.get("text"), *(message.get("content") for message in messages)):
-        if isinstance(content, str):
-            yield content
 
 
 def _corrections(conn: Connection, interaction_ids: Sequence[str]) -> dict[str, list[str]]:

@@ -37,7 +37,7 @@ class Recording:
     sent: Sent | None = None  # without an Idempotency-Key
     hold: Hold | None = None  # with one
     tier: Tier = Tier.BASE  # of the policy that decided
-    searchable: bool = False  # whether its words are kept, for searches of the audit log
+    words: Sequence[str] = ()  # that are kept for searches of the audit log
 
 
 def record(conn: Connection, interaction: Interaction, decision: Decision, item: ReviewItem | None) -> None:
@@ -63,7 +63,7 @@ def record_many(conn: Connection, recordings: Sequence[Recording]) -> list[str]:
     written = [rows[each.interaction.id] for each in fresh]
     subject_ids = [subject and subject.id for subject in owners.values()]
     insert_rows(conn, interactions, [row[0] | {"subject": id_} for row, id_ in zip(written, subject_ids, strict=True)])
-    full_text.keep(conn, [each.interaction for each in fresh if each.searchable])
+    full_text.keep(conn, [(each.interaction, each.words) for each in fresh])
     insert_rows(conn, decisions, [row[1] | {"vouched": _vouched(vault, row)} for row in written])
     insert_rows(conn, review_items, [row[2] for row in written if row[2] is not None])
     insert_rows(conn, notes, [_note(each.item, at) for each in fresh if each.item is not None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,12 @@ def test_events_of_a_question_are_found_by_its_words_and_its_corrections(keeping
         assert {"decision", "review.edited"} <= {event["kind"] for event in found}
     assert keeping.events(text="invoice absent") == []
     assert keeping.events(text="invoice", who="strange-reviewer") == []
+
+
+def test_a_search_for_words_is_in_the_log_also_when_nothing_is_found(keeping: Gateway) -> None:
+    assert keeping.events(text="nothing") == []
+    (event,) = keeping.events(kinds="access.events")
+    assert event["data"] == {"text": True}
 
 
 def test_an_export_by_words_tells_the_log_that_it_was_and_not_which(keeping: Gateway) -> None:
@@ -65,5 +72,11 @@ def test_words_of_before_are_built_and_forgotten_from_the_command_line(
     assert run("words", "build").returncode == 0
     assert asked["id"] in run("query", "--tenant", "acme", "--text", "invoice", "--json").stdout
     assert "No event fits." in run("query", "--tenant", "acme", "--text", "absent").stdout
+    assert json.loads(run("query", "--tenant", "acme", "--kinds", "access.events", "--json").stdout.splitlines()[0])[
+        "data"
+    ] == {"text": True}
+    for odd in ("?!", "x" * 1001):
+        refused = run("query", "--text", odd)
+        assert (refused.returncode, "--text" in refused.stderr) == (2, True)
     assert run("words", "forget", "--yes").returncode == 0
     assert "No event fits." in run("query", "--tenant", "acme", "--text", "invoice").stdout

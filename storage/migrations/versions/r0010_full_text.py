@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("word", sa.Text, nullable=False),
         sa.Column("tenant", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("interaction_id", "word", name="pk_words"),
-        sa.ForeignKeyConstraint(["interaction_id"], ["interactions.id"], name="fk_words_interaction_id_interactions"),
+        sa.ForeignKeyConstraint(["interaction_id"], ["interactions.id"], name="fk_words_interaction_id"),
     )
     op.create_index("ix_words_tenant_word_interaction_id", "words", ["tenant", "word", "interaction_id"])
     if op.get_bind().dialect.name == "postgresql":
