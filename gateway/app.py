@@ -100,6 +100,7 @@ def create_app(
             yield
         finally:
             looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
             for each in workers:
                 await asyncio.to_thread(each.stop)
             await context.model_client.close()

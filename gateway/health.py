@@ -42,7 +42,7 @@ async def ready(request: Request) -> Response:
 
 async def database_state(context: Context) -> str:
     try:
-        await context.recorder.read(now)
+        await context.recorder.read(now, always=True)
     except ApiError as error:
         return error.code
     return "ok"

@@ -20,19 +20,24 @@ log = structlog.get_logger("recorder")
 
 
 class Readers:
-    """`waiting` reads beside those that the threads are at: anybody makes one, by sending a key that may be none."""
+    """`waiting` reads beside those that the threads are at: anybody makes one, by sending a key that may be none.
+
+    Beyond them only `always` is read: for what was let in before, and for the gateway itself.
+    """
 
     def __init__(self, database: Database, *, waiting: int, threads: int) -> None:
         self._database = database
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="reader")
         self._places = threading.BoundedSemaphore(threads + waiting)
 
-    async def read(self, read: Callable[[Connection], Result], tenant: str | None) -> Result:
+    async def read(self, read: Callable[[Connection], Result], tenant: str | None, *, always: bool) -> Result:
         """Raises ApiError 503 when too many wait or the database cannot be read."""
-        if not self._places.acquire(blocking=False):
+        has_place = self._places.acquire(blocking=False)
+        if not has_place and not always:
             raise unavailable("Too many reads wait for the database; ask again shortly.", "overloaded", 1)
         future = self._threads.submit(self._read, read, tenant)
-        future.add_done_callback(lambda _: self._places.release())
+        if has_place:
+            future.add_done_callback(lambda _: self._places.release())
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:

@@ -130,13 +130,15 @@ class Recorder:
         self._put(self._questions, job)
         return await asyncio.shield(asyncio.wrap_future(job.future))
 
-    async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:
+    async def read(
+        self, read: Callable[[Connection], Result], *, tenant: str | None = None, always: bool = False
+    ) -> Result:
         """Runs `read` in a reader thread, where it sees nothing but `tenant`'s rows.
 
-        Raises ApiError 503 when too many wait or the database cannot be read.
+        Raises ApiError 503 when the database cannot be read, and, but for `always`, when too many wait.
         """
         self._refuse_at_the_end()
-        return await self._readers.read(read, tenant)
+        return await self._readers.read(read, tenant, always=always)
 
     def close(self) -> None:
         """Commits what waits, then stops."""

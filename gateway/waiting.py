@@ -71,7 +71,9 @@ async def look_out(bell: Bell, recorder: Recorder, seconds: float) -> None:
         if not (awaited := bell.awaited()):
             continue
         try:
-            for interaction_id in await recorder.read(partial(review_reads.ended_among, interaction_ids=awaited)):
+            for interaction_id in await recorder.read(
+                partial(review_reads.ended_among, interaction_ids=awaited), always=True
+            ):
                 bell.ring(interaction_id)
         except Exception as error:  # the database is away, or what nobody foresaw: they wait on
             log.warning("no look at the verdicts that callers wait for", error=type(error).__name__)

@@ -34,7 +34,7 @@ class Looks:
         self._recorder, self._failures = recorder, failures
         self._read = False
 
-    async def read(self, read: Any) -> Any:
+    async def read(self, read: Any, *, always: bool) -> Any:
         if self._failures:
             raise self._failures.pop()
         if self._read:

@@ -23,9 +23,8 @@ RECORDER_TENANT_ROLE = Mutation(
     edits=(
         Edit(
             "gateway/recorder.py",
-            "    async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:\n",
-            "    async def read(self, read: Callable[[Connection], Result], *, tenant: str | None = None) -> Result:\n"
-            "        tenant = None\n",
+            "return await self._readers.read(read, tenant, always=always)",
+            "return await self._readers.read(read, None, always=always)",
         ),
         Edit(
             "gateway/recorder.py",
