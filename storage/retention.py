@@ -184,6 +184,7 @@ def _standing(conn: Connection) -> _Holds:
 
 
 def _drop_empty(conn: Connection, cutoff: float) -> None:
+    _lock(conn)  # another purge that has looked would wait for the partitions, and this one for it
     for month in partitions.ended_before(conn, cutoff):
         if not _is_empty(conn, month):  # without keeping everybody waiting
             return

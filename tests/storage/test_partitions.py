@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from storage import audit_log, retention
+from storage import partitions as months
 from storage.audit_tables import audit_events
 from storage.database import Database, migrate, now, open_database
 from storage.partitions import DEFAULT, Month, drop, ended_before, ensure_partitions, keep, partitions
@@ -139,8 +140,11 @@ def test_whole_months_are_dropped(postgres: Database) -> None:
         assert list(conn.execute(sa.select(audit_events.c.id)).scalars()) == old[2:]
 
 
-def test_an_empty_month_is_dropped_behind_a_reader_who_comes_to_it_last(postgres: Database) -> None:
+def test_an_empty_month_is_dropped_behind_a_reader_who_comes_to_it_last(
+    postgres: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both take the whole log before its parts: the other way round each would wait for the other."""
+    monkeypatch.setattr(months, "_NOT_FOR_LONG", "SET LOCAL lock_timeout = '60s'")
     with postgres.transaction() as conn:
         event = _happened(conn, Month(2020, 1).since)
         ensure_partitions(conn)
