@@ -1,6 +1,7 @@
 """The database itself refuses a last word that stands alone under four eyes, and actions that are none."""
 
 import sqlalchemy as sa
+import structlog
 from alembic import op
 
 revision = "0009"
@@ -8,6 +9,7 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
+log = structlog.get_logger("migrate")
 ACTIONS = "action IN ('release', 'flag', 'hold', 'escalate')"
 ENDS_FOR_TWO = "final AND four_eyes AND kind IN ('approve', 'edit')"
 OF_INTERACTIONS = "ix_idempotency_interaction_id"
@@ -24,6 +26,7 @@ AGREED_WITH = ["item_id", "id", "reviewer_id", "content_hash"]
 
 def upgrade() -> None:
     # one that was altered: it reads as held; where it was another, its MAC lets nothing out
+    tell("items with an unknown action are held", f"SELECT id FROM review_items WHERE NOT ({ACTIONS})")  # noqa: S608
     op.execute(f"UPDATE review_items SET action = 'hold' WHERE NOT ({ACTIONS})")  # noqa: S608
     with op.batch_alter_table("review_items") as table:
         table.create_check_constraint(op.f("ck_review_items_action_known"), ACTIONS)
@@ -59,6 +62,13 @@ def downgrade() -> None:
         table.drop_constraint(op.f("ck_review_items_action_known"), type_="check")
 
 
+def tell(what: str, query: str) -> None:
+    """Logs which rows are changed: a downgrade does not bring them back."""
+    ids = list(op.get_bind().exec_driver_sql(query).scalars())
+    if ids:
+        log.warning("rows were changed by migration 0009", what=what, ids=ids)
+
+
 def name_who_agreed() -> None:
     """The program never ended an item for two without another's word for the same text.
 
@@ -78,4 +88,6 @@ def name_who_agreed() -> None:
         f"UPDATE verdicts SET agrees_with = ({first.format('id')}), "  # noqa: S608
         f"agrees_with_reviewer = ({first.format('reviewer_id')}) WHERE {ENDS_FOR_TWO}"
     )
-    op.execute(f"UPDATE verdicts SET final = false WHERE {ENDS_FOR_TWO} AND agrees_with IS NULL")  # noqa: S608
+    alone = f"{ENDS_FOR_TWO} AND agrees_with IS NULL"
+    tell("last words that agree with nobody's end nothing", f"SELECT id FROM verdicts WHERE {alone}")  # noqa: S608
+    op.execute(f"UPDATE verdicts SET final = false WHERE {alone}")  # noqa: S608
