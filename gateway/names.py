@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from storage.storable import hidden_character
-from storage.subjects import name_of_key
+from storage.subjects import SUBJECT, name_of_key
 
 
 def seen(text: str) -> str:
@@ -18,9 +18,13 @@ def seen(text: str) -> str:
 
 
 def of_a_person(text: str) -> str:
-    """What is no name of a key: end users and keys are subjects of one tenant, and erased by their names."""
+    """What is no name of a key, nor an id of a subject: they are erased by any of these, in one tenant."""
     if text.startswith(name_of_key("")):
         raise ValueError(f"begins with '{name_of_key('')}', which names an API key; name the end user without it")
+    if text.startswith(SUBJECT):
+        raise ValueError(
+            f"begins with '{SUBJECT}', as the audit log's ids of end users do; name the end user without it"
+        )
     return text
 
 

@@ -141,7 +141,9 @@ class OwnRequest(Conflict):
 
     def __init__(self, item: ReviewItem) -> None:
         super().__init__(
-            item, f"You asked review item {item.id!r}, with some key of yours: another person must decide it."
+            item,
+            f"You asked review item {item.id!r}, with some key of yours, or nobody can tell any more who did: another "
+            "person must decide it.",
         )
 
 

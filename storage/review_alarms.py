@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -11,8 +12,10 @@ from storage.database import now
 from storage.persons import folded
 from storage.records import OPEN_STATES, ItemState, Role
 from storage.storable import from_json
+from storage.subjects import ERASED_NAME
 from storage.tables import keys, review_items, verdicts
 
+_ERASED = folded(ERASED_NAME)
 GRACE_SECONDS = 60.0  # an item open for longer than this past its deadline: nobody sweeps
 
 
@@ -45,7 +48,7 @@ def without_reviewer(conn: Connection) -> dict[tuple[str, str | None], int]:
     # without a word on it, only who asked matters: items are alike by tenant, domain and asker
     query = sa.select(table.tenant, table.domain, table.asked_by, sa.func.count()).where(waits, table.claims == 0)
     for tenant, domain, asker, count in conn.execute(query.group_by(table.tenant, table.domain, table.asked_by)):
-        if not _able(reviewers.get(tenant, []), domain, {person_of.get(asker, asker)}):
+        if not _able(reviewers.get(tenant, []), domain, person_of.get(asker, asker)):
             lonely[tenant, domain] = lonely.get((tenant, domain), 0) + count
     said: dict[str, set[str]] = {}
     looked_at = sa.select(table.id, table.tenant, table.domain, table.asked_by).where(waits, table.claims > 0)
@@ -54,14 +57,17 @@ def without_reviewer(conn: Connection) -> dict[tuple[str, str | None], int]:
     for item_id, reviewer in conn.execute(words.where(waits)):
         said.setdefault(item_id, set()).add(person_of.get(reviewer, reviewer))
     for item_id, tenant, domain, asker in rows:
-        if not _able(reviewers.get(tenant, []), domain, {person_of.get(asker, asker), *said.get(item_id, ())}):
+        if not _able(reviewers.get(tenant, []), domain, person_of.get(asker, asker), said.get(item_id, set())):
             lonely[tenant, domain] = lonely.get((tenant, domain), 0) + 1
     return lonely
 
 
-def _able(reviewers: list[_Reviewer], domain: str | None, barred: set[str]) -> bool:
-    return any(
-        each.person not in barred and (domain is None or each.skills is None or domain in each.skills)
+def _able(reviewers: list[_Reviewer], domain: str | None, asker: str, spoke: Collection[str] = ()) -> bool:
+    """Whether one of the reviewers may decide; what an erased person asked, nobody may."""
+    return asker != _ERASED and any(
+        each.person != asker
+        and each.person not in spoke
+        and (domain is None or each.skills is None or domain in each.skills)
         for each in reviewers
     )
 

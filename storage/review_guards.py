@@ -25,6 +25,7 @@ from storage.persons import same_person
 from storage.records import OPEN_STATES, ItemState, Key, ReviewItem, Role, VerdictKind
 from storage.rows import item_from
 from storage.storable import checked_text, content_hash, from_json, is_visible
+from storage.subjects import ERASED_NAME
 from storage.tables import interactions, keys, review_items, verdicts
 
 # Beside an item: the name of the key that asked.
@@ -94,9 +95,12 @@ def spoke(conn: Connection, item: ReviewItem, reviewer: Key) -> bool:
     return any(is_person(reviewer, row.reviewer_id, row.name) for row in rows)
 
 
-def asked(row: sa.Row[Any], reviewer: Key) -> bool:
-    """Whether this person asked, with whichever key, what the row with `asked_by` and `ASKER` is about."""
-    return is_person(reviewer, row.asked_by, row.asker)
+def asked(row: Any, reviewer: Key) -> bool:
+    """Whether this person asked, with whichever key, what the row with `asked_by` and `ASKER` is about.
+
+    Whose an erased key was nobody can tell any more: it may be anybody's.
+    """
+    return row.asker == ERASED_NAME or is_person(reviewer, row.asked_by, row.asker)
 
 
 def is_person(reviewer: Key, key_id: str, name: str | None) -> bool:
@@ -104,10 +108,14 @@ def is_person(reviewer: Key, key_id: str, name: str | None) -> bool:
     return key_id == reviewer.id or same_person(name, reviewer.name)
 
 
-def keys_of_person(conn: Connection, reviewer: Key) -> set[str]:
-    """Ids of all keys that count as this reviewer: those of the tenant that carry the same name. Reads all names."""
+def keys_that_may_be(conn: Connection, reviewer: Key) -> set[str]:
+    """Ids of all keys by which this reviewer may have asked: those of the tenant with the same name, and erased ones.
+
+    Reads all names.
+    """
     rows = conn.execute(_NAMES, {"tenant": reviewer.tenant})
-    return {reviewer.id, *(row.id for row in rows if same_person(row.name, reviewer.name))}
+    mine = (row.id for row in rows if row.name == ERASED_NAME or same_person(row.name, reviewer.name))
+    return {reviewer.id, *mine}
 
 
 def held_item(conn: Connection, item_id: str, reviewer: Key, fencing_token: int) -> ReviewItem:

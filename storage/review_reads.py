@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from storage.errors import NotSkilled, OwnRequest, ReferredBySelf
 from storage.paging import decode_cursor, encode_cursor
 from storage.records import OPEN_STATES, ItemState, Key, ReviewItem
-from storage.review_guards import ASKER, SPEAKERS, asked, is_person, keys_of_person
+from storage.review_guards import ASKER, SPEAKERS, asked, is_person, keys_that_may_be
 from storage.rows import item_from
 from storage.tables import review_items, verdicts
 
@@ -51,7 +51,7 @@ def get_items(
     """
     query = _by_ids(item_ids)
     if for_reviewer is not None:
-        query = _for_reviewer(query, for_reviewer, keys_of_person(conn, for_reviewer))
+        query = _for_reviewer(query, for_reviewer, keys_that_may_be(conn, for_reviewer))
     found = {row.id: item_from(row) for row in conn.execute(query) if row.tenant == tenant}
     return [found[item_id] for item_id in item_ids if item_id in found]
 
@@ -86,7 +86,7 @@ def list_items(
     `for_reviewer` leaves out those that wait, but not for this reviewer, as `barred` tells; `domain` all others.
     """
     table, place = review_items.c, None if after is None else decode_cursor(after)
-    askers = set[str]() if for_reviewer is None else keys_of_person(conn, for_reviewer)
+    askers = set[str]() if for_reviewer is None else keys_that_may_be(conn, for_reviewer)
     pages = []
     for state in dict.fromkeys(states):  # apart, each in its index's order; of several states together all are sorted
         query = sa.select(review_items).where(table.tenant == tenant, table.state == state.value)
@@ -162,7 +162,7 @@ def barred(conn: Connection, items: Sequence[ReviewItem], reviewer: Key) -> dict
             (row.item_id for row in said if is_person(reviewer, row.reviewer_id, row.name)), ReferredBySelf.code
         ),
         **dict.fromkeys(foreign, NotSkilled.code),
-        **dict.fromkeys((row.id for row in own if is_person(reviewer, row.asked_by, row.asker)), OwnRequest.code),
+        **dict.fromkeys((row.id for row in own if asked(row, reviewer)), OwnRequest.code),
     }
 
 

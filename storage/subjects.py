@@ -14,13 +14,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.audit_tables import audit_events, subjects
 from storage.database import now
-from storage.errors import WrongMasterKey
+from storage.errors import InvalidValue, WrongMasterKey
 from storage.ids import new_id
 from storage.records import AuditEvent, PrivateState
 from storage.storable import checked_text, from_json
 from storage.tables import interactions
 from storage.vault import Vault, new_key, open_sealed, vault_of
 
+SUBJECT = "sub_"  # begins every id
 ERASED_NAME = "(erased)"  # what a key is called once whoever stands behind it is erased
 
 
@@ -88,14 +89,22 @@ def of_interaction(conn: Connection, interaction_id: str) -> Subject | None:
 
 
 def find(conn: Connection, tenant: str, name_or_id: str) -> str | None:
-    """The id of the subject of this name or id; None: the tenant knows none, or erased it."""
+    """The id of the subject of this name or id; None: the tenant knows none, or erased it.
+
+    Raises InvalidValue for the id of one that is the name of another, as versions before took.
+    """
     vault = vault_of(conn)
     table = subjects.c
     same = table.id == name_or_id
     if vault is not None:
         same = sa.or_(same, table.name_mac == vault.name_mac(tenant, checked_text("subject", name_or_id)))
     query = sa.select(table.id).where(table.tenant == tenant, table.erased_at.is_(None), same)
-    return conn.execute(query).scalar()
+    found = conn.execute(query).scalars().all()
+    if len(found) > 1:
+        raise InvalidValue(
+            "subject", f"is the id of one person and the name of another: {' and '.join(sorted(found))}."
+        )
+    return found[0] if found else None
 
 
 def revealed(conn: Connection, events: Sequence[AuditEvent]) -> list[AuditEvent]:
@@ -144,7 +153,7 @@ def _insert(conn: Connection, vault: Vault, missing: Iterable[tuple[str, str]]) 
     at = now(conn)
     rows = []
     for tenant, mac in sorted(missing):  # one order for all, so that two transactions never wait for each other
-        subject_id = new_id("sub")
+        subject_id = new_id(SUBJECT.removesuffix("_"))
         made = {"id": subject_id, "tenant": tenant, "name_mac": mac, "master_id": vault.id, "created_at": at}
         rows.append({**made, "wrapped_key": vault.wrap(new_key(), subject_id)})
     insert = sqlite.insert if conn.dialect.name == "sqlite" else postgresql.insert

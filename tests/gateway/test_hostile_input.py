@@ -228,3 +228,12 @@ def test_an_end_user_is_not_named_as_a_key_whose_facts_would_be_erased_with_thei
     check(answer, "a key's name", field)
     assert answer.status_code == 400
     assert unchanged.ask("hi", **{field: "key:"}).status_code == 400
+
+
+@pytest.mark.parametrize("field", ["user", "safety_identifier"])
+def test_an_end_user_is_not_named_as_an_id_whose_owner_would_be_erased_in_their_place(
+    unchanged: Gateway, field: str
+) -> None:
+    answer = unchanged.ask("collide [0.97]", **{field: "sub_0123456789abcdef01234567"})
+    check(answer, "another end user's id", field)
+    assert answer.status_code == 400

@@ -110,20 +110,22 @@ def test_no_draft_is_left_of_an_item_that_ends_while_it_is_saved(
     database: Database, claimed: Any, ada: Key, caller: Key, ends: str
 ) -> None:
     item, token = claimed
+    asking = caller
 
     def end(conn: Connection) -> None:
         if ends == "verdict":
             reviews.decide(conn, item.id, ada, token, VerdictKind.REJECT, "no", None)
         else:
-            erasure.erase_subject(conn, "acme", subjects.name_of_key(caller.id), "system")
+            erasure.erase_subject(conn, "acme", subjects.name_of_key(asking.id), "system")
 
     def save(conn: Connection) -> None:
         reviews.save_draft(conn, item.id, ada, token, "of a person", "")
 
     with pytest.raises(AlreadyDecided):
         beside(database, end, save)
-    other = held(database, caller)
-    item, token = other, claim(database, other, ada)
+    asking = key(database, "another caller", Role.CALLER)  # what an erased one asks, nobody may claim
+    item = held(database, asking)
+    token = claim(database, item, ada)
     beside(database, save, end)
     with database.read() as conn:
         assert conn.execute(sa.select(drafts)).all() == []
