@@ -17,13 +17,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.audit_filters import Marks, told, wanted
-from gateway.auth import auditor
+from gateway.auth import auditor, bearer, unauthorised
 from gateway.context import context_of
 from gateway.errors import ApiError, unavailable
 from gateway.export_formats import FORMATS, Format
 from gateway.openapi import ERRORS
 from gateway.recorder import Recorder
-from storage import audit_export, audit_log
+from storage import audit_export, audit_log, keys
 from storage.audit_query import Filters
 from storage.errors import StorageError
 from storage.records import Key
@@ -54,7 +54,8 @@ async def export(request: Request, what: Annotated[Exported, Query()], key: Key 
         raise
     fixed = dataclasses.replace(marks, until=until if marks.until is None else min(until, marks.until))
     name = f"audit-{datetime.fromtimestamp(until, UTC):%Y%m%dT%H%M%SZ}.{chosen.name}"
-    return Stream(written(recorder, key.tenant, fixed, chosen), chosen.media_type, name, slot)
+    pages = written(recorder, key.tenant, fixed, chosen, bearer(request))
+    return Stream(pages, chosen.media_type, name, slot)
 
 
 def note(connection: Connection, what: Exported, key: Key) -> float:
@@ -63,8 +64,13 @@ def note(connection: Connection, what: Exported, key: Key) -> float:
     return audit_log.append(connection, "access.export", f"key:{key.id}", key.tenant, data={"export": data}).at
 
 
-async def written(recorder: Recorder, tenant: str, filters: Filters, chosen: Format) -> AsyncIterator[bytes]:
-    """The file in pieces; each page is read in a short transaction of its own, when the piece before was taken."""
+async def written(
+    recorder: Recorder, tenant: str, filters: Filters, chosen: Format, secret: str
+) -> AsyncIterator[bytes]:
+    """The file in pieces; each page is read in a short transaction of its own, when the piece before was taken.
+
+    Raises 401, which breaks the file off, once the key of this secret has ended.
+    """
     writing, after, more = chosen.begin(), None, True
 
     def piece(connection: Connection, after: str | None) -> tuple[bytes, str | None]:
@@ -72,6 +78,8 @@ async def written(recorder: Recorder, tenant: str, filters: Filters, chosen: For
         return writing.rows(rows), cursor
 
     while more:
+        if await recorder.read(lambda connection: keys.by_secret(connection, secret), always=True) is None:
+            raise unauthorised("The key has ended: the export breaks off.")
         read = partial(piece, after=after)
         data, after = await recorder.read(read, tenant=tenant)
         more = after is not None

@@ -5,36 +5,46 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any, TypeAlias, TypeVar
 
 import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
+from gateway.auth import authenticate
 from gateway.context import context_of
 from gateway.errors import ApiError, bad_request
 
 MAX_DEPTH = 32  # levels of nesting; a chat request needs six
 WORDS = {"extra_forbidden": "is not a field of this API", "missing": "is required"}
 Shape = TypeVar("Shape", bound=BaseModel)
+Place: TypeAlias = "tuple[Place | None, str | int]"  # the place around, and the name or number within it
+NAMES: Place = (None, "a field's name")
+LATE_SECONDS = 1.0  # after which whoever sends a body may have lost their key
 
 
 async def read_body(request: Request, most_bytes: int | None = None) -> bytes:
     """The whole body, of at most `most_bytes` where the setting allows more.
 
-    Raises 413 as soon as it is known to be too large, 408 when it does not arrive in time.
+    Raises 413 as soon as it is known to be too large, 408 when it does not arrive in time, 401 when it comes late and
+    the key has ended meanwhile.
     """
     settings = context_of(request).settings
     limit = settings.max_body_bytes if most_bytes is None else min(most_bytes, settings.max_body_bytes)
     told = request.headers.get("content-length", "")
     if told.isdigit() and int(told) > limit:
         raise too_large(limit)
+    began = monotonic()
     try:
         async with asyncio.timeout(settings.body_seconds):
-            return await bounded(request, limit)
+            body = await bounded(request, limit)
     except TimeoutError:
         message = f"The body did not arrive within {settings.body_seconds:g} seconds."
         raise ApiError(408, message, code="body_timeout", headers={"connection": "close"}) from None
+    if monotonic() - began > LATE_SECONDS and "key_id" in request.scope["state"]:
+        await authenticate(request, let_in=True)
+    return body
 
 
 async def bounded(request: Request, limit: int) -> bytes:
@@ -63,7 +73,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
         data = parse_slowly(body, error)
     if not isinstance(data, dict):
         raise bad_request(None, "The body must be a JSON object.", "invalid_json")
-    check_tree(data, "", 0)
+    check_tree(data, None, 0)
     return data
 
 
@@ -85,30 +95,42 @@ def whole(digits: str) -> int | float:
     return float(digits) if number is None or not -(2**63) <= number < 2**64 else number
 
 
-def check_tree(node: Any, path: str, depth: int) -> None:
+def check_tree(node: Any, place: Place | None, depth: int) -> None:
+    """`place`: where the node stands; its path is only written out for an error, a body may have a million places."""
     if depth > MAX_DEPTH:
-        raise too_deep(path)
+        raise too_deep(path_of(place))
     if isinstance(node, str):
-        check_text(node, path)
+        check_text(node, place)
     elif isinstance(node, float) and not math.isfinite(node):
+        path = path_of(place)
         raise bad_request(path or None, f"{path or 'The body'}: NaN and infinity are not JSON numbers.")
     elif isinstance(node, dict):
         for name, value in node.items():
-            check_text(name, path or "a field's name")
-            check_tree(value, f"{path}.{name[:64]}" if path else name[:64], depth + 1)
+            check_text(name, place or NAMES)
+            check_tree(value, (place, name), depth + 1)
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            check_tree(value, f"{path}[{index}]", depth + 1)
+            check_tree(value, (place, index), depth + 1)
 
 
-def check_text(text: str, path: str) -> None:
+def path_of(place: Place | None) -> str:
+    """As `field_path` writes it, of long names their beginning."""
+    parts: list[int | str] = []
+    while place is not None:
+        place, part = place
+        parts.append(part if isinstance(part, int) else part[:64])
+    return field_path(tuple(reversed(parts)))
+
+
+def check_text(text: str, place: Place | None) -> None:
     if "\x00" in text:
+        path = path_of(place)
         raise bad_request(path or None, f"{path}: the NUL character is not allowed.")
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            shown = path.encode("ascii", "backslashreplace").decode()
+            shown = path_of(place).encode("ascii", "backslashreplace").decode()
             raise bad_request(shown or None, f"{shown}: half a surrogate pair is not a character.") from None
 
 

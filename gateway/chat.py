@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from collections.abc import Sequence
 from time import monotonic
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response, StreamingResponse
 
-from gateway.auth import caller
+from gateway.auth import caller, still_caller
 from gateway.bodies import parse_object, read_body
 from gateway.completion_shapes import location
 from gateway.context import Context, context_of
-from gateway.errors import ApiError, conflict
+from gateway.errors import ApiError, conflict, not_found
 from gateway.idempotency import REPLAYED, Attempt, attempt_of, of_question, once, replayed
 from gateway.model_client import Question, ServedModel
 from gateway.openapi import CHAT
@@ -26,7 +28,7 @@ from gateway.telemetry import tell_answer, trace_id_of, traceparent_of
 from gateway.under_way import Answered
 from gateway.waiting import is_open
 from serving.answer import Answer
-from storage import calibrations
+from storage import calibrations, full_text
 from storage.idempotency import Hold
 from storage.recording import Recording
 from storage.records import Key, Outcome, StoredCalibration, Vouched
@@ -46,10 +48,9 @@ async def create(request: Request, key: Key = Depends(caller)) -> Response:
         body = parse_object(await read_body(request))
         wanted = chat_request(body)
         attempt = attempt_of(request, key, body, context.settings)
-        served = await served_model(context, wanted.model)
-        got = await once(request, context, attempt, lambda hold: answered(request, wanted, served, attempt, hold))
+        got = await once(request, context, attempt, lambda hold: answered(request, wanted, attempt, hold))
         if got.again:  # perhaps after a wait as long as an answer takes
-            key = await caller(request)
+            key = await still_caller(request)
     got = dataclasses.replace(got, outcome=of_question(got.outcome, key, messages_of(wanted)))
     try:
         response = await deliver(request, context, wanted, key, got)
@@ -68,14 +69,13 @@ async def served_model(context: Context, name: str) -> ServedModel:
     return served
 
 
-async def answered(
-    request: Request, wanted: ChatRequest, served: ServedModel, attempt: Attempt, hold: Hold | None
-) -> Answered:
+async def answered(request: Request, wanted: ChatRequest, attempt: Attempt, hold: Hold | None) -> Answered:
     """Asks, decides by the policy that is in force when the answer is there, and records.
 
     Raises 401 when the key ended meanwhile: then nobody is there for whom anything could be recorded.
     """
     context, state = context_of(request), request.scope["state"]
+    served = await served_model(context, wanted.model)
     with context.telemetry.chat(wanted.model, context.model_client.provider, request.headers) as span:
         known_by = None if attempt.name is not None else attempt.body_hash
         asked = Asked(
@@ -90,7 +90,7 @@ async def answered(
         state["trace_id"] = asked.trace_id
         calibration = await active_calibration(context, served.id)
         answer = await ask(context, question(asked, calibration))
-        asked = dataclasses.replace(asked, key=await caller(request))
+        asked = dataclasses.replace(asked, key=await still_caller(request))
         fits = calibration is not None and calibration.model == answer.model
         ruling = decide(answer.confidence, asked.key.policy, answer.finish_reason, calibration_fits=fits)
         got = await record(context, asked, answer, ruling, attempt, hold)
@@ -133,12 +133,12 @@ async def record(
 ) -> Answered:
     """Commits interaction, decision, review item, audit events and outbox rows as one, unless that was done before."""
 
-    tier, searchable = asked.key.policy.tier, context.settings.full_text
+    tier, words = asked.key.policy.tier, await words_of(context, asked, answer)
 
     def make(at: float) -> Recording:
         outcome = outcome_of(asked, answer, ruling, at)
         sent = attempt.sent(outcome.interaction.id)
-        return Recording(outcome.interaction, outcome.decision, outcome.item, sent, hold, tier, searchable)
+        return Recording(outcome.interaction, outcome.decision, outcome.item, sent, hold, tier, words)
 
     done = await context.recorder.record(make)
     got = done.recording
@@ -146,6 +146,13 @@ async def record(
         return Answered(await replayed(context, done.stands, asked.key.tenant), again=True)
     context.metrics.decided(ruling)
     return Answered(Outcome(got.interaction, got.decision, got.item, None, Vouched.OURS), again=False)
+
+
+async def words_of(context: Context, asked: Asked, answer: Answer) -> Sequence[str]:
+    """What searches of the audit log find the question by; found here, since all others wait for who records."""
+    if not context.settings.full_text:
+        return ()
+    return await asyncio.to_thread(full_text.words_in, messages_of(asked.wanted), {"text": answer.text})
 
 
 async def deliver(request: Request, context: Context, wanted: ChatRequest, key: Key, got: Answered) -> Response:
@@ -159,7 +166,10 @@ async def deliver(request: Request, context: Context, wanted: ChatRequest, key: 
         await read_by(context, reader, outcome)
         return event_stream(request, wanted, outcome, seconds, preferred, reader)
     if preferred and is_open(outcome):
-        outcome = await await_verdict(request, outcome, preferred) or outcome
+        waited = await await_verdict(request, outcome, preferred)
+        if waited is None:
+            raise not_found("completion", outcome.interaction.id)
+        outcome = waited
     if on_hold_error and is_open(outcome):
         raise pending(outcome)
     await read_by(context, reader, outcome)

@@ -226,3 +226,15 @@ def test_caller_who_leaves_frees_the_name(gateway: Gateway, serving: FakeServing
     until(lambda: entry(gateway, "n-15") is None)
     serving.let_slow_answers_go()
     until(lambda: send(gateway, "leaves [slow] [0.97]", "n-15").status_code == 200)
+
+
+def test_what_was_recorded_is_told_again_while_no_model_is_there(
+    home: Path, serving: FakeServing, valkey_url: str
+) -> None:
+    with running(settings_for(home, serving.url, valkey_url)) as gateway:
+        first = send(gateway, "before serving went away [0.97]", "n-away")
+        secrets = gateway.secrets
+    with running(settings_for(home, "http://127.0.0.1:9", valkey_url), secrets) as gateway:
+        again = send(gateway, "before serving went away [0.97]", "n-away")
+        assert (again.status_code, again.json()) == (200, first.json())
+        assert send(gateway, "another one", "n-other").status_code == 503
