@@ -1,9 +1,11 @@
 """What holds for every test: nothing is judged by the time it took, and whole products start one after the other."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 # A shared machine may stall any example; speed is measured in benchmarks/.
 settings.register_profile("product", deadline=None)
@@ -14,13 +16,23 @@ HERE = Path(__file__).parent
 BY_TURNS = ("system", "faults", "serving", "browser", "launch")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist's own hook reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says what stays on one worker when tests run on several: a file's tests, and all that take turns."""
-    groups = {item: group_of(item.path.relative_to(HERE)) for item in items}
-    items.sort(key=lambda item: groups[item] != "by-turns")
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: group_of(item.path.relative_to(HERE)) != "by-turns")
+
+
+class ByTurns(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """What stays on one worker when tests run on several: a file's tests, and all that take turns.
+
+    In place of `--dist loadgroup`, whose marks pytest 9.2 no longer sees (xdist 3.8 writes them into the wrong name).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(Path(nodeid.split("::")[0]).relative_to(HERE.name))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByTurns:
+    return ByTurns(config, log)
 
 
 def group_of(file: Path) -> str:
