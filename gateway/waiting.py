@@ -13,6 +13,7 @@ from gateway.recorder import Recorder
 from storage import review_reads
 from storage.records import OPEN_STATES, Outcome, Vouched
 
+OWN_LOOK_SECONDS = 5.0  # of who waits: the look for all finds verdicts, and not that records were altered meanwhile
 Look = Callable[[], Awaitable[Outcome | None]]
 log = structlog.get_logger("waiting")
 
@@ -86,7 +87,7 @@ async def until_decided(bell: Bell, interaction_id: str, look: Look, seconds: fl
     with bell.heard(interaction_id) as rung:  # listen before looking: a verdict between the two is not missed
         found = await look()
         while found is not None and is_open(found) and not bell.closed and (left := deadline - loop.time()) > 0:
-            await ring_or_pause(rung, left)
+            await ring_or_pause(rung, min(left, OWN_LOOK_SECONDS))
             found = await look()
     return found
 
