@@ -74,8 +74,8 @@ KINDS = (
     Kind("lose serving's replies", 9, (0.05, 0.5), stage="ray"),
     Kind("fill the disk", 2.4, (0.3, 0.8), stage="embedded"),
     Kind("lock the database file", 2.4, (0.3, 0.8), stage="embedded"),
-    Kind("kill the embedded gateway", 2.4, stage="embedded"),
-    Kind("stop the embedded gateway", 2.4, (0.3, 2.4), stage="embedded"),
+    Kind("kill the embedded gateway", 4, stage="embedded"),
+    Kind("stop the embedded gateway", 4, (0.3, 2.4), stage="embedded"),
     Kind("kill the embedded gateway at a durable step", 2.6, stage="embedded"),
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
