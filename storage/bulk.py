@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
+_NUL = "\0"
 _ARRAYS = {sa.Double: "double precision", sa.Integer: "integer", sa.BigInteger: "bigint", sa.Boolean: "boolean"}
 
 
@@ -29,15 +30,25 @@ def insert_rows(conn: Connection, table: sa.Table, rows: Sequence[dict[str, Any]
 
 def _array(values: Sequence[str | float | bool | None]) -> str:
     """PostgreSQL's text form of an array; the driver's own way of writing it took a third of recording's time."""
-    return "{" + ",".join(map(_element, values)) + "}"
+    try:  # of texts alone: escaped all together, which took a tenth of recording's time one by one
+        texts = _NUL.join(values)  # type: ignore[arg-type]
+    except TypeError:
+        return "{" + ",".join(map(_element, values)) + "}"
+    if texts.count(_NUL) != len(values) - 1:  # no text that can be stored holds one
+        return "{" + ",".join(map(_element, values)) + "}"
+    return '{"' + _escaped(texts).replace(_NUL, '","') + '"}'
 
 
 def _element(value: str | float | bool | None) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return f'"{_escaped(value)}"'
     return repr(value)  # floats come back as they were; True and False are booleans there too
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 @lru_cache(maxsize=64)

@@ -80,3 +80,12 @@ def test_a_row_that_breaks_a_rule_is_refused_with_all(database: Database, missin
         insert_rows(conn, policies, rows)
     with database.read() as conn:
         assert conn.execute(sa.select(policies)).all() == []
+
+
+def test_a_nul_does_not_make_two_values_of_one(migrated_postgres: Database) -> None:
+    made = [policy(1, "a\x00b", 0.5, False), policy(2, "c", 0.5, False)]
+    with pytest.raises((sa.exc.DBAPIError, ValueError)), migrated_postgres.transaction() as conn:
+        insert_rows(conn, policies, made)
+    with migrated_postgres.read() as conn:
+        names = conn.execute(sa.select(policies.c.name).where(policies.c.name.in_(["a", "b", "c"])))
+        assert names.all() == []
