@@ -84,13 +84,14 @@ def _on(name: str, url: str, folder: Path, options: argparse.Namespace) -> dict[
         _settle(database)
         pages = audit_pages.page_p99_ms(database, options.seed)
         say.line(f"pages: p99 at most {max(pages.values())} ms")
+        verified = audit_verified.verify(url, key, outside.path)
+        say.line(f"verified {verified.events} events in {verified.seconds:.1f} s and {verified.peak_mb} MB")
         released = audit_released.measure(database, signer, outside, options.seconds, options.seed)
         say.line(f"released: {released}")
         settings = _settings(database)
     finally:
         database.close()
-    verified = audit_verified.verify(url, key, outside.path)
-    say.line(f"verified {verified.events} events in {verified.seconds:.1f} s and {verified.peak_mb} MB")
+    audit_verified.verify(url, key, outside.path)  # what was recorded and sealed beside each other, too
     return {
         **{figure: released[figure] for figure in ("append_per_s", "seal_lag_p99_ms", "commit_p99_ms")},
         "page_p99_ms": pages,
