@@ -140,18 +140,13 @@ def few(conn: Connection, tenant: str, wanted: Sequence[str], most: int) -> list
         return None
     _, rarest = min(rare)
     found = sa.select(words.c.interaction_id).where(words.c.tenant == tenant, words.c.word == rarest)
-    others = [_also(word) for word in wanted if word != rarest]
+    others = [holds(word, words.c.interaction_id) for word in wanted if word != rarest]
     return list(conn.execute(found.where(*others)).scalars())
 
 
 def _count(conn: Connection, tenant: str, word: str, most: int) -> int:
     some = sa.select(sa.literal(1)).select_from(words).where(words.c.tenant == tenant, words.c.word == word)
     return int(conn.execute(sa.select(sa.func.count()).select_from(some.limit(most).subquery())).scalar_one())
-
-
-def _also(word: str) -> sa.ColumnElement[bool]:
-    other = words.alias()
-    return sa.exists().where(other.c.interaction_id == words.c.interaction_id, other.c.word == word)
 
 
 def _row(interaction_id: str, tenant: str, word: str) -> dict[str, Any]:
