@@ -247,7 +247,9 @@ def test_decision_is_found_in_the_audit_log_by_its_marks(gateway: Gateway) -> No
     assert mine["data"]["threshold"] == 0.85
     assert mine["trace_id"]
     with gateway.http("auditor") as http:
-        assert http.get(f"/v1/audit/events/{mine['id']}").json() == mine
+        shown = http.get(f"/v1/audit/events/{mine['id']}").json()
+    # The sealer may have reached the event between the two reads.
+    assert {**shown, "leaf_index": None} == {**mine, "leaf_index": None}
 
 
 def test_audit_pages_do_not_overlap(gateway: Gateway) -> None:
