@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 FinishReason = Literal["stop", "length", "content_filter", "error"]
+StepState = Literal["valid", "invalid", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,16 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A stretch of an answer's text and what self-verification says of it."""
+
+    start: int  # characters of the text: first, and one past the last
+    end: int
+    state: StepState
+    why: str  # in words for the reviewer; empty where there is nothing to say
+
+
+@dataclass(frozen=True, slots=True)
 class Confidence:
     """The calibrated probability that the answer is right, or None when nothing vouches for it."""
 
@@ -51,6 +62,7 @@ class Confidence:
     signals: tuple[Signal, ...] = ()
     domain: str | None = None
     note: str | None = None  # why `value` is None, in words for the reviewer
+    samples: int = 0  # further answers that were drawn to compare this one with
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,7 @@ class Answer:
     model: str  # the checkpoint's name and content digest: "countersign-reference@1f0c…"
     replica: str = ""
     timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode, confidence
+    steps: tuple[Step, ...] = ()  # as self-verification saw them, in the order of the text
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:
@@ -97,6 +110,7 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
         "model": answer.model,
         "replica": answer.replica,
         "timings_ms": answer.timings_ms,
+        "steps": [[step.start, step.end, step.state, step.why] for step in answer.steps],
     }
 
 
@@ -112,6 +126,7 @@ def answer_from_json(data: dict[str, Any]) -> Answer:
         model=data["model"],
         replica=data.get("replica", ""),
         timings_ms=dict(data.get("timings_ms", {})),
+        steps=tuple(Step(*row) for row in data.get("steps", ())),
     )
 
 
@@ -124,6 +139,7 @@ def confidence_to_json(confidence: Confidence) -> dict[str, Any]:
         "signals": {signal.name: signal.value for signal in confidence.signals},
         "domain": confidence.domain,
         "note": confidence.note,
+        "samples": confidence.samples,
     }
 
 
@@ -136,6 +152,7 @@ def confidence_from_json(data: dict[str, Any]) -> Confidence:
         signals=tuple(Signal(name, value) for name, value in data.get("signals", {}).items()),
         domain=data.get("domain"),
         note=data.get("note"),
+        samples=data.get("samples", 0),
     )
 
 
