@@ -15,10 +15,11 @@ from tests.faults.history import Accepted, Granted, History
 from tests.faults.world import CLAIM_SECONDS, World
 
 ENDS = frozenset({"approved", "edited", "rejected"})
+INSISTS = 12  # times that a late verdict is sent: others hold the item for a moment only
 HABITS = {  # what a reviewer does with a claim, and how often
-    "decides": 62,
+    "decides": 56,
     "decides twice at once": 9,
-    "decides too late": 13,
+    "decides too late": 19,
     "says nothing": 4,
     "writes a draft and decides": 5,
     "extends and decides": 4,
@@ -70,6 +71,8 @@ class Reviewers:
             return
         if habit == "decides too late":
             await asyncio.sleep(CLAIM_SECONDS + 0.2 + 2.5 * self.chance.random())
+            await self.insist(session, name, item)
+            return
         if habit == "writes a draft and decides":
             await self.write(session, name, item, "draft", {"text": "so far", "note": "n"}, put=True)
         if habit == "extends and decides":
@@ -77,14 +80,24 @@ class Reviewers:
         kinds = ORDERLY if orderly else VERDICTS
         await self.decide(session, name, item, self.chance.choices(list(kinds), list(kinds.values()))[0])
 
-    async def decide(self, session: aiohttp.ClientSession, name: str, item: dict[str, Any], kind: str) -> None:
-        """A verdict whose reply is lost is sent once more, as a person would."""
+    async def insist(self, session: aiohttp.ClientSession, name: str, item: dict[str, Any]) -> None:
+        """The same verdict again and again, so that some of them come while somebody else has the item."""
+        kind = self.chance.choices(list(VERDICTS), list(VERDICTS.values()))[0]
+        for _ in range(INSISTS):
+            if self.stopping.is_set() or await self.decide(session, name, item, kind):
+                return
+            await asyncio.sleep(PAUSE / 2)
+
+    async def decide(self, session: aiohttp.ClientSession, name: str, item: dict[str, Any], kind: str) -> bool:
+        """Whether it was taken. A verdict whose reply is lost is sent once more, as a person would."""
         text = f"Corrected by {name} under {item['claim']['fencing_token']}." if kind == "edit" else None
         body = {"verdict": kind, "reason": "" if kind == "approve" else "because", "content": text}
         for _ in range(2):
-            if await self.write(session, name, item, "verdict", body, what=kind):
-                return
+            status = await self.write(session, name, item, "verdict", body, what=kind)
+            if status is not None:
+                return status == 200
             await asyncio.sleep(PAUSE)
+        return False
 
     async def write(
         self,
@@ -96,8 +109,8 @@ class Reviewers:
         *,
         what: str = "",
         put: bool = False,
-    ) -> bool:
-        """Whether there was an answer at all."""
+    ) -> int | None:
+        """The status; None when no answer came."""
         token = item["claim"]["fencing_token"]
         sent_at = time.monotonic()
         told = {"fencing_token": token, **body}
@@ -108,7 +121,7 @@ class Reviewers:
             self.history.add(Accepted(item["id"], token, reviewer, what or path, sent_at, final))
         elif status and status not in (404, 409, 429, 503) and status < 500:
             self.unexpected.append(f"{path} of {item['id']}: {status} {after}")
-        return status is not None
+        return status
 
     async def post(
         self, session: aiohttp.ClientSession, path: str, body: dict[str, Any], *, put: bool = False
