@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(data: Path, seed: int, *, labels: int = LABELS, splits: int = SPLITS) -> dict[str, Any]:
     """Each figure by model. Raises NoData."""
-    by_model = {model: _of(scored(data, model, seed)[0], seed, labels, splits) for model in MODELS}
+    by_model = {model: _of(scored(data, model, seed), seed, labels, splits) for model in MODELS}
     figures = next(iter(by_model.values()))
     return {
         "delta": DELTA,
