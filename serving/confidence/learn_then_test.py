@@ -23,8 +23,8 @@ it are wrong in at least α of cases, as they are whenever the risk does not ris
 more, the sequence comes to J before any looser one, so whatever is wrongly certified needs J rejected; that J has m
 rows is a statement about counts at J and looser, given which its errors are still binomial: at most δ. If J has fewer,
 the first test is of a looser threshold and includes all rows between it and J, wrong in at least α of cases each: its
-errors are no fewer than binomial ones of rate α, and again at most δ. Where the risk instead rises and falls with
-confidence, crossing α k times, the bound is kδ at worst; the tests draw from such populations too.
+errors are no fewer than binomial ones of rate α, and again at most δ. Where the risk rises and falls with confidence
+so that it crosses α more than once, this argument does not reach; the tests draw from such populations too.
 """
 
 from __future__ import annotations
