@@ -78,7 +78,7 @@ def roles(tokens: Sequence[Token]) -> list[Token]:
         if told[at].kind in ("number", "percent", "close"):
             end = _unit_phrase(told, at + 1)
             for index in range(at + 1, end):
-                told[index] = replace(told[index], kind="unit")
+                told[index] = told[index]._replace(kind="unit")
             at = max(at, end - 1)
         at += 1
     return told
@@ -94,10 +94,10 @@ def _letter(tokens: Sequence[Token], at: int, names: Set[str]) -> Token:
     if behind_number and token.text in names and kinds[1] != "word":
         return token
     if behind_number and token.text in _UNIT_LETTERS and kinds[1] != "word":
-        return replace(token, kind="unit")
+        return token._replace(kind="unit")
     if behind_number and kinds[1] in ("sign", "relation", "close"):
         return token
-    return replace(token, kind="word", text=token.text.lower())
+    return token._replace(kind="word", text=token.text.lower())
 
 
 def _is_name(tokens: Sequence[Token], at: int) -> bool:

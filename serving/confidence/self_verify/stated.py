@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from serving.answer import Step, StepState
+from serving.answer import Step
 from serving.confidence.self_verify.algebra import identical
+from serving.confidence.self_verify.answer_step import DEPARTS, PUT_BACK
 from serving.confidence.self_verify.arithmetic import Verdict, judge, shown
 from serving.confidence.self_verify.chains import Member, chains, formula_behind, roles
 from serving.confidence.self_verify.expressions import Expression
@@ -16,10 +17,6 @@ from serving.confidence.self_verify.pairs import Pair
 from serving.confidence.self_verify.question import Asked
 from serving.confidence.self_verify.tokens import Token, tokenize
 from serving.confidence.self_verify.values import Budget, DividesByZero, NoValue, Reading, evaluate
-
-# What these steps' words begin with; signals and screens know the answer's own step by them.
-PUT_BACK = "Put back into the question"
-DEPARTS = "The last step gave"
 
 _MARK = re.compile(
     r"####|\\boxed|(?:^|\n)[ \t]*\**A(?:nswer)?\**[ \t]*:|\b[Aa]nswer\**(?:[ \t]+is\b|[ \t]*[:=])|\bANSWER:"
@@ -44,7 +41,7 @@ def stated_answer(text: str) -> Stated | None:
     line = text[start : (text.find("\n", start) + 1 or len(text) + 1) - 1]
     if not marks and line.strip() != text.strip():
         return None
-    tokens = roles([Token(t.kind, t.text, t.start + start, t.end + start, t.spaced) for t in tokenize(line)])
+    tokens = roles(tokenize(line, start))
     members = _members(tokens)
     if not members or any(member.expression is None for member in members):
         return None
@@ -80,20 +77,6 @@ def departure(stated: Stated, last: Fraction, budget: Budget) -> Step | None:
     if value in (last, last * 100, last / 100):  # a share may be told in per cent
         return None
     return Step(stated.start, stated.end, "unknown", f"{DEPARTS} {shown(last)}, not {shown(value)}.")
-
-
-def was_put_back(steps: Sequence[Step]) -> StepState | None:
-    """What putting the answer back showed; None where that could not be tried."""
-    return next((step.state for step in reversed(steps) if step.why.startswith(PUT_BACK)), None)
-
-
-def departs(steps: Sequence[Step]) -> bool:
-    """Whether the answer is not what the last equation came to."""
-    return any(step.why.startswith(DEPARTS) for step in steps)
-
-
-def is_of_the_answer(step: Step) -> bool:
-    return step.why.startswith((PUT_BACK, DEPARTS))
 
 
 def _verdict(stated: Stated, asked: Asked, budget: Budget, *, symbolic: bool) -> Verdict:

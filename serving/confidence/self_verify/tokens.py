@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal[
     "number", "sign", "open", "close", "percent", "root", "fraction", "name", "word", "unit",
@@ -46,8 +45,7 @@ _SPOKEN_BY = {"multiplied": "*", "divided": "/"}
 _BEFORE_A_SPOKEN_SIGN: frozenset[Kind] = frozenset(("number", "close", "percent", "name", "word"))
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     kind: Kind
     text: str  # a sign or relation in its plain form, a word in lower case, else as written
     start: int
@@ -58,8 +56,8 @@ class Token:
 _WORDS_IN_FORMULAS = re.compile(r"\\(?:text|mathrm|mbox)\{([^{}\n]{0,80})\}")
 
 
-def tokenize(text: str) -> list[Token]:
-    """Linear in the length of the text."""
+def tokenize(text: str, start: int = 0) -> list[Token]:
+    """The tokens of a text that stands at `start` of another. Linear in its length."""
     text = _WORDS_IN_FORMULAS.sub(lambda match: match[1].rjust(len(match[0]) - 1) + " ", text)
     tokens: list[Token] = []
     spaced = True
@@ -67,13 +65,14 @@ def tokenize(text: str) -> list[Token]:
         if match.lastgroup == "blank":
             spaced = spaced or match.group().isspace() or match.group() == "**"
             continue
-        tokens += _tokens(match, spaced)
+        tokens += _tokens(match, start, spaced)
         spaced = match.lastgroup == "line"
     return _with_spoken_signs(tokens)
 
 
-def _tokens(match: re.Match[str], spaced: bool) -> list[Token]:
-    group, text, (start, end) = match.lastgroup or "other", match.group(), match.span()
+def _tokens(match: re.Match[str], offset: int, spaced: bool) -> list[Token]:
+    group, text = match.lastgroup or "other", match.group()
+    start, end = match.start() + offset, match.end() + offset
     if group == "raised":  # a square as it is typed
         power = {"²": "2", "³": "3"}[text]
         return [Token("sign", "^", start, end, spaced), Token("number", power, start, end, False)]
@@ -102,7 +101,7 @@ def _with_spoken_signs(tokens: list[Token]) -> list[Token]:
         if token.text == "by" and before == "sign" and heard[-1].end - heard[-1].start > 2:
             continue
         sign = _spoken_sign(token, before, after) if after and before in _BEFORE_A_SPOKEN_SIGN else None
-        heard.append(replace(token, kind="sign", text=sign) if sign else token)
+        heard.append(token._replace(kind="sign", text=sign) if sign else token)
     return heard
 
 

@@ -14,9 +14,10 @@ from serving.confidence.self_verify.chains import Chain, chains, roles
 from serving.confidence.self_verify.derivation import Derivation
 from serving.confidence.self_verify.question import read_question
 from serving.confidence.self_verify.stated import departure, put_back, stated_answer
-from serving.confidence.self_verify.tokens import Token, tokenize
+from serving.confidence.self_verify.tokens import tokenize
 
 _ANNOTATION = re.compile(r"<<([^<>\n]{1,200})>>")  # GSM8K: 48/2 = <<48/2=24>>24
+_RELATION = re.compile(r"[=≈≠≤≥<>]|\\(?:approx|n?eq?|[lg]eq?)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +50,21 @@ def steps(text: str, question: str = "", *, symbolic: bool = False) -> tuple[Ste
 
 
 def _equations(text: str, derivation: Derivation) -> Iterator[_Checked]:
+    if not _RELATION.search(text):
+        return
     notes: list[tuple[int, _Checked]] = []  # each with its end
-    for match in _ANNOTATION.finditer(text):
-        notes += [(match.end(), each) for each in _checked(_chains(match[1], match.start(1)), derivation)]
+    for match in islice(_ANNOTATION.finditer(text), limits.STEPS):
+        notes += [
+            (match.end(), each) for each in _checked(chains(roles(tokenize(match[1], match.start(1)))), derivation)
+        ]
     plain = _ANNOTATION.sub(lambda match: " " * len(match[0]), text)
-    for each in _checked(_chains(plain), derivation):
+    for each in _checked(chains(roles(tokenize(plain))), derivation):
         while notes and notes[0][0] <= each.step.start:
             yield notes.pop(0)[1]
         while notes and notes[0][0] <= each.step.end:
             each = _with_note(each, notes.pop(0)[1])
         yield each
     yield from (note for _, note in notes)
-
-
-def _chains(text: str, start: int = 0) -> Iterator[Chain]:
-    tokens = tokenize(text)
-    if start:
-        tokens = [Token(t.kind, t.text, t.start + start, t.end + start, t.spaced) for t in tokens]
-    return chains(roles(tokens))
 
 
 def _checked(found: Iterable[Chain], derivation: Derivation) -> Iterator[_Checked]:
