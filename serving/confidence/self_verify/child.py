@@ -34,7 +34,6 @@ def main() -> None:
     """Answers requests until there are no more."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
-    signal.signal(signal.SIGALRM, _raise_too_slow)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer; it closes the socket
     steps(_WARM_UP[1], _WARM_UP[0], symbolic=True)  # sympy loads much of itself with its first equation
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
@@ -60,11 +59,13 @@ def checked(text: str, question: str, seconds: float) -> tuple[Step, ...]:
 
 @contextlib.contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _raise_too_slow)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _raise_too_slow(*_: object) -> None:
