@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.answer import Confidence, FinishReason, PromptTrace, Signal, TokenTrace
+from serving.answer import Confidence, FinishReason, PromptTrace, Signal, Step, TokenTrace
 from serving.confidence.calibration import Calibration
 from serving.confidence.catalogue import SIGNALS
 from serving.confidence.evidence import finite, gather
@@ -18,12 +18,13 @@ def assess(
     text: str,
     model: str,
     calibration: Calibration | None,
+    steps: tuple[Step, ...] = (),
 ) -> Confidence:
     """The calibrated probability that `text` is right, with every signal; its value is None where nothing vouches.
 
     `model` is the id of the checkpoint that answered, as in Answer.model. Raises nothing over a trace's numbers.
     """
-    signals = measure(tokens, prompt, finish_reason, text)
+    signals = measure(tokens, prompt, finish_reason, text, steps)
     shown = tuple(Signal(name, value) for name, value in signals.items())
     if calibration is None:
         return _unknown(shown, "No calibration is active for this model.")
@@ -38,10 +39,14 @@ def assess(
 
 
 def measure(
-    tokens: Sequence[TokenTrace], prompt: PromptTrace, finish_reason: FinishReason, text: str
+    tokens: Sequence[TokenTrace],
+    prompt: PromptTrace,
+    finish_reason: FinishReason,
+    text: str,
+    steps: tuple[Step, ...] = (),
 ) -> dict[str, float | None]:
     """Every signal of the catalogue by name: finite, or None."""
-    evidence = gather(tokens, prompt, finish_reason, text)
+    evidence = gather(tokens, prompt, finish_reason, text, steps)
     return {name: finite(signal(evidence)) for name, signal in SIGNALS}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from operator import mul
 
-from serving.answer import FinishReason, PromptTrace, TokenTrace
+from serving.answer import FinishReason, PromptTrace, Step, TokenTrace
 
 _MARK = "Answer:"
 _NUMBER = re.compile(r"[ \t]{0,8}[$€£]?[ \t]?([+-]?\d[\d,]{0,40}(?:\.\d{1,40})?)")
@@ -30,9 +30,16 @@ class Evidence:
     answer_found: bool
     finish_reason: FinishReason
     prompt: PromptTrace
+    steps: tuple[Step, ...] = ()  # as self-verification saw them
 
 
-def gather(tokens: Sequence[TokenTrace], prompt: PromptTrace, finish_reason: FinishReason, text: str) -> Evidence:
+def gather(
+    tokens: Sequence[TokenTrace],
+    prompt: PromptTrace,
+    finish_reason: FinishReason,
+    text: str,
+    steps: tuple[Step, ...] = (),
+) -> Evidence:
     """Check every number once. Accepts any trace, hostile ones too, and never raises over its numbers."""
     logprobs = _column((token.logprob for token in tokens), highest=_ROUNDING)
     entropies = _column((token.entropy for token in tokens), lowest=-_ROUNDING)
@@ -49,6 +56,7 @@ def gather(tokens: Sequence[TokenTrace], prompt: PromptTrace, finish_reason: Fin
         answer_found=span is not None or _stated(text) is not None,
         finish_reason=finish_reason,
         prompt=prompt,
+        steps=steps,
     )
 
 
