@@ -27,7 +27,8 @@ SIGN_IN_SECONDS = 12 * 3600.0  # a working day
 MAX_SKILL = 100  # characters of a domain's name
 _SIGN_IN_COLUMNS = ("secret_hash", "key_id", "created_at", "expires_at", "vouched")
 _POLICY_COLUMNS = (
-    "version", "threshold", "below", "review_seconds", "name", "tier", "four_eyes", "without_certificate", "audit_share",
+    "version", "threshold", "below", "review_seconds", "name", "tier", "four_eyes", "without_certificate",
+    "audit_share",
 )  # fmt: skip
 
 
