@@ -14,6 +14,7 @@ from gateway.errors import bad_request
 from gateway.names import Seen
 from gateway.openapi import ERRORS, body_of
 from storage import policies
+from storage.certified import AUDIT_SHARE
 from storage.records import Action, Key, Policy, Tier
 
 router = APIRouter(prefix="/v1/policies", tags=["keys"], responses=ERRORS)
@@ -37,7 +38,11 @@ class PolicyRequest(PolicyFields):
         "hold", description="What no certificate bounds; `release`: the threshold alone is enough."
     )
     audit_share: float = Field(
-        0.04, ge=0, le=1, strict=True, description="Probability with which a released answer is drawn for review."
+        AUDIT_SHARE,
+        ge=0,
+        le=1,
+        strict=True,
+        description="Probability with which a released answer is drawn for review.",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the certificate adds to the policy: nothing leaves that it does not bound, unless the policy says so in words."""
+"""What the certificate adds to the policy: nothing leaves that it does not bound, but where the policy says so."""
 
 import math
 
