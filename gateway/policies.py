@@ -42,7 +42,7 @@ class PolicyRequest(PolicyFields):
         ge=0,
         le=1,
         strict=True,
-        description="Probability with which a released answer is drawn for review.",
+        description="Probability that a released answer is drawn for review.",
     )
 
 

@@ -35,8 +35,8 @@ def certify(connection: Connection, calibration_id: str, model: str, **fields: A
     return certificates.activate(connection, certificates.store(connection, body).id, "test")
 
 
-def put_in_use(connection: Connection, body: dict[str, Any]) -> str:
+def put_in_use(connection: Connection, body: dict[str, Any], **fields: Any) -> str:
     """The calibration of this body, and a certificate that leaves all to the policies' thresholds; returns its id."""
     stored = calibrations.activate(connection, calibrations.store(connection, body).id, "test")
-    certify(connection, stored.id, stored.model)
+    certify(connection, stored.id, stored.model, **fields)
     return stored.id
