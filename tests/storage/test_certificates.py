@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from storage import audit_query, calibrations, certificates
+from storage import audit_query, calibrations, certificates, rights_told
 from storage.certified import CertificateState
 from storage.database import Database, now
 from storage.errors import InvalidValue, NotFound
@@ -113,3 +113,20 @@ def test_a_state_that_somebody_wrote_into_the_database_releases_nothing(database
     put_in_force(conn, "crt_1")
     with pytest.raises(IntegrityError), conn.begin_nested():
         conn.execute(sa.update(table).values(state="valid"))
+
+
+def test_a_certificate_that_is_not_as_the_log_tells_is_named(database: Database, conn) -> None:
+    put_in_force(conn, "crt_1")
+    put_in_force(conn, "crt_2")
+    put_in_force(conn, "crt_3", calibration="cal_2", model="m@2")
+    certificates.suspend(conn, "crt_3", "worker", {"why": "wrong"})
+    row = {"id": "crt_9", "model": "m@3", "calibration_id": "cal_0", "body": "{}", "created_at": 1.0}
+    assert rights_told.on(conn) == []
+    conn.execute(table.insert(), {**row, "state": "in_force"})  # past the program
+    conn.execute(sa.update(table).where(table.c.model == "m@2").values(state="in_force"))
+    conn.execute(sa.update(table).where(table.c.id == "crt_2").values(state="superseded"))
+    conn.execute(sa.update(table).where(table.c.id == "crt_1").values(state="in_force"))
+    told = "; ".join(rights_told.on(conn))
+    assert "crt_9 is there, and the log tells of no certificate.stored of it" in told
+    assert "crt_3 is in_force, and the log last tells certificate.suspended of it" in told
+    assert "crt_1 is in force, and the log tells that another one took its place" in told
