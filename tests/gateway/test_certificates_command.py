@@ -53,10 +53,10 @@ def told(*words: str) -> str:
 
 def review(database: Database, fitted: str, right: int, wrong: int = 0) -> None:
     with database.transaction() as connection:
-        asker: Key = (
-            keys.by_name(connection, "acme", "chat") or keys.create(connection, "acme", "chat", [Role.CALLER])[0]
+        asker, ada = (
+            keys.create(connection, "acme", name, [role])[0]
+            for name, role in (("chat", Role.CALLER), ("Ada", Role.REVIEWER))
         )
-        ada = keys.by_name(connection, "acme", "Ada") or keys.create(connection, "acme", "Ada", [Role.REVIEWER])[0]
         for number in range(right + wrong):
             fields = {"right": number < right, "domain": "sums", "calibration": fitted}
             label(connection, asker, ada, 0.95 if number < right else 0.2, **fields)
