@@ -14,7 +14,7 @@ HASH = hash_of(TEXT)
 
 
 class Told:
-    """A history and a snapshot that agree: q1 was released, q2 held and approved, q3 waits, q4 was flagged, q5 audited."""
+    """A history and a snapshot that agree: q1 was released, q2 approved, q3 waits, q4 was flagged, q5 audited."""
 
     def __init__(self) -> None:
         self.history = History()
