@@ -161,6 +161,7 @@ def _at_work(work: Work, review: Review, seat: Seat) -> None:
         second_look.notice(review)
         reading.answer(review)
         judging.form(work, review, seat)
+        reading.steps(review)
         reading.signals(review)
     with right:
         reading.why_here(work, review, st.context.timezone)

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from review_ui.components.draw import message_text, probability, spelled
+from review_ui.components.draw import message_text
+from review_ui.components.spans import probability, spelled
 from review_ui.figures import figures
 from review_ui.inert import shortened, visible
 from review_ui.moments import both, span, until, utc
