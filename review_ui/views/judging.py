@@ -142,7 +142,8 @@ def _form_body(work: Work, review: Review, seat: Seat, kind: VerdictKind) -> Non
     key = f"editor-{item_id}-{kind}"
     shown = draw.Form(
         id=f"{item_id}-{kind}-{work.shown_at}", kind=kind, original=review.text, text=text, note=note,
-        note_label=note_label(kind, review.summary), send_label=send_label(kind, review.summary), reasons=_reasons(review, kind),
+        note_label=note_label(kind, review.summary), send_label=send_label(kind, review.summary),
+        reasons=_reasons(review, kind),
     )  # fmt: skip
 
     def drafted() -> None:

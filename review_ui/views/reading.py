@@ -146,4 +146,6 @@ def _facts(review: Review, now: float, zone: str | None) -> None:
 
 
 def _compared(samples: int) -> str:
-    return "1 further answer to the same question" if samples == 1 else f"{samples} further answers to the same question"
+    return (
+        "1 further answer to the same question" if samples == 1 else f"{samples} further answers to the same question"
+    )
