@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from review_ui.measured import complete, number
+from review_ui.measured import number
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Choice:
     threshold: float
     review_rate: float
     released_risk: float
-    reviews_per_day: float
+    reviews_per_day: float | None  # None: nobody said how many answers a day
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,25 +40,26 @@ class Capacity:
     chosen: Choice | None
     capacity_per_day: float | None
     curve: tuple[Choice, ...]  # lowest threshold first
-    asks_unknown: bool = False  # there is a curve, but nobody asked lately and no number was wished for
 
     def within(self, budget: float) -> Choice | None:
         """The one of fewest reviews whose risk is within the budget, whether or not there is time for them."""
-        return min((c for c in self.curve if c.released_risk <= budget), key=lambda c: c.reviews_per_day, default=None)
-
-
-NAMES = ("threshold", "review_rate", "released_risk", "reviews_per_day")
+        return min((c for c in self.curve if c.released_risk <= budget), key=lambda c: c.review_rate, default=None)
 
 
 def capacity(data: dict[str, Any]) -> Capacity:
     """Raises KeyError, TypeError or ValueError when the gateway's answer has another shape."""
-    chosen = complete([data], *NAMES) if data["feasible"] else []
-    rows = data["curve"] or ()
-    curve = sorted(complete(rows, *NAMES))
+    found = (_choice(row) for row in data["curve"] or ())
     return Capacity(
         why=str(data.get("why") or ""),
-        chosen=Choice(*chosen[0]) if chosen else None,
+        chosen=_choice(data) if data["feasible"] else None,
         capacity_per_day=number(data["capacity_per_day"]),
-        curve=tuple(Choice(*row) for row in curve),
-        asks_unknown=not curve and bool(complete(rows, *NAMES[:3])),
+        curve=tuple(sorted((choice for choice in found if choice), key=lambda choice: choice.threshold)),
     )
+
+
+def _choice(row: dict[str, Any]) -> Choice | None:
+    """None where the threshold's risk is not known: too few labels lie above it."""
+    threshold, rate, risk = number(row["threshold"]), number(row["review_rate"]), number(row["released_risk"])
+    if threshold is None or rate is None or risk is None:
+        return None
+    return Choice(threshold, rate, risk, number(row["reviews_per_day"]))

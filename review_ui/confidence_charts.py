@@ -19,7 +19,9 @@ LABEL_EVERY = 0.07  # of the axis: counts nearer than that to the last one shown
 LEAST_WEALTH = 1e-3  # lower ones are drawn here: how sure it is that all is well is of no interest
 FOOT = alt.value("height")  # of the plot, which is lower than the chart by its axis
 SHARES = alt.Scale(domain=[0, 1])
+WITH_FOOT = alt.Scale(domain=[-0.1, 1])  # room for the counts under the lowest share
 PERCENT = alt.Axis(format="%")
+FIFTHS = alt.Axis(format="%", values=[0, 0.2, 0.4, 0.6, 0.8, 1])
 
 
 def reliability(rows: Sequence[Reliability]) -> alt.LayerChart:
@@ -27,7 +29,7 @@ def reliability(rows: Sequence[Reliability]) -> alt.LayerChart:
     values = _with_counts(rows)
     ends = alt.Data(values=[{"confidence": 0, "accuracy": 0}, {"confidence": 1, "accuracy": 1}])
     x = alt.X("confidence:Q", title="Confidence stated", scale=SHARES, axis=PERCENT)
-    y = alt.Y("accuracy:Q", title="Share that was right", scale=SHARES, axis=PERCENT)
+    y = alt.Y("accuracy:Q", title="Share that was right", scale=WITH_FOOT, axis=FIFTHS)
     told = [
         *_told(confidence="Stated", accuracy="Right", low="At least", high="At most"),
         alt.Tooltip("count:Q", title="Answers", format=","),
@@ -35,7 +37,7 @@ def reliability(rows: Sequence[Reliability]) -> alt.LayerChart:
     base = alt.Chart(alt.Data(values=values)).encode(x=x, tooltip=told)
     diagonal = alt.Chart(ends).mark_line(strokeDash=[6, 4], color=QUIET).encode(x=x, y=y)
     intervals = base.mark_rule(color=MEASURED, strokeWidth=2, opacity=0.65).encode(
-        y=alt.Y("low:Q", scale=SHARES), y2="high:Q"
+        y=alt.Y("low:Q", scale=WITH_FOOT), y2="high:Q"
     )
     points = base.mark_point(filled=True, color=MEASURED, size=80, opacity=1).encode(y=y)
     counts = base.mark_text(color=QUIET, baseline="bottom", dy=-3, fontSize=11).encode(y=FOOT, text="label:N")
@@ -86,7 +88,7 @@ def watch(found: Watch) -> alt.LayerChart:
     rows = [{"at": int(at * 1000), "wealth": max(wealth, LEAST_WEALTH), "audited": n} for at, wealth, n in found.points]
     highest = max(found.alarm_at or 1.0, *(row["wealth"] for row in rows))
     lowest = min(0.1, *(row["wealth"] for row in rows))
-    scale = alt.Scale(type="log", domain=[lowest / 2, highest * 3])
+    scale = alt.Scale(type="log", nice=False, domain=[lowest / 2, highest * 3])
     powers = [10.0**n for n in range(math.ceil(math.log10(lowest / 2)), math.ceil(math.log10(highest * 3)))]
     # unix milliseconds are UTC; the scale keeps them so whatever the browser's zone
     x = alt.X("at:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(format="%d %b", labelOverlap=True))
@@ -115,15 +117,16 @@ def _raised(at: float, x: alt.X) -> list[alt.Chart]:
     ]
 
 
-def limit_line(value: float, label: str, *, across: bool = True) -> list[alt.Chart]:
+def limit_line(value: float, label: str, *, across: bool = True, named_right: bool = False) -> list[alt.Chart]:
     """A dashed line at what is allowed, named; across the chart, or from top to bottom."""
     base = alt.Chart(alt.Data(values=[{"value": value, "label": label}]))
-    rule, text = base.mark_rule(strokeDash=[6, 4], strokeWidth=2, color=LIMIT), base
-    if across:
-        name = text.mark_text(align="left", dx=6, dy=-4, baseline="bottom", color=LIMIT, fontWeight=600)
-        return [rule.encode(y="value:Q"), name.encode(x=alt.value(0), y="value:Q", text="label:N")]
-    name = text.mark_text(align="left", dx=6, baseline="top", color=LIMIT, fontWeight=600)
-    return [rule.encode(x="value:Q"), name.encode(x="value:Q", y=alt.value(2), text="label:N")]
+    rule = base.mark_rule(strokeDash=[6, 4], strokeWidth=2, color=LIMIT)
+    if not across:
+        name = base.mark_text(align="left", dx=6, baseline="top", color=LIMIT, fontWeight=600)
+        return [rule.encode(x="value:Q"), name.encode(x="value:Q", y=alt.value(2), text="label:N")]
+    align, dx, end = ("right", -6, alt.value("width")) if named_right else ("left", 6, alt.value(0))
+    name = base.mark_text(align=align, dx=dx, dy=-4, baseline="bottom", color=LIMIT, fontWeight=600)
+    return [rule.encode(y="value:Q"), name.encode(x=end, y="value:Q", text="label:N")]
 
 
 def _with_counts(rows: Sequence[Reliability]) -> list[dict[str, Any]]:

@@ -50,6 +50,8 @@ DRIFT_IS_NO_ALARM = (
     "at wrong answers, stops releases."
 )
 
+BY = "by an operator (countersign certificates make --activate)"
+
 
 def promise(certificate: Certificate) -> str:
     """What the certificate's state means for answers now."""
@@ -76,10 +78,10 @@ def to_do(found: ConfidenceFigures) -> str:
 
 def _labels(found: ConfidenceFigures, goal: str) -> str:
     if found.labels is None or not found.labels_needed:
-        return f"Each verdict is a label; with enough of them, {goal}."
+        return f"Each verdict is a label; with enough of them, {goal} {BY}."
     missing = found.labels_needed - found.labels
     have = f"There are {found.labels:,} labelled answers of the {found.labels_needed:,} needed"
-    return f"{have}, so {goal}." if missing <= 0 else f"{have}; with {missing:,} more, {goal}."
+    return f"{have}, so {goal} {BY}." if missing <= 0 else f"{have}; with {missing:,} more, {goal} {BY}."
 
 
 def bound_cells(bound: Bound) -> tuple[str, str, str, str, str]:

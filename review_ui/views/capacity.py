@@ -6,19 +6,37 @@ import streamlit as st
 
 from review_ui import capacity_chart, capacity_words
 from review_ui.capacity_figures import Capacity, Wish
+from review_ui.faults import GatewayFault, SignedOut
 from review_ui.inert import visible
 from review_ui.seat import Seat
 from review_ui.views.asking import asked
 
+WEEK_HOURS = 168
+LATELY = "answers-a-day-lately"
+
 
 def show(seat: Seat) -> None:
-    wish = _wish()
+    wish = _wish(_lately(seat))
     found = asked(lambda: seat.gateway.capacity(wish))
     if found is not None:
         _advice(found, wish)
 
 
-def _wish() -> Wish:
+def _lately(seat: Seat) -> int | None:
+    """Answers a day over the last week, asked once a browser session; None where there were none, or nobody tells."""
+    if LATELY not in st.session_state:
+        try:
+            answers = seat.gateway.traffic(WEEK_HOURS).answers
+        except SignedOut:
+            raise
+        except GatewayFault:
+            return None  # the advice itself will say what is wrong
+        st.session_state[LATELY] = round(answers / 7) or None
+    found: int | None = st.session_state[LATELY]
+    return found
+
+
+def _wish(lately: int | None) -> Wish:
     """What the form says, from its first moment on."""
     with st.form("capacity", enter_to_submit=True):
         columns = st.columns(4, vertical_alignment="bottom")
@@ -31,7 +49,14 @@ def _wish() -> Wish:
             help="Share of the released answers that may be wrong.",
         )  # fmt: skip
         asks = columns[3].number_input(
-            "Answers a day", 1, 100_000_000, None, 100, key="capacity-asks", placeholder="as many as lately"
+            "Answers a day",
+            1,
+            100_000_000,
+            lately,
+            100,
+            key="capacity-asks",
+            placeholder="unknown",
+            help="As many as over the last week, until you change it.",
         )
         st.form_submit_button("Work it out", type="primary")
     return Wish(hours, minutes, budget / 100, asks)
@@ -45,10 +70,10 @@ def _advice(found: Capacity, wish: Wish) -> None:
         st.warning(told, icon=":material/block:")
     else:
         st.info(told, icon=":material/inbox:")
-    if found.why:
-        st.text(visible(found.why))
     if not found.curve:
+        if found.why:
+            st.text(visible(found.why))
         return
     st.subheader("Reviews a day against errors released", anchor=False)
-    st.altair_chart(capacity_chart.curve(found, wish), key="capacity-curve", alt=capacity_chart.described(found))
+    st.altair_chart(capacity_chart.curve(found, wish), key="capacity-curve", alt=capacity_words.described(found))
     st.caption(f"Left of and under both dashed lines, both wishes are met. {capacity_words.PREDICTED}")

@@ -23,7 +23,7 @@ SAY = {
     CertificateState.SUSPENDED: (st.error, "gpp_bad"),
     CertificateState.NONE: (st.warning, "gpp_maybe"),
 }
-BOUNDS = ("Domain", "Released from", "Released", "Evidence", "Labelled answers")
+BOUNDS = ("Domain", "Released from", "Share released", "Evidence", "Labelled answers")
 STATED = ("Confidence stated", "Right", "95 % interval", "Answers")
 BOUGHT = ("Threshold", "Released", "Wrong among them")
 DRIFT = ("Signal", "5 % of answers under", "Middle", "5 % over", "Outside its usual range", "Found")

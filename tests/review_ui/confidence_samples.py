@@ -86,12 +86,18 @@ def watch(now: float) -> dict[str, Any]:
 
 def capacity(query: Any) -> dict[str, Any]:
     """As the gateway answers `GET /v1/monitoring/capacity`."""
-    asks, budget = float(query.get("asks_per_day", 1000)), float(query["error_budget"])
-    manageable = float(query["reviewer_hours"]) * 60 / float(query["minutes_per_item"])
-    curve = [{"threshold": n / 20, "review_rate": (n / 20) ** 3, "released_risk": 0.12 * (1 - n / 20),
-              "reviews_per_day": asks * (n / 20) ** 3} for n in range(8, 20)]  # fmt: skip
-    fit = [row for row in curve if row["released_risk"] <= budget and row["reviews_per_day"] <= manageable]
-    best = min(fit, key=lambda row: row["review_rate"], default=None)
-    missing = dict.fromkeys(("threshold", "review_rate", "released_risk", "reviews_per_day"))
-    return {"feasible": best is not None, "why": "Predicted from 1,640 labelled answers.", **(best or missing),
-            "capacity_per_day": manageable, "curve": curve}  # fmt: skip
+    asks = float(query["asks_per_day"]) if "asks_per_day" in query else None
+    budget, a_day = float(query["error_budget"]), float(query["reviewer_hours"]) * 60 / float(query["minutes_per_item"])
+    curve = [choice(n / 100, asks) for n in range(101)]
+    fit = [row for row in curve if row["released_risk"] is not None and row["released_risk"] <= budget
+           and (row["reviews_per_day"] or 0.0) <= a_day]  # fmt: skip
+    best = fit[0] if fit else dict.fromkeys(("threshold", "review_rate", "released_risk", "reviews_per_day"))
+    return {"feasible": bool(fit), "why": "Made up.", **best, "capacity_per_day": a_day, "curve": curve}
+
+
+def choice(threshold: float, asks: float | None) -> dict[str, Any]:
+    """A point of the curve; too few labels lie above the highest thresholds to tell their risk."""
+    rate = threshold**3
+    risk = 0.12 * (1 - threshold) if threshold < 0.97 else None
+    return {"threshold": threshold, "review_rate": rate, "released_risk": risk,
+            "reviews_per_day": None if asks is None else asks * rate}  # fmt: skip

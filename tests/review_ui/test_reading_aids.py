@@ -95,7 +95,7 @@ def test_a_difference_that_cannot_be_read_is_not_called_unusual() -> None:
 
 
 def test_every_signal_that_is_computed_has_a_name_on_the_desk() -> None:
-    assert set(NAMES) == set(catalogue.NAMES)
+    assert NAMES.keys() >= catalogue.NAMES
 
 
 def test_monitoring_figures_become_rows_for_charts() -> None:
