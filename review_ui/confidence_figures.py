@@ -83,13 +83,13 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """Where one signal lay lately, and how many answers lay outside its usual 5–95 % range."""
+    """One signal’s usual 5–95 % range, and how many of the latest answers lay outside it."""
 
     signal: str
     low: float | None
     middle: float | None
     high: float | None
-    outside: float | None
+    outside: float | None  # as a share
     warning: bool
 
 

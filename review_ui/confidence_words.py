@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from review_ui.confidence_figures import (
     Bound,
-    Certificate,
     CertificateState,
     ConfidenceFigures,
     Drift,
@@ -40,7 +39,7 @@ NO_WATCH = (
 )
 NO_DRIFT = (
     "No signal can be compared with its usual range. The table appears once a calibration is active and the model has "
-    "answered under it in this time."
+    "answered."
 )
 NO_BOUNDS = "There are none. Domains and their thresholds appear once a certificate is made from labelled answers."
 NOT_NOW = "While the certificate is suspended, none of these releases anything."
@@ -53,10 +52,13 @@ DRIFT_IS_NO_ALARM = (
 BY = "by an operator (countersign certificates make --activate)"
 
 
-def promise(certificate: Certificate) -> str:
+def promise(found: ConfidenceFigures) -> str:
     """What the certificate's state means for answers now."""
+    certificate = found.certificate
     if certificate.state is CertificateState.SUSPENDED:
-        return "Released answers have been wrong more often than allowed. Every answer is held until it is recertified."
+        by_alarm = found.watch is not None and found.watch.alarmed_at is not None
+        why = "Released answers have been wrong more often than allowed" if by_alarm else "An operator suspended it"
+        return f"{why}. Every answer is held until it is recertified."
     if certificate.state is CertificateState.NONE:
         return "Every answer is held for a person, unless its policy says that it may leave without a certificate."
     if not any(bound.threshold is not None for bound in certificate.bounds):

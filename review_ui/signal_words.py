@@ -36,7 +36,8 @@ NAMES = {
     "steps_valid": "Steps found right",
     "steps_invalid": "Steps found wrong",
     "steps_unknown": "Steps that could not be checked",
-    "answer_substituted": "Stated answer solves what was asked (1) or does not (0)",
+    "answer_substituted": "Stated answer holds when put back into the question (1) or not (0)",
+    "answer_departs": "Stated answer differs from the last step’s number (1) or not (0)",
 }
 
 

@@ -6,42 +6,24 @@ import streamlit as st
 
 from review_ui import capacity_chart, capacity_words
 from review_ui.capacity_figures import Capacity, Wish
-from review_ui.faults import GatewayFault, SignedOut
 from review_ui.inert import visible
 from review_ui.seat import Seat
 from review_ui.views.asking import asked
 
-WEEK_HOURS = 168
-LATELY = "answers-a-day-lately"
-
 
 def show(seat: Seat) -> None:
-    wish = _wish(_lately(seat))
+    wish = _wish()
     found = asked(lambda: seat.gateway.capacity(wish))
     if found is not None:
         _advice(found, wish)
 
 
-def _lately(seat: Seat) -> int | None:
-    """Answers a day over the last week, asked once a browser session; None where there were none, or nobody tells."""
-    if LATELY not in st.session_state:
-        try:
-            answers = seat.gateway.traffic(WEEK_HOURS).answers
-        except SignedOut:
-            raise
-        except GatewayFault:
-            return None  # the advice itself will say what is wrong
-        st.session_state[LATELY] = round(answers / 7) or None
-    found: int | None = st.session_state[LATELY]
-    return found
-
-
-def _wish(lately: int | None) -> Wish:
+def _wish() -> Wish:
     """What the form says, from its first moment on."""
     with st.form("capacity", enter_to_submit=True):
         columns = st.columns(4, vertical_alignment="bottom")
         hours = columns[0].number_input(
-            "Reviewers’ hours a day", 0.0, 10_000.0, 8.0, 1.0, "%.1f", key="capacity-hours", help="Of all together."
+            "Reviewers’ hours a day", 0.1, 10_000.0, 8.0, 1.0, "%.1f", key="capacity-hours", help="Of all together."
         )
         minutes = columns[1].number_input("Minutes per item", 0.1, 1_440.0, 3.0, 0.5, "%.1f", key="capacity-minutes")
         budget = columns[2].number_input(
@@ -49,14 +31,7 @@ def _wish(lately: int | None) -> Wish:
             help="Share of the released answers that may be wrong.",
         )  # fmt: skip
         asks = columns[3].number_input(
-            "Answers a day",
-            1,
-            100_000_000,
-            lately,
-            100,
-            key="capacity-asks",
-            placeholder="unknown",
-            help="As many as over the last week, until you change it.",
+            "Answers a day", 1, 100_000_000, None, 100, key="capacity-asks", placeholder="as over the last 30 days"
         )
         st.form_submit_button("Work it out", type="primary")
     return Wish(hours, minutes, budget / 100, asks)

@@ -24,9 +24,10 @@ SAY = {
     CertificateState.NONE: (st.warning, "gpp_maybe"),
 }
 BOUNDS = ("Domain", "Released from", "Share released", "Evidence", "Labelled answers")
+MOST_ROWS = 26  # of the curve’s points; those between them tell a reader of tables little
 STATED = ("Confidence stated", "Right", "95 % interval", "Answers")
 BOUGHT = ("Threshold", "Released", "Wrong among them")
-DRIFT = ("Signal", "5 % of answers under", "Middle", "5 % over", "Outside its usual range", "Found")
+DRIFT = ("Signal", "Usually from", "Middle", "Usually to", "Outside lately", "Found")
 
 
 def show(seat: Seat) -> None:
@@ -52,8 +53,8 @@ def show(seat: Seat) -> None:
 def _certificate(found: ConfidenceFigures) -> None:
     certificate = found.certificate
     say, icon = SAY[certificate.state]
-    say(f"**{words.TITLES[certificate.state]}.** {words.promise(certificate)}", icon=f":material/{icon}:")
-    if certificate.why:
+    say(f"**{words.TITLES[certificate.state]}.** {words.promise(found)}", icon=f":material/{icon}:")
+    if certificate.why and certificate.state is CertificateState.NONE:  # the other states are told in full already
         st.text(visible(certificate.why))
     if to_do := words.to_do(found):
         st.text(to_do)
@@ -160,6 +161,7 @@ def _as_tables(found: ConfidenceFigures) -> None:
         return
     with st.expander("The diagrams as tables"):
         stated = [draw.Row(str(n), words.reliability_cells(row)) for n, row in enumerate(found.reliability)]
-        bought = [draw.Row(str(n), words.risk_cells(point)) for n, point in enumerate(found.risk_coverage)]
+        points = found.risk_coverage[:: 1 + len(found.risk_coverage) // MOST_ROWS]
+        bought = [draw.Row(str(n), words.risk_cells(point)) for n, point in enumerate(points)]
         draw.rows("Is confidence right?", STATED, stated, key="reliability-rows")
         draw.rows("What a threshold buys", BOUGHT, bought, key="risk-coverage-rows")

@@ -30,5 +30,5 @@ def _suspended(seat: Seat) -> None:
     except GatewayFault:
         return  # what is looked at says what is wrong
     if found.certificate.state is CertificateState.SUSPENDED:
-        title, what = words.TITLES[CertificateState.SUSPENDED], words.promise(found.certificate)
+        title, what = words.TITLES[CertificateState.SUSPENDED], words.promise(found)
         st.error(f"**{title}.** {what} Open “Confidence” for what to do.", icon=":material/gpp_bad:")

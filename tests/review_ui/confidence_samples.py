@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 DAY = 86_400.0
+LATELY = 200  # answers a day
 
 
 def confidence(now: float) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def watch(now: float) -> dict[str, Any]:
 
 def capacity(query: Any) -> dict[str, Any]:
     """As the gateway answers `GET /v1/monitoring/capacity`."""
-    asks = float(query["asks_per_day"]) if "asks_per_day" in query else None
+    asks = float(query.get("asks_per_day", LATELY))
     budget, a_day = float(query["error_budget"]), float(query["reviewer_hours"]) * 60 / float(query["minutes_per_item"])
     curve = [choice(n / 100, asks) for n in range(101)]
     fit = [row for row in curve if row["released_risk"] is not None and row["released_risk"] <= budget

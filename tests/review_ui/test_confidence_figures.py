@@ -31,7 +31,7 @@ def test_a_certificate_in_force_says_what_it_promises_and_asks_for_nothing() -> 
     found = read()
 
     assert found.certificate.state is CertificateState.IN_FORCE
-    assert words.promise(found.certificate) == (
+    assert words.promise(found) == (
         "Of the answers released in a domain, at most 15 % are wrong. That holds with 95 % certainty in each domain."
     )
     assert words.to_do(found) == ""
@@ -47,13 +47,16 @@ def test_a_certificate_that_certifies_no_threshold_promises_no_release() -> None
     for domain in certificate["domains"]:
         domain["threshold"] = None
 
-    assert "every answer is held" in words.promise(read(certificate=certificate).certificate)
+    assert "every answer is held" in words.promise(read(certificate=certificate))
 
 
 def test_a_suspended_certificate_says_that_all_is_held_and_what_to_do() -> None:
     found = confidence_figures(suspended(NOON))
 
-    assert "Every answer is held until it is recertified" in words.promise(found.certificate)
+    assert words.promise(found) == (
+        "Released answers have been wrong more often than allowed. Every answer is held until it is recertified."
+    )
+    assert "An operator suspended it." in words.promise(confidence_figures(suspended(NOON) | {"watch": None}))
     assert "120 labelled answers of the 200 needed; with 80 more, answers can be certified anew" in words.to_do(found)
 
 
