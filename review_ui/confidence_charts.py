@@ -16,6 +16,7 @@ from review_ui.measured import percent
 MEASURED, LIMIT, QUIET = "#2f857e", "#d9711c", "#8a9491"
 HEIGHT = 300
 LABEL_EVERY = 0.07  # of the axis: counts nearer than that to the last one shown would cover it
+FEW_DAYS = 4 * 86_400_000  # milliseconds: within so few, dates alone tell too little
 LEAST_WEALTH = 1e-3  # lower ones are drawn here: how sure it is that all is well is of no interest
 FOOT = alt.value("height")  # of the plot, which is lower than the chart by its axis
 SHARES = alt.Scale(domain=[0, 1])
@@ -80,7 +81,7 @@ def released_risk(found: ReleasedRisk, alpha: float | None) -> alt.LayerChart:
         )
     if alpha is not None:
         layers += limit_line(alpha, f"allowed {percent(alpha)}", across=False)
-    return alt.layer(*layers).properties(height=110)
+    return alt.layer(*layers).properties(height=130)
 
 
 def watch(found: Watch) -> alt.LayerChart:
@@ -91,7 +92,8 @@ def watch(found: Watch) -> alt.LayerChart:
     scale = alt.Scale(type="log", nice=False, domain=[lowest / 2, highest * 3])
     powers = [10.0**n for n in range(math.ceil(math.log10(lowest / 2)), math.ceil(math.log10(highest * 3)))]
     # unix milliseconds are UTC; the scale keeps them so whatever the browser's zone
-    x = alt.X("at:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(format="%d %b", labelOverlap=True))
+    clock = "%d %b" if rows[-1]["at"] - rows[0]["at"] > FEW_DAYS else "%d %b %H:%M"
+    x = alt.X("at:T", title=None, scale=alt.Scale(type="utc"), axis=alt.Axis(format=clock, labelOverlap=True))
     y = alt.Y("wealth:Q", title="Evidence of too many wrong", scale=scale, axis=alt.Axis(format="~g", values=powers))
     told = [
         alt.Tooltip("at:T", title="At", format="%d %b %H:%M"),

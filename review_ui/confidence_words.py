@@ -42,6 +42,7 @@ NO_DRIFT = (
     "answered."
 )
 NO_BOUNDS = "There are none. Domains and their thresholds appear once a certificate is made from labelled answers."
+HIGHER = "An answer is released from the higher of this threshold and its policy’s."
 NOT_NOW = "While the certificate is suspended, none of these releases anything."
 DRIFT_IS_NO_ALARM = (
     "Warnings, not alarms: a signal that moved says that questions or answers are of another kind, not that answers "
@@ -110,7 +111,7 @@ def risk_cells(point: RiskPoint) -> tuple[str, str, str]:
 def reliability(rows: Sequence[Reliability]) -> str:
     """The diagram in a sentence, for who cannot see it."""
     total, astray = sum(row.count for row in rows), [row for row in rows if not row.low <= row.confidence <= row.high]
-    groups = f"{total:,} reviewed answers in {len(rows)} groups of like confidence"
+    groups = f"{total:,} reviewed answers in {len(rows)} group{'s' if len(rows) > 1 else ''} of like confidence"
     if not astray:
         return f"{groups}; in each, the share that was right agrees with the confidence stated."
     worst = max(astray, key=lambda row: abs(row.confidence - row.accuracy))

@@ -43,7 +43,7 @@ _OUTCOME = {
 _CORRECTED = {
     VerdictKind.APPROVE: "the answer that the caller has counts as right",
     VerdictKind.EDIT: "the answer counts as wrong, and who looks it up again finds your text",
-    VerdictKind.REJECT: "the answer counts as wrong, and who looks it up again finds nothing",
+    VerdictKind.REJECT: "the answer counts as wrong, and who looks it up again is refused it",
     VerdictKind.REFER: "it waits for a different reviewer",
 }
 

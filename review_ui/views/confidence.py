@@ -23,7 +23,7 @@ SAY = {
     CertificateState.SUSPENDED: (st.error, "gpp_bad"),
     CertificateState.NONE: (st.warning, "gpp_maybe"),
 }
-BOUNDS = ("Domain", "Released from", "Share released", "Evidence", "Labelled answers")
+BOUNDS = ("Domain", "Certified from", "Share released", "Evidence", "Labelled answers")
 MOST_ROWS = 26  # of the curve’s points; those between them tell a reader of tables little
 STATED = ("Confidence stated", "Right", "95 % interval", "Answers")
 BOUGHT = ("Threshold", "Released", "Wrong among them")
@@ -65,6 +65,7 @@ def _certificate(found: ConfidenceFigures) -> None:
                 st.text(words.NOT_NOW)
             lines = [draw.Row(bound.domain, words.bound_cells(bound)) for bound in certificate.bounds]
             draw.rows("What the certificate allows in each domain", BOUNDS, lines, key="bounds")
+            st.caption(words.HIGHER)
         else:
             st.text(words.NO_BOUNDS)
         draw.facts(_facts(found), key="certificate-facts")

@@ -20,7 +20,8 @@ WHY = {
     "uncalibrated": "No calibration fits this model, so its confidence means nothing.",
     "unfinished": "The answer was cut off by the token limit.",
     "uncertified": "No certificate vouches for releases of this kind yet.",
-    "drift": "Released answers have been wrong more often than allowed: everything is reviewed until recertified.",
+    "drift": "Releases are suspended, for too many wrong answers among them or by an operator: everything is reviewed "
+    "until recertified.",
     "random_audit": "It was drawn at random from the answers that were released, to learn how many of those are right.",
     "confident": "It was sure enough, but is reviewed all the same.",
 }

@@ -107,7 +107,10 @@ def test_the_reliability_diagram_is_told_in_a_sentence() -> None:
     near = {"confidence": 0.8, "accuracy": 0.79, "low": 0.7, "high": 0.86, "count": 90}
     far = {"confidence": 0.9, "accuracy": 0.6, "low": 0.5, "high": 0.7, "count": 40}
 
-    assert "in each, the share that was right agrees" in words.reliability(read(reliability=[near]).reliability)
+    assert words.reliability(read(reliability=[near]).reliability) == (
+        "90 reviewed answers in 1 group of like confidence; in each, the share that was right agrees with the "
+        "confidence stated."
+    )
     assert words.reliability(read(reliability=[near, far]).reliability) == (
         "130 reviewed answers in 2 groups of like confidence; in 1 of them the share that was right differs from the "
         "confidence stated, most where 90 % was stated and 60 % were right."
