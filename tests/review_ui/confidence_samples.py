@@ -90,10 +90,11 @@ def capacity(query: Any) -> dict[str, Any]:
     asks = float(query.get("asks_per_day", LATELY))
     budget, a_day = float(query["error_budget"]), float(query["reviewer_hours"]) * 60 / float(query["minutes_per_item"])
     curve = [choice(n / 100, asks) for n in range(101)]
-    fit = [row for row in curve if row["released_risk"] is not None and row["released_risk"] <= budget
-           and (row["reviews_per_day"] or 0.0) <= a_day]  # fmt: skip
-    best = fit[0] if fit else dict.fromkeys(("threshold", "review_rate", "released_risk", "reviews_per_day"))
-    return {"feasible": bool(fit), "why": "Made up.", **best, "capacity_per_day": a_day, "curve": curve}
+    known = [row for row in curve if row["released_risk"] is not None]
+    within = [row for row in known if row["released_risk"] <= budget]
+    best = within[0] if within else known[-1]  # where infeasible, the one that comes nearest is told all the same
+    feasible = bool(within) and best["reviews_per_day"] <= a_day
+    return {"feasible": feasible, "why": "Made up.", **best, "capacity_per_day": a_day, "curve": curve}
 
 
 def choice(threshold: float, asks: float | None) -> dict[str, Any]:
