@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.errors import bad_request
 from gateway.names import Seen
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json
-from storage.records import Draft, Key, Outcome, ReviewItem, StoredCalibration, Verdict, VerdictKind, Vouched
+from storage.records import Action, Draft, Key, Outcome, ReviewItem, StoredCalibration, Verdict, VerdictKind, Vouched
 from storage.storable import is_visible
 
 MAX_TEXT = 1_000_000  # characters of an edited answer or a draft
@@ -122,8 +122,11 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
         "prompt": answer.get("prompt", {}),
         "signals": confidence.get("signals", {}),
         "signal_ranges": desk.signal_ranges,
+        "steps": [step_shape(*row) for row in answer.get("steps") or ()],
+        "samples": confidence.get("samples", 0),  # further answers that this one was compared with
         "note": confidence.get("note"),  # why there is no confidence, in words
         "calibration": outcome.decision.calibration_id,
+        "audit": item.action is Action.RELEASE,  # drawn at random from the answers that left at once
         "policy": {
             "id": outcome.decision.policy_id,
             "version": outcome.decision.policy_version,
@@ -137,6 +140,11 @@ def detail(desk: Desk, reader: Key) -> dict[str, Any]:
         "trace_id": outcome.interaction.trace_id,
         "vouched": outcome.vouched.value,
     }
+
+
+def step_shape(start: int, end: int, state: str, why: str) -> dict[str, Any]:
+    """A stretch of the answer's characters, and what self-verification says of it."""
+    return {"start": start, "end": end, "state": state, "why": why}
 
 
 def proposal(desk: Desk) -> Verdict | None:

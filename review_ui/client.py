@@ -8,7 +8,10 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from review_ui.capacity_figures import Capacity, Wish, capacity
+from review_ui.confidence_figures import ConfidenceFigures, confidence_figures
 from review_ui.faults import Broken, GatewayUnreachable, fault_for
+from review_ui.figures import Figures, figures
 from review_ui.reviews import Review, ReviewPage, review, review_page
 from storage.records import Role, VerdictKind
 
@@ -93,6 +96,17 @@ class Gateway:
 
     def monitoring(self, hours: int) -> dict[str, Any]:
         return _read(self._ask("GET", "/v1/monitoring", query={"hours": hours}), dict)
+
+    def traffic(self, hours: int) -> Figures:
+        return _read(self.monitoring(hours), figures)
+
+    def confidence(self, hours: int) -> ConfidenceFigures:
+        """How right confidence was. Raises Missing where the gateway is of before there were such figures."""
+        return _read(self._ask("GET", "/v1/monitoring/confidence", query={"hours": hours}), confidence_figures)
+
+    def capacity(self, wish: Wish) -> Capacity:
+        """The threshold that these reviewers and this error budget allow. Raises Missing, as `confidence`."""
+        return _read(self._ask("GET", "/v1/monitoring/capacity", query=wish.query()), capacity)
 
     def events(self, filters: dict[str, Any], *, limit: int = 50, after: str | None = None) -> EventPage:
         data = self._ask("GET", "/v1/audit/events", query={**filters, "limit": limit, "after": after})

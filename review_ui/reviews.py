@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from storage.records import OPEN_STATES, ItemState, VerdictKind
+from storage.records import OPEN_STATES, Action, ItemState, VerdictKind
+
+
+class StepState(StrEnum):
+    """What self-verification found of a step."""
+
+    VALID = "valid"  # it holds
+    INVALID = "invalid"  # it does not
+    UNKNOWN = "unknown"  # nothing can be said of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +49,11 @@ class Summary:
     def is_open(self) -> bool:
         return self.state in OPEN_STATES
 
+    @property
+    def delivered(self) -> bool:
+        """Whether the caller had the answer before anybody reviewed it."""
+        return self.action in (Action.FLAG, Action.RELEASE)
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -48,6 +62,16 @@ class Token:
     text: str
     logprob: float
     alternatives: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stretch of the answer's characters, and what self-verification says of it."""
+
+    start: int
+    end: int
+    state: StepState
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +118,9 @@ class Review:
     trace_id: str | None
     proposal: GivenVerdict | None = None  # the text that waits for a second person who agrees
     opinions: tuple[GivenVerdict, ...] = ()  # what was said without ending it, oldest first
+    steps: tuple[Step, ...] = ()  # as self-verification saw them, in the order of the text
+    samples: int = 0  # further answers that this one was compared with
+    audit: bool = False  # drawn at random from the answers that left on their own confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +180,21 @@ def review(data: dict[str, Any]) -> Review:
         trace_id=data.get("trace_id"),
         proposal=_verdict(data.get("proposal")),
         opinions=tuple(word for each in data.get("opinions") or () if (word := _verdict(each))),
+        steps=tuple(_step(row) for row in data.get("steps") or ()),
+        samples=int(data.get("samples") or 0),
+        audit=bool(data.get("audit")),
     )
 
 
 def _token(row: list[Any]) -> Token:
     text, _id, logprob, alternatives, *_entropies = row
     return Token(str(text), float(logprob), tuple((str(t), float(p)) for t, p in alternatives))
+
+
+def _step(row: dict[str, Any]) -> Step:
+    """A state that this desk does not know says nothing."""
+    state = StepState(row["state"]) if row["state"] in tuple(StepState) else StepState.UNKNOWN
+    return Step(int(row["start"]), int(row["end"]), state, str(row.get("why") or ""))
 
 
 def _verdict(data: dict[str, Any] | None) -> GivenVerdict | None:

@@ -8,17 +8,12 @@ from typing import Literal
 
 from review_ui.client import Gateway, Me
 from review_ui.faults import Broken, Conflict, GatewayFault, GatewayUnreachable, Missing, SignedOut, in_words
-from review_ui.reviews import Review, Summary
+from review_ui.reviews import Review
+from review_ui.verdict_words import confirmation
 from storage.records import ItemState, VerdictKind
 
 EXTEND_UNDER_SECONDS = 120.0  # of the lease left; each extension is an audit event, so not sooner
 IDLE_SECONDS = 900.0  # who touched nothing for this long is no longer reading
-SAID = {
-    VerdictKind.APPROVE: "Approved",
-    VerdictKind.EDIT: "Edited",
-    VerdictKind.REJECT: "Rejected",
-    VerdictKind.REFER: "Referred to another person",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,28 +185,6 @@ def _explain_conflict(work: Work, gateway: Gateway, fault: Conflict, now: float)
     lapsed = fault.code == "stale_claim"
     advice = "Claim it again to go on; your draft is kept." if lapsed else "Your verdict was not used."
     work.notice = Notice("warning", f"{in_words(fault)} {advice}")
-
-
-def confirmation(kind: VerdictKind, summary: Summary) -> str:
-    went = {
-        VerdictKind.APPROVE: "the model’s answer is released",
-        VerdictKind.EDIT: "your text is released",
-        VerdictKind.REJECT: "nothing is released",
-        VerdictKind.REFER: "it waits for a different reviewer",
-    }[kind]
-    if summary.state is ItemState.PENDING and kind is not VerdictKind.REFER:
-        went = "nothing is released yet, a second person must agree with you"
-    elif summary.state is ItemState.QUARANTINED:
-        went = "so many people passed it on or disagreed that it is set aside, and nothing is released"
-    return f"{SAID[kind]}: {went}. {confidence_words(summary)}"
-
-
-def confidence_words(summary: Summary) -> str:
-    """The figure that is hidden until a first judgement."""
-    if summary.confidence is None:
-        return "The model’s confidence was unknown."
-    asked = f", the threshold is {summary.threshold:.0%}" if summary.threshold is not None else ""
-    return f"The model’s confidence was {summary.confidence:.0%}{asked}."
 
 
 def save_draft(work: Work, gateway: Gateway, item_id: str, text: str, note: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,21 @@ from typing import Any
 
 import streamlit as st
 
+from review_ui.components.spans import pieces, placed, spelled
 from review_ui.inert import visible
-from review_ui.reviews import Review, Token
+from review_ui.reviews import Review, Step
+from review_ui.step_words import badge, told
 
 HERE = Path(__file__).parent
 LIMITS = (0.9, 0.6, 0.3)  # probabilities from which a token counts as sure, mild, doubtful; under the last: a guess
-MOST_TOKENS = 6000  # more spans than this make a browser slow; the rest follows as one piece of text
 HEAT_MAP_HTML = """<div class="answer">
 <p class="text" tabindex="0" dir="auto" aria-label="The model's answer"></p><p class="detail" aria-live="polite"></p>
 <ul class="legend" aria-label="Legend"><li><span class="token mild">60–90 % likely</span></li>
 <li><span class="token doubtful">30–60 %</span></li><li><span class="token guess">under 30 %</span></li>
-<li>no line: 90 % or more</li></ul></div>"""
+<li>no line: 90 % or more</li>
+<li class="of-steps"><span class="step valid" data-mark="✓"></span>step right</li>
+<li class="of-steps"><span class="step invalid" data-mark="✗"></span>step wrong</li>
+<li class="of-steps"><span class="step unknown" data-mark="○"></span>step not checked</li></ul></div>"""
 
 
 def _source(name: str) -> str:
@@ -70,44 +73,20 @@ def message_text(content: Any) -> str:
 
 
 def heat_map(review: Review, key: str) -> None:
-    """The answer, token by token, and its plain text too wherever the tokens do not spell it exactly."""
-    shown = spelled(review.tokens, review.text)
-    if shown is None:
+    """The answer, token by token and step by step, and its plain text too where the tokens do not spell it exactly."""
+    tokens, steps = spelled(review.tokens, review.text), placed(review.steps, len(review.text))
+    if tokens is None:
         st.caption("The tokens do not spell the answer exactly. This is the text that an approval releases:")
         _transcript(key=f"{key}-plain", data={"messages": [{"role": "Answer", "text": visible(review.text)}]})
         st.caption("And these are the tokens with their probabilities:")
-    _heat_map(key=key, data={"tokens": _spans(shown or review.tokens), "limits": list(LIMITS)})
+        tokens, steps = review.tokens, ()  # steps have their place in the text, which is another one
+    data = {"tokens": pieces(tokens, steps), "limits": list(LIMITS), "steps": [_step(review, step) for step in steps]}
+    _heat_map(key=key, data=data)
 
 
-def spelled(tokens: Sequence[Token], text: str) -> tuple[Token, ...] | None:
-    """The tokens that make up `text`, end markers left out; None when they do not make it up."""
-    kept, at = [], 0
-    for token in tokens:
-        if at == len(text):
-            break
-        piece = token.text if at else token.text.removeprefix(" ") if not text.startswith(" ") else token.text
-        if not text.startswith(piece, at):
-            return None
-        kept.append(Token(piece, token.logprob, token.alternatives))
-        at += len(piece)
-    return tuple(kept) if at == len(text) else None
-
-
-def _spans(tokens: Sequence[Token]) -> list[dict[str, Any]]:
-    spans = [_span(token) for token in tokens[:MOST_TOKENS]]
-    if rest := "".join(token.text for token in tokens[MOST_TOKENS:]):
-        spans.append({"text": visible(rest), "probability": 1.0, "alternatives": []})
-    return spans
-
-
-def _span(token: Token) -> dict[str, Any]:
-    others = [[visible(text), probability(p)] for text, p in token.alternatives if text.strip() != token.text.strip()]
-    return {"text": visible(token.text), "probability": probability(token.logprob), "alternatives": others[:3]}
-
-
-def probability(logprob: float) -> float:
-    """In [0, 1]; a log-probability that is not a number counts as a guess."""
-    return 0.0 if math.isnan(logprob) else math.exp(min(0.0, logprob))
+def _step(review: Review, step: Step) -> dict[str, str]:
+    number = review.steps.index(step) + 1
+    return {"state": step.state, "mark": badge(step, number), "says": told(step, number)}
 
 
 @dataclass(frozen=True, slots=True)

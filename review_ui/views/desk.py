@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 
@@ -10,7 +9,7 @@ import streamlit as st
 
 from review_ui import work as working
 from review_ui.faults import CONFLICTS, GatewayFault, GatewayUnreachable, SignedOut
-from review_ui.inert import visible
+from review_ui.inert import literal
 from review_ui.moments import span, utc
 from review_ui.reviews import Review, ReviewPage
 from review_ui.seat import Seat
@@ -145,7 +144,7 @@ def _what_waits(work: Work, seat: Seat, told: working.Notice | None) -> None:
 
 def listed(skills: Sequence[str]) -> str:
     """Domains in a caption, where markdown must stay inert."""
-    return ", ".join(re.sub(r"([^\w\s-])", r"\\\1", visible(skill)) for skill in skills)
+    return ", ".join(literal(skill) for skill in skills)
 
 
 def _oldest(page: ReviewPage) -> str:
@@ -161,6 +160,7 @@ def _at_work(work: Work, review: Review, seat: Seat) -> None:
         second_look.notice(review)
         reading.answer(review)
         judging.form(work, review, seat)
+        reading.steps(review)
         reading.signals(review)
     with right:
         reading.why_here(work, review, st.context.timezone)

@@ -15,37 +15,11 @@ from review_ui.inert import visible
 from review_ui.moments import utc
 from review_ui.reviews import Review
 from review_ui.seat import Seat
+from review_ui.verdict_words import REASONS, TITLES, note_label, proposed, send_label
 from review_ui.work import Notice, Proposal, Work
 from storage.records import VerdictKind
 
 Act = Callable[[], object]
-
-TITLES = {
-    VerdictKind.EDIT: "Correct the answer",
-    VerdictKind.REJECT: "Reject the answer",
-    VerdictKind.REFER: "Refer it to another person",
-}
-NOTE_LABELS = {
-    VerdictKind.EDIT: "What was wrong?",
-    VerdictKind.REJECT: "Why must it not leave?",
-    VerdictKind.REFER: "What should the other person look at?",
-}
-SEND_LABELS = {
-    VerdictKind.EDIT: "Release my text",
-    VerdictKind.REJECT: "Reject",
-    VerdictKind.REFER: "Refer",
-}
-REASONS = {
-    VerdictKind.EDIT: ("Wrong result", "Wrong step", "Misread the question", "Unclear wording"),
-    VerdictKind.REJECT: ("Wrong and not worth mending", "Cannot be answered", "Not what was asked", "Unsafe"),
-    VerdictKind.REFER: ("I am not sure", "Not my field", "Needs a second pair of eyes"),
-}
-PROPOSED = {
-    VerdictKind.APPROVE: "You approve this answer",
-    VerdictKind.EDIT: "You release your own text",
-    VerdictKind.REJECT: "You reject this answer",
-    VerdictKind.REFER: "You refer it to another person",
-}
 
 
 def bar(work: Work, review: Review, seat: Seat) -> None:
@@ -125,7 +99,8 @@ def _countdown(work: Work, proposal: Proposal, seat: Seat) -> None:
     if left <= 0:
         _send(work, seat)
         st.rerun()
-    st.text(f"{PROPOSED[proposal.kind]}. It is sent in {max(1, round(left))} s.")
+    about = work.review.summary if work.review else None
+    st.text(f"{proposed(proposal.kind, about)}. It is sent in {max(1, round(left))} s.")
 
 
 def _send(work: Work, seat: Seat) -> bool:
@@ -167,7 +142,8 @@ def _form_body(work: Work, review: Review, seat: Seat, kind: VerdictKind) -> Non
     key = f"editor-{item_id}-{kind}"
     shown = draw.Form(
         id=f"{item_id}-{kind}-{work.shown_at}", kind=kind, original=review.text, text=text, note=note,
-        note_label=NOTE_LABELS[kind], send_label=SEND_LABELS[kind], reasons=_reasons(review, kind),
+        note_label=note_label(kind, review.summary), send_label=send_label(kind, review.summary),
+        reasons=_reasons(review, kind),
     )  # fmt: skip
 
     def drafted() -> None:

@@ -6,9 +6,11 @@ import time
 
 import streamlit as st
 
+from review_ui import step_words
 from review_ui.components import draw
+from review_ui.inert import shortened
 from review_ui.moments import local, span, until, utc
-from review_ui.reviews import Review
+from review_ui.reviews import Review, Step, StepState
 from review_ui.signal_words import Clue, clues
 from review_ui.work import Work
 
@@ -17,9 +19,14 @@ WHY = {
     "unknown_confidence": "No confidence could be computed, so nothing vouches for it.",
     "uncalibrated": "No calibration fits this model, so its confidence means nothing.",
     "unfinished": "The answer was cut off by the token limit.",
+    "uncertified": "No certificate vouches for releases of this kind yet.",
+    "drift": "Releases are suspended, for too many wrong answers among them or by an operator: everything is reviewed "
+    "until recertified.",
+    "random_audit": "It was drawn at random from the answers that were released, to learn how many of those are right.",
     "confident": "It was sure enough, but is reviewed all the same.",
 }
 WAITS = {"hold": "The caller waits: nothing leaves before your verdict.", "flag": "The caller already has it."}
+AUDIT = "The caller already has this answer; your verdict corrects it and tells how right released answers are."
 FINISHES = {"stop": "complete", "length": "cut off by the token limit"}
 
 
@@ -40,13 +47,48 @@ def why_here(work: Work, review: Review, zone: str | None) -> None:
     with st.container(border=True, key="why-here"):
         st.subheader("Why it is here", anchor=False)
         st.text(WHY.get(summary.reason, summary.reason))
-        st.text(WAITS.get(summary.action, ""))
+        if review.audit:
+            st.info(AUDIT, icon=":material/shuffle:")
+        else:
+            st.text(WAITS.get(summary.action, ""))
         _confidence(work, review)
         _facts(review, now, zone)
     if review.note:
         with st.container(border=True, key="note"):
             st.subheader("Why there is no confidence", anchor=False)
             st.text(review.note)
+
+
+def steps(review: Review) -> None:
+    """What computation found of each step: what is wrong is in sight, the others can be unfolded."""
+    if not review.steps:
+        return
+    numbered, key = list(enumerate(review.steps, 1)), review.summary.id
+    wrong = [(number, step) for number, step in numbered if step.state is StepState.INVALID]
+    others = [(number, step) for number, step in numbered if step.state is not StepState.INVALID]
+    with st.container(border=True, key="steps"):
+        st.subheader("Steps, checked by computation", anchor=False)
+        if wrong:
+            _step_table("Steps that are wrong", review, wrong, f"wrong-steps-{key}")
+        else:
+            st.text("None was found wrong.")
+        if others:
+            told = step_words.tally([step for _, step in others])
+            with st.expander(f"{'The other' if wrong else 'All'} steps: {told}"):
+                _step_table("The other steps", review, others, f"other-steps-{key}")
+        st.caption(step_words.LIMIT)
+
+
+def _step_table(caption: str, review: Review, lines: list[tuple[int, Step]], key: str) -> None:
+    rows = [
+        draw.Row(str(number), (f"{number}  {step_words.state(step)}", _says(review, step), step.why or "–"))
+        for number, step in lines
+    ]
+    draw.rows(caption, ("Step", "What it says", "Why"), rows, key=key)
+
+
+def _says(review: Review, step: Step) -> str:
+    return shortened(review.text[step.start : step.end], 120)
 
 
 def signals(review: Review) -> None:
@@ -93,6 +135,7 @@ def _facts(review: Review, now: float, zone: str | None) -> None:
         *([("In your time", here)] if here else []),
         *([("Threshold", f"{summary.threshold:.0%}")] if summary.threshold is not None else []),
         ("Domain", summary.domain or "unknown"),
+        *([("Compared with", _compared(review.samples))] if review.samples else []),
         ("Model", review.served_model or summary.model),
         ("Calibration", review.calibration or "none"),
         ("Policy", review.policy_name),
@@ -101,3 +144,9 @@ def _facts(review: Review, now: float, zone: str | None) -> None:
         ("Review", summary.id),
     ]
     draw.facts(lines, key=f"facts-{summary.id}")
+
+
+def _compared(samples: int) -> str:
+    return (
+        "1 further answer to the same question" if samples == 1 else f"{samples} further answers to the same question"
+    )

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.chromium import WAIT_MS, Traffic, chromium, page
 from tests.browser.dashboard import Dashboard, dashboard
+from tests.review_ui.confidence_samples import confidence
 from tests.review_ui.gateway_double import GatewayDouble, serve
 from tests.review_ui.samples import item
 
@@ -50,6 +51,7 @@ def house(browser: Browser, double_and_dashboard: tuple[GatewayDouble, Dashboard
     double.people.clear()
     double.log.clear()
     double.broken = False
+    double.confidence = confidence(time.time())
     double.add_person("csk_ada", "Ada Lovelace", "reviewer", "auditor")
     double.add_link("link-of-ada", "csk_ada")
     now = time.time()

@@ -12,7 +12,7 @@ from typing import Any
 
 from aiohttp import web
 
-from serving.answer import Answer, Confidence, PromptTrace, Signal, TokenTrace, Usage, answer_to_json
+from serving.answer import Answer, Confidence, PromptTrace, Signal, Step, TokenTrace, Usage, answer_to_json
 
 MODEL = "countersign-reference@0123456789ab"
 NAME = "countersign-reference"
@@ -142,9 +142,11 @@ def answer_to(question: str, calibration: str | None) -> Answer:
             signals=(Signal("logprob_mean", -0.1), Signal("logprob_min", None)),
             domain="arithmetic",
             note=None if value is not None else "Nothing vouches for it.",
+            samples=2 if "[checked]" in question else 0,
         ),
         usage=Usage(9, len(tokens) + 1),
         model=MODEL,
         replica="fake",
         timings_ms={"decode": 1.0},
+        steps=(Step(0, 3, "invalid", "4 is 3 + 1"), Step(3, 5, "unknown", "")) if "[checked]" in question else (),
     )

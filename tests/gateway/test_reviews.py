@@ -38,6 +38,16 @@ def test_detail_shows_the_case_and_the_token_only_to_its_holder(gateway: Gateway
     assert get(gateway, f"/v1/reviews/{item}", "grace").json()["claim"] is None
 
 
+def test_a_case_tells_each_step_and_how_many_answers_it_was_compared_with(gateway: Gateway) -> None:
+    shown = gateway.claim(held(gateway, "is it? [checked] [0.3]"))
+
+    assert shown["steps"] == [
+        {"start": 0, "end": 3, "state": "invalid", "why": "4 is 3 + 1"},
+        {"start": 3, "end": 5, "state": "unknown", "why": ""},
+    ]
+    assert (shown["samples"], shown["audit"]) == (2, False)
+
+
 def test_note_says_why_there_is_no_confidence(gateway: Gateway) -> None:
     assert gateway.claim(held(gateway, "odd [unknown]"))["note"] == "Nothing vouches for it."
 

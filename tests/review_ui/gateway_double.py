@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.review_ui.confidence_samples import capacity, confidence
 from tests.review_ui.samples import events, figures
 
 CLAIM_SECONDS = 900.0
@@ -36,6 +37,7 @@ class GatewayDouble:
     links: dict[str, str | None] = field(default_factory=dict)  # link -> key secret; None once used
     log: list[tuple[str, str]] = field(default_factory=list)
     broken: bool = False
+    confidence: dict[str, Any] | None = field(default_factory=lambda: confidence(time.time()))  # None: an old gateway
 
     def add_person(self, secret: str, name: str, *roles: str) -> None:
         self.people[secret] = {
@@ -159,6 +161,10 @@ class GatewayDouble:
             return JSONResponse(me)
         if path == "/monitoring":
             return JSONResponse(figures(time.time(), int(request.query_params["hours"])))
+        if path == "/monitoring/confidence":
+            return JSONResponse(self._told(self.confidence))
+        if path == "/monitoring/capacity":
+            return JSONResponse(self._told(capacity(request.query_params) if self.confidence else None))
         if path == "/audit/export":
             return Response("\n".join(row["id"] for row in events(time.time())), media_type="application/x-ndjson")
         if path.startswith("/audit"):
@@ -175,6 +181,11 @@ class GatewayDouble:
             raise Fault(410, "This sign-in link was already used.", "link_used")
         self.links[link] = None
         return {"key": secret, **self.people[secret], "expires_at": time.time() + 3600}
+
+    def _told(self, found: dict[str, Any] | None) -> dict[str, Any]:
+        if found is None:
+            raise Fault(404, "Not Found", "not_found")
+        return found
 
     def _audit(self, path: str, query: Any) -> dict[str, Any]:
         wanted = path.removeprefix("/audit/events").strip("/")

@@ -77,6 +77,19 @@ def item(
     }  # fmt: skip
 
 
+def checked(case: dict[str, Any]) -> dict[str, Any]:
+    """The first question's item with what self-verification says of its three steps, compared with two more answers."""
+    first, second, last = "14 * 23 = 322.", "322 - 57 = 275.", "The answer is 275."
+    assert case["answer"]["text"] == f"{first} {second} {last}"
+    ends = len(first), len(first) + 1 + len(second), len(case["answer"]["text"])
+    steps = [
+        {"start": 0, "end": ends[0], "state": "valid", "why": "14 * 23 is 322."},
+        {"start": ends[0] + 1, "end": ends[1], "state": "invalid", "why": "322 - 57 is 265, not 275."},
+        {"start": ends[1] + 1, "end": ends[2], "state": "unknown", "why": ""},
+    ]
+    return {**case, "steps": steps, "samples": 2}
+
+
 def figures(now: float, hours: int) -> dict[str, Any]:
     """A day of monitoring with more confident answers than doubtful ones."""
     chance = random.Random(7)

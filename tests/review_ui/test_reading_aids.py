@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from review_ui.components.draw import message_text, probability, spelled
+from review_ui.components.draw import message_text
+from review_ui.components.spans import probability, spelled
 from review_ui.figures import figures
 from review_ui.inert import shortened, visible
 from review_ui.moments import both, span, until, utc
@@ -94,7 +95,7 @@ def test_a_difference_that_cannot_be_read_is_not_called_unusual() -> None:
 
 
 def test_every_signal_that_is_computed_has_a_name_on_the_desk() -> None:
-    assert set(NAMES) == set(catalogue.NAMES)
+    assert NAMES.keys() >= catalogue.NAMES
 
 
 def test_monitoring_figures_become_rows_for_charts() -> None:

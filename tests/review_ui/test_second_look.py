@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from review_ui.client import Me
 from review_ui.faults import CONFLICTS
 from review_ui.reviews import review
+from review_ui.verdict_words import REASONS
 from review_ui.views import judging, waiting
 from review_ui.views.desk import listed
 from storage import errors
@@ -58,7 +59,7 @@ def test_editing_begins_with_the_proposed_text_and_offers_to_agree(double: Gatew
     shown = review(double.items["rev_0000"])
     assert judging._first_text(shown) == "Better words."
     assert judging._reasons(shown, VerdictKind.EDIT)[0] == "I agree with Grace Hopper"
-    assert judging._reasons(shown, VerdictKind.REJECT) == judging.REASONS[VerdictKind.REJECT]
+    assert judging._reasons(shown, VerdictKind.REJECT) == REASONS[VerdictKind.REJECT]
 
 
 @pytest.mark.parametrize("code", ["not_skilled", "referred_by_self", "own_request"])
