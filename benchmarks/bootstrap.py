@@ -47,5 +47,7 @@ def _basic(value: float, drawn: Sequence[float], level: float) -> tuple[float, f
 
 def _groups(questions: Sequence[str]) -> list[NDArray[np.int64]]:
     """The rows of each question."""
-    _, group, sizes = np.unique(np.asarray(questions, dtype=object).astype(str), return_inverse=True, return_counts=True)
+    _, group, sizes = np.unique(
+        np.asarray(questions, dtype=object).astype(str), return_inverse=True, return_counts=True
+    )
     return np.split(np.argsort(group, kind="stable"), np.cumsum(sizes)[:-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import Connection
@@ -39,9 +40,10 @@ def reviewed(conn: Connection, served_model: str) -> Iterator[Outcome]:
         yield from (outcomes[id_] for _, id_ in page if id_ in outcomes)
 
 
-def _decided(*columns: sa.ColumnElement[object]) -> sa.Select[tuple[object, ...]]:
+def _decided(*columns: sa.ColumnElement[Any] | sa.Function[Any]) -> sa.Select[Any]:
     """Of interactions with their content and a final verdict."""
     final = sa.and_(verdicts.c.item_id == review_items.c.id, verdicts.c.final)
     tables = interactions.join(review_items).join(verdicts, final)
     there = (interactions.c.deleted_at.is_(None), review_items.c.state.in_(_DECIDED))
-    return sa.select(*columns).select_from(tables).where(*there)
+    query: sa.Select[Any] = sa.select(*columns)
+    return query.select_from(tables).where(*there)

@@ -47,8 +47,8 @@ class Group:
     coverage: float  # share at or above THRESHOLD
 
 
-def figures(judged: Sequence[Judged]) -> dict[str, Figure]:
-    """Of answers with a confidence; raises ValueError where there is none.
+def figures(judged: Sequence[Judged], by_domain: Sequence[Group]) -> dict[str, Figure]:
+    """Of answers with a confidence, and of the same by domain; raises ValueError where there is none.
 
     Intervals come from 400 draws of questions, of the two shares at the threshold from the exact binomial.
     """
@@ -66,11 +66,16 @@ def figures(judged: Sequence[Judged]) -> dict[str, Figure]:
     }
     spans = intervals({name: measure for name, (measure, _) in plain.items()}, sure, right, [o.question for o in known])
     found = {
-        name: _figure(measure(np.array(sure), np.array(right, dtype=np.float64)), *spans[name], meaning, lowest=-1.0 if name == "prr" else 0.0)
+        name: _figure(
+            measure(np.array(sure), np.array(right, dtype=np.float64)),
+            *spans[name],
+            meaning,
+            lowest=-1.0 if name == "prr" else 0.0,
+        )
         for name, (measure, meaning) in plain.items()
     }
     found["debiased_ece"] = _debiased(found["ece"], sure, right)
-    worst = max((group for group in groups(known) if group.ece == group.ece), key=lambda g: g.ece, default=None)
+    worst = max((group for group in by_domain if group.ece == group.ece), key=lambda g: g.ece, default=None)
     if worst:
         found["worst_domain_ece"] = Figure(worst.ece, None, None, f"debiased, of the worst domain: {worst.name}")
     found |= _released(judged)

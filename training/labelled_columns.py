@@ -28,7 +28,9 @@ class SignalColumn:
         try:
             number = float(text)
         except ValueError:
-            raise place.refuse(self.column, f"{text[:40]!r} is no number; leave it empty where it is missing.") from None
+            raise place.refuse(
+                self.column, f"{text[:40]!r} is no number; leave it empty where it is missing."
+            ) from None
         if not math.isfinite(number):
             raise place.refuse(self.column, f"{text.strip()} is no finite number; leave it empty where it is missing.")
         if not self.logarithm:
@@ -58,7 +60,7 @@ class Columns:
         return told
 
     def checked(self, place: Place, header: Mapping[str, str]) -> Columns:
-        """With every column that is named like a signal. Raises Refused for one that is missing or that nothing reads."""
+        """With every column named like a signal. Raises Refused for one that is missing or that nothing reads."""
         own = {name: SignalColumn(name) for name in header if name in NAMES and name not in self.signals}
         whole = Columns({**own, **self.signals}, self.right, self.domain, self.named)
         wanted = [*self.right.split("=", 1), *(column.column for column in whole.signals.values())]

@@ -16,6 +16,8 @@ SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 class Refused(ValueError):
     """Labelled answers that cannot be used; one sentence that says where, what and what to do."""
 
+    exit_code = 1
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -24,7 +24,9 @@ def signals_of(place: Place, fields: Mapping[str, Any]) -> Signals | None:
     Raises Refused naming the field.
     """
     if ("signals" in fields) == ("logprobs" in fields):
-        raise place.refuse("", 'must hold "logprobs" as the server sent them, or "signals" already measured: one of both.')
+        raise place.refuse(
+            "", 'must hold "logprobs" as the server sent them, or "signals" already measured: one of both.'
+        )
     if "signals" in fields:
         return _given(place, fields["signals"])
     return _measured(place, fields)
@@ -63,9 +65,13 @@ def _content(place: Place, logprobs: Any) -> list[Any]:
     """OpenAI's `choices[0].logprobs.content`, or the object around it, every number checked."""
     content = logprobs.get("content") if isinstance(logprobs, dict) else logprobs
     if not isinstance(content, list):
-        raise place.refuse("logprobs", 'must be the list choices[0].logprobs.content of the response; ask with "logprobs": true.')
+        raise place.refuse(
+            "logprobs", 'must be the list choices[0].logprobs.content of the response; ask with "logprobs": true.'
+        )
     if not content:
-        raise place.refuse("logprobs", 'holds no tokens, so nothing was measured; ask with "logprobs": true or leave the row out.')
+        raise place.refuse(
+            "logprobs", 'holds no tokens, so nothing was measured; ask with "logprobs": true or leave the row out.'
+        )
     for index, token in enumerate(content):
         _checked_token(place, f"logprobs[{index}]", token)
         others = token.get("top_logprobs") or []
@@ -85,7 +91,9 @@ def _checked_token(place: Place, name: str, token: Any) -> None:
 
 def _number(place: Place, name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise place.refuse(name, f"must be a number, not {type(value).__name__}; leave the field out where it is missing.")
+        raise place.refuse(
+            name, f"must be a number, not {type(value).__name__}; leave the field out where it is missing."
+        )
     if not math.isfinite(value) or abs(value) > 1e15:
         raise place.refuse(name, f"{value} is no finite number; leave the row out, the gateway holds such answers.")
     return float(value)
