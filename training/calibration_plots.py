@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 from matplotlib.ticker import PercentFormatter
 
 from benchmarks.measures import Floats
@@ -60,7 +59,7 @@ def draw_risk_coverage(
     scores, labels = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     coverage, risk = _curve(scores, labels)
     base = 1.0 - labels.mean()
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(alpha, color=ORANGE, linestyle="--", linewidth=1.5, label=f"allowed: {alpha:.1%}")
     axes.axhline(base, color=GREY, linestyle=":", linewidth=1.5, label=f"releasing at random: {base:.1%}")
@@ -78,9 +77,9 @@ def draw_risk_coverage(
     highest = max(float(risk.max()), base, alpha, *(point.risk for point in points), 0.05)
     axes.set(xlim=(0, 1), ylim=(0, 1.12 * highest), xlabel="coverage: share of answers released")
     axes.set_ylabel("risk: share of wrong ones among them")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc="best", frameon=False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    figure.legend(loc="outside lower left", frameon=False, ncols=1, fontsize=9)
     _plain(axes)
     _titled(axes, "What releasing more costs", about)
     _save(figure, path)
@@ -113,11 +112,10 @@ def _plain(axes: Axes) -> None:
 def _titled(axes: Axes, title: str, subtitle: str) -> None:
     lines = [line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…" for line in subtitle.splitlines()]
     axes.set_title(title, loc="left", fontweight="bold", fontsize=13, pad=10 + 13 * len(lines))
-    told = Annotation(
+    told = axes.annotate(
         "\n".join(lines), (0, 1), (0, 7), "axes fraction", "offset points", va="bottom", fontsize=9, color=GREY
     )
     told.set_parse_math(False)  # a model's name may hold dollar signs
-    axes.add_artist(told)
 
 
 def _save(figure: Figure, path: Path) -> None:
