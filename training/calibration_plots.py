@@ -15,7 +15,7 @@ from benchmarks.measures import Floats
 from serving.confidence.binomial import clopper_pearson
 
 # Okabe and Ito's colours, told apart with every kind of colour blindness, and by shape or dash where they meet.
-BLUE, ORANGE, GREEN, GREY, PALE = "#0072B2", "#D55E00", "#009E73", "#555555", "#DDDDDD"
+BLUE, ORANGE, GREEN, BLACK, GREY, PALE = "#0072B2", "#D55E00", "#009E73", "#000000", "#555555", "#DDDDDD"
 FEWEST_IN_BIN, MOST_BINS = 20, 12
 LONGEST_LINE = 80  # characters of a subtitle
 SHOWN_FROM = 20  # of the surest answers: the risk of fewer is noise
@@ -64,7 +64,7 @@ def draw_risk_coverage(
     axes.axhline(alpha, color=ORANGE, linestyle="--", linewidth=1.5, label=f"allowed: {alpha:.1%}")
     axes.axhline(base, color=GREY, linestyle=":", linewidth=1.5, label=f"releasing at random: {base:.1%}")
     axes.plot(coverage, risk, color=BLUE, linewidth=2, label="surest first")
-    for point, colour, shape in zip(points, (GREEN, ORANGE, GREY), "Dos", strict=False):
+    for point, colour, shape in zip(points, (GREEN, BLACK, GREY), "Dos", strict=False):
         axes.plot(
             point.coverage,
             point.risk,
