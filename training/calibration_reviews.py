@@ -15,6 +15,7 @@ from storage.reviewed import reviewed, reviewed_models
 from training.calibration_rows import Row
 from training.labelled_answers import Collected, Graded
 from training.labelled_file import Refused
+from training.labelled_signals import OF_SAMPLES
 
 
 def read_reviews(connection: Connection, model: str | None) -> Collected:
@@ -81,10 +82,12 @@ def _graded(outcome: Outcome, since: float | None) -> Graded:
 
 
 def _signals(outcome: Outcome) -> dict[str, float | None]:
-    """As measured when the answer was given; empty where nothing was."""
+    """As measured when the answer was given; empty where nothing was. Samples' texts are not kept, so none is told."""
     stored = (outcome.interaction.answer.get("confidence") or {}).get("signals") or {}
-    known = {name: value for name, value in stored.items() if name in NAMES and value is not None}
-    return {name: known.get(name) for name in NAMES} if known else {}
+    known = {name: value for name, value in stored.items() if name in NAMES and name not in OF_SAMPLES}
+    if all(value is None for value in known.values()):
+        return {}
+    return {**{name: known.get(name) for name in NAMES}, "samples": 0.0}
 
 
 def _question(messages: tuple[dict[str, Any], ...]) -> str:

@@ -158,7 +158,18 @@ def _row(
         finish_reason=str(fields.get("finish_reason") or ""),
         right=right,
         signals=signals,
+        samples=_samples(place, fields),
     )
+
+
+def _samples(place: Place, fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Texts of further answers to the same question, in the order drawn."""
+    samples = fields.get("samples") or []
+    if not isinstance(samples, list) or not all(isinstance(text, str) for text in samples):
+        raise place.refuse("samples", "must be a list of texts, further answers to the same question.")
+    if samples and not fields.get("answer"):
+        raise place.refuse("samples", "are compared with the answer, so give its text as answer.")
+    return tuple(samples)
 
 
 def _right(place: Place, fields: Mapping[str, Any]) -> bool:

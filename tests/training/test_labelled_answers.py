@@ -78,7 +78,10 @@ def test_an_answer_of_one_token_is_measured(tmp_path: Path) -> None:
         ({"logprobs": with_token(logprob=float("-inf"))}, "logprobs[3].logprob: -inf is no finite number"),
         ({"logprobs": with_token(logprob=0.7)}, "logprobs[3].logprob: 0.7 is above 0"),
         ({"logprobs": with_token(logprob=None)}, "logprobs[3].logprob: must be a number"),
-        ({"logprobs": with_token(top_logprobs=[{"token": "?", "logprob": float("-inf")}])}, "[3].top_logprobs[0].logprob"),
+        (
+            {"logprobs": with_token(top_logprobs=[{"token": "?", "logprob": float("-inf")}])},
+            "[3].top_logprobs[0].logprob",
+        ),
         ({"logprobs": with_token(top_logprobs="?")}, "logprobs[3].top_logprobs: must be a list"),
         ({"answer": None}, "answer: must be the text"),
         ({"finish_reason": "tired"}, "finish_reason: must be one of stop"),
@@ -188,7 +191,11 @@ def test_columns_are_named_by_options(tmp_path: Path) -> None:
         ({"right": "true", "answer": "5"}, ANY, "line 1: no column holds a signal"),
         ({"right": "true", "n": "0"}, columns_named(["length=log:n"], None, None), "line 2, n: 0 has no logarithm"),
         ({"right": "true", "n": "1"}, columns_named(["length=m"], None, None), "line 1, m: there is no such column"),
-        ({"right": "true", "n": "1"}, columns_named(["length=n"], None, "kind"), "line 1, kind: there is no such column"),
+        (
+            {"right": "true", "n": "1"},
+            columns_named(["length=n"], None, "kind"),
+            "line 1, kind: there is no such column",
+        ),
         ({"right": "true", "length": ""}, ANY, "line 2, signals: none was measured"),
     ],
 )

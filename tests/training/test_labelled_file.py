@@ -26,7 +26,10 @@ def test_lines_and_rows_come_with_their_place(tmp_path: Path) -> None:
         (3, {"right": False}),
     ]
     table = written(tmp_path, b'prompt,right\r\n"two\r\nlines",true\r\nnext,false\r\n', "answers.csv")
-    assert [(place.line, record["prompt"]) for place, record in read_records(table)] == [(2, "two\r\nlines"), (4, "next")]
+    assert [(place.line, record["prompt"]) for place, record in read_records(table)] == [
+        (2, "two\r\nlines"),
+        (4, "next"),
+    ]
 
 
 @pytest.mark.parametrize(
