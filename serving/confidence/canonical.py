@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -43,11 +44,8 @@ def agreement_of(answer: str, samples: Sequence[str]) -> float | None:
 
 def _stated(text: str) -> str:
     """What stands behind the last mark of an answer."""
-    last = None
-    for last in _MARKED.finditer(text):
-        pass
-    found = (last[1] or last[2] or "").strip() if last else ""
-    return found or text
+    marked = deque(_MARKED.finditer(text), maxlen=1)
+    return next(((last[1] or last[2] or "").strip() for last in marked), "") or text
 
 
 def _number(text: str) -> str | None:
