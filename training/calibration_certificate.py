@@ -8,18 +8,18 @@ from collections.abc import Sequence
 from serving.confidence.calibration import Calibration
 from serving.confidence.certificate import Bound, Certificate, Labelled, certify
 from training.calibration_plots import Point
-from training.calibration_report import confidence
+from training.calibration_stages import Judged
 from training.labelled_answers import Graded
 
 AT_LEAST = 0.0  # looser thresholds than a policy's own are shown too; the gateway takes the stricter of the two
 
 
 def certificate_of(
-    calibration: Calibration, measured: Sequence[Graded], alpha: float, delta: float, made_at: float
+    calibration: Calibration, rows: Sequence[Labelled], alpha: float, delta: float, made_at: float
 ) -> Certificate:
-    """By domain as the gateway tells it. Answers that nothing vouches for are held, so no bound is about them."""
+    """By domain as the calibration recognises it from the question, which is how the gateway will look it up."""
     return certify(
-        labelled(calibration, measured),
+        rows,
         calibration_id=calibration.id,
         model=calibration.model,
         alpha=alpha,
@@ -29,13 +29,12 @@ def certificate_of(
     )
 
 
-def labelled(calibration: Calibration, measured: Sequence[Graded]) -> list[Labelled]:
-    """What a certificate is tested on."""
-    rows = ((graded, confidence(calibration, graded.row)) for graded in measured if graded.certifies)
+def labelled(measured: Sequence[Graded], judged: Sequence[Judged]) -> list[Labelled]:
+    """What a certificate is tested on. Answers that nothing vouches for are held, so no bound is about them."""
     return [
-        Labelled(value, graded.row.right and not graded.row.foreign, graded.row.domain or None, graded.weight)
-        for graded, value in rows
-        if value is not None
+        Labelled(told.confidence, graded.row.counted_right, told.domain, graded.weight)
+        for graded, told in zip(measured, judged, strict=True)
+        if graded.certifies and told.confidence is not None
     ]
 
 

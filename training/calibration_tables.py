@@ -28,7 +28,7 @@ def as_json(fitted: Fitted) -> dict[str, Any]:
         "calibration": fitted.calibration.id,
         "model": fitted.calibration.model,
         "rows": fitted.calibration.rows,
-        "measured": len(fitted.judged),
+        "measured": len(fitted.scored),
         "figures": {
             name: {"value": figure.value, "low": figure.low, "high": figure.high}
             for name, figure in fitted.figures.items()

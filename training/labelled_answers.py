@@ -69,6 +69,7 @@ class _Reading:
     def __init__(self, model: str | None) -> None:
         self._wanted = model
         self._first: tuple[str, Place] | None = None
+        self._samples: tuple[int, Place] | None = None
         self._answers: dict[str, tuple[Graded, Place]] = {}
         self._questions: set[str] = set()
         self._left_out: dict[str, tuple[int, Place]] = {}  # reason: how many, and where first
@@ -91,7 +92,14 @@ class _Reading:
             return
         question = question or f"answer {key}"
         row = _row(key, model, question, prompt, place, fields, right, signals)
-        graded = Graded(row, _text(place, fields, "domain") or row.domain, certifies=question not in self._questions)
+        self._samples = self._samples or (len(row.samples), place)
+        if len(row.samples) != self._samples[0]:
+            raise place.refuse(
+                "samples",
+                f"has {len(row.samples)} texts, and line {self._samples[1].line} has {self._samples[0]}: give every answer "
+                "as many, since the gateway draws them for every answer that needs them.",
+            )
+        graded = Graded(row, _text(place, fields, "domain") or "", certifies=question not in self._questions)
         self._questions.add(question)
         self._answers[key] = graded, place
 
@@ -148,7 +156,7 @@ def _row(
         key=key,
         model=model,
         text=question,
-        domain="",
+        domain=(_text(place, fields, "domain") or "") if prompt else "",  # recognised by the words of the question
         difficulty=0,
         foreign=False,
         template="",
