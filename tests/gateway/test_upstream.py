@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from serving.confidence.calibration import calibration_from_json, calibration_to_json
-from storage import calibrations
+from tests.gateway.certified import put_in_use
 from tests.gateway.running import Gateway, running, settings_for
 from tests.serving.confidence.made import TEXT, calibration
 
@@ -102,7 +102,7 @@ def gateway(upstream: Upstream, home: Path, valkey_url: str) -> Iterator[Gateway
     with running(settings) as found:
         with found.database.transaction() as connection:
             body = calibration_to_json(calibration_from_json(without_prompt(MODEL)))
-            calibrations.activate(connection, calibrations.store(connection, body).id, "test")
+            put_in_use(connection, body)
         yield found
 
 
