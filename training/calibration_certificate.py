@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from gateway.certifying import labels_needed
 from serving.confidence.calibration import Calibration
 from serving.confidence.certificate import Bound, Certificate, Labelled, certify
 from training.calibration_plots import Point
@@ -48,9 +48,20 @@ def released_by(certificate: Certificate, rows: Sequence[Labelled]) -> Point | N
     return Point(weight / sum(row.weight for row in rows), wrong / weight, "certified")
 
 
+def certifies_anything(certificate: Certificate) -> bool:
+    return any(bound.threshold is not None for bound in certificate.bounds.values())
+
+
+def promise(certificate: Certificate) -> str:
+    """What follows from activating it, in one sentence."""
+    if certifies_anything(certificate):
+        return f"{certificate.id} bounds errors to {certificate.alpha:.1%} of what it lets out."
+    return "Nothing is certified: unless a policy releases without a certificate, every answer will be held."
+
+
 def why_none(bound: Bound, alpha: float, delta: float) -> str:
     """Why nothing of a domain is certified."""
-    least = math.ceil(math.log(delta) / math.log1p(-alpha))
+    least = labels_needed(alpha, delta)
     if bound.labels < least:
         return f"too few: with no error at all, {least} answers are the least for α {alpha:g}, δ {delta:g}"
     return f"no threshold keeps errors under {alpha:.1%} with probability {1 - delta:.0%}"

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.certifying import ALPHA, DELTA
 from training.labelled_columns import Columns, columns_named
 from training.labelled_file import Refused
 
@@ -81,8 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         "--right", metavar="COLUMN", help="which column says what is right, or A=B: where the two agree"
     )
     parser.add_argument("--domain", metavar="COLUMN", help="which column names the domain")
-    parser.add_argument("--alpha", type=_share, default=0.15, help="errors allowed among released answers (0.15)")
-    parser.add_argument("--delta", type=_share, default=0.05, help="chance that this bound does not hold (0.05)")
+    parser.add_argument("--alpha", type=_share, default=ALPHA, help=f"errors allowed among released answers ({ALPHA})")
+    parser.add_argument("--delta", type=_share, default=DELTA, help=f"chance that this bound does not hold ({DELTA})")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for everything that is written")
     parser.add_argument("--activate", action="store_true", help="fail unless it is activated in the end")
     parser.add_argument("--yes", action="store_true", help="activate without asking")

@@ -96,8 +96,8 @@ class _Reading:
         if len(row.samples) != self._samples[0]:
             raise place.refuse(
                 "samples",
-                f"has {len(row.samples)} texts, and line {self._samples[1].line} has {self._samples[0]}: give every answer "
-                "as many, since the gateway draws them for every answer that needs them.",
+                f"has {len(row.samples)} texts, and line {self._samples[1].line} has {self._samples[0]}: give every "
+                "answer as many, since the gateway draws them for every answer that needs them.",
             )
         graded = Graded(row, _text(place, fields, "domain") or "", certifies=question not in self._questions)
         self._questions.add(question)

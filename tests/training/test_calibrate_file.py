@@ -121,15 +121,24 @@ def test_at_a_terminal_it_asks_and_does_as_told(
     word: str, agreed: bool, lines: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(f"{word}\n"))
-    assert main(["--file", str(lines), "--out", str(tmp_path / "out")]) == 0
+    assert main(["--file", str(lines), "--out", str(tmp_path / "out"), "--alpha", "0.4"]) == 0
     calibration, certificate = parts(tmp_path / "out")
     assert in_use(home) == ((calibration.id, certificate.id) if agreed else (None, None))
 
 
 def test_yes_activates_calibration_and_certificate_without_asking(lines: Path, home: Path, tmp_path: Path) -> None:
-    assert main(["--file", str(lines), "--out", str(tmp_path / "out"), "--yes"]) == 0
+    told = ["--file", str(lines), "--out", str(tmp_path / "out"), "--yes", "--alpha"]
+    assert main([*told, "0.4"]) == 0
     calibration, certificate = parts(tmp_path / "out")
     assert in_use(home) == (calibration.id, certificate.id)
+
+
+def test_a_certificate_that_certifies_nothing_is_not_put_in_force(
+    lines: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--file", str(lines), "--out", str(tmp_path / "out"), "--yes", "--alpha", "0.02"]) == 0
+    assert in_use(home) == (parts(tmp_path / "out")[0].id, None)
+    assert "every answer will be held" in capsys.readouterr().err
 
 
 def test_yes_without_a_database_says_what_to_do(
