@@ -50,7 +50,7 @@ def calibrate(options: Options, console: Console) -> int:
     show(console, fitted)
     written = write_all(fitted, options.folder(fitted.calibration.model), options.plots(fitted.calibration.model))
     for file in written.files:
-        console.print(f"written: {file}", highlight=False, soft_wrap=True)
+        console.print(f"written: {file}", highlight=False, markup=False, soft_wrap=True)
     activated = settled(options, console, fitted, written)
     if options.json:
         print(json.dumps({**as_json(fitted), "files": [str(file) for file in written.files], "activated": activated}))
@@ -75,7 +75,9 @@ def settled(options: Options, console: Console, fitted: Fitted, written: Written
         return True
     console.print("Not activated. Later, if you want it:", highlight=False)
     for kind, file in (("calibrations", written.calibration), ("certificates", written.certificate)):
-        console.print(f"  ./run countersign {kind} import {file} --activate", highlight=False, soft_wrap=True)
+        console.print(
+            f"  ./run countersign {kind} import {file} --activate", highlight=False, markup=False, soft_wrap=True
+        )
     return False
 
 

@@ -45,9 +45,12 @@ def may_activate(console: Console, fitted: Fitted, *, yes: bool) -> bool:
     if not (sys.stdin is not None and sys.stdin.isatty() and has_database(settings)):
         return False
     with product_database(settings) as database, database.read() as connection:
-        console.print(_consequence(connection, fitted), highlight=False)
-    told = console.input(f"Activate {fitted.calibration.id} for {fitted.calibration.model}? \\[y/N] ")
-    return told.strip().lower() in ("y", "yes")
+        console.print(_consequence(connection, fitted), highlight=False, markup=False)
+    question = f"Activate {fitted.calibration.id} for {fitted.calibration.model}? [y/N] "
+    try:
+        return console.input(question, markup=False).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def activate(fitted: Fitted, settings: Settings) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.certifying import ALPHA, DELTA
+from serving.confidence.cascade import MOST_SAMPLES
 from training.labelled_columns import Columns, columns_named
 from training.labelled_file import Refused
 
@@ -35,6 +36,7 @@ class Options:
     foreign: int
     gsm8k: bool
     seed: int
+    samples: int
     rows: Path
 
     def folder(self, model: str) -> Path:
@@ -94,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--foreign", type=int, default=2_500, help="questions it was never taught, counted as wrong")
     own.add_argument("--gsm8k", action="store_true", help="add foreign questions of GSM8K under COUNTERSIGN_DATA")
     own.add_argument("--seed", type=int, default=1)
+    own.add_argument(
+        "--samples",
+        type=int,
+        choices=range(MOST_SAMPLES + 1),
+        default=MOST_SAMPLES,
+        help="further answers to compare undecided ones with; 0: none, and no cascade",
+    )
     own.add_argument("--rows", type=Path, default=KEPT / "rows.jsonl", help="kept answers; an interrupted run goes on")
     return parser
 

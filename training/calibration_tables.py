@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from serving.confidence.binomial import clopper_pearson
@@ -16,9 +17,9 @@ from training.calibration_fitting import Fitted
 
 def show(console: Console, fitted: Fitted) -> None:
     calibration = fitted.calibration
-    console.print(f"[bold]{calibration.id}[/bold] for {calibration.model}", highlight=False)
+    console.print(f"{calibration.id} for {calibration.model}", style="bold", highlight=False, markup=False)
     for note in fitted.notes:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)
     console.print(_figures(fitted.figures), _groups(fitted), _certificate(fitted))
 
 
@@ -51,7 +52,7 @@ def _figures(figures: dict[str, Figure]) -> Table:
     )
     for name, figure in figures.items():
         span = "" if figure.low is None or figure.high is None else f"{figure.low:.3f} to {figure.high:.3f}"
-        table.add_row(name.replace("_", " "), _number(figure.value), span, figure.meaning)
+        table.add_row(name.replace("_", " "), _number(figure.value), span, escape(figure.meaning))
     return table
 
 
@@ -68,7 +69,7 @@ def _groups(fitted: Fitted) -> Table:
     )
     for group in fitted.domains:
         shares = map(_number, (group.accuracy, group.confidence, group.ece, group.coverage))
-        table.add_row(group.name, str(group.answers), *shares)
+        table.add_row(escape(group.name), str(group.answers), *shares)
     return table
 
 
@@ -87,7 +88,9 @@ def _certificate(fitted: Fitted) -> Table:
     )
     for domain, bound in certificate.bounds.items():
         table.add_row(
-            domain or "(none recognised)", str(bound.labels), *_bound(bound, certificate.alpha, certificate.delta)
+            escape(domain) or "(none recognised)",
+            str(bound.labels),
+            *_bound(bound, certificate.alpha, certificate.delta),
         )
     return table
 
