@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from serving.confidence.binomial import clopper_pearson
-from serving.confidence.certificate import Bound, certificate_to_json
+from serving.confidence.certificate import Bound, Certificate, certificate_to_json
 from training.calibration_certificate import why_none
 from training.calibration_figures import Figure
 from training.calibration_fitting import Fitted
@@ -21,6 +21,8 @@ def show(console: Console, fitted: Fitted) -> None:
     for note in fitted.notes:
         console.print(note, highlight=False, markup=False)
     console.print(_figures(fitted.figures), _groups(fitted), _certificate(fitted))
+    for sentence in _uncertified(fitted.certificate):
+        console.print(sentence, highlight=False, markup=False)
 
 
 def as_json(fitted: Fitted) -> dict[str, Any]:
@@ -76,31 +78,32 @@ def _groups(fitted: Fitted) -> Table:
 def _certificate(fitted: Fitted) -> Table:
     certificate = fitted.certificate
     promise = f"errors ≤ {certificate.alpha:.1%} of what is released, with probability {1 - certificate.delta:.0%}"
-    table = Table(
-        "domain",
-        "labels",
-        "threshold",
-        "coverage",
-        "observed risk",
-        "",
-        title=f"{certificate.id}: {promise}",
-        title_justify="left",
-    )
+    columns = ("domain", "labels", "threshold", "coverage", "observed risk")
+    table = Table(*columns, title=f"{certificate.id}: {promise}", title_justify="left")
     for domain, bound in certificate.bounds.items():
-        table.add_row(
-            escape(domain) or "(none recognised)",
-            str(bound.labels),
-            *_bound(bound, certificate.alpha, certificate.delta),
-        )
+        table.add_row(escape(domain) or "(none recognised)", str(bound.labels), *_bound(bound))
     return table
 
 
-def _bound(bound: Bound, alpha: float, delta: float) -> tuple[str, str, str, str]:
+def _uncertified(certificate: Certificate) -> list[str]:
+    """A sentence for each reason why nothing is certified of a domain."""
+    domains: dict[str, list[str]] = {}
+    for domain, bound in certificate.bounds.items():
+        if bound.threshold is None:
+            why = why_none(bound, certificate.alpha, certificate.delta)
+            domains.setdefault(why, []).append(domain or "(none recognised)")
+    return [f"Nothing is certified of {', '.join(names)}: {why}." for why, names in domains.items()]
+
+
+def _bound(bound: Bound) -> tuple[str, str, str]:
     if bound.threshold is None:
-        return "–", "0", "–", why_none(bound, alpha, delta)
+        return "–", "0", "–"
     low, high = clopper_pearson(bound.errors, bound.released)
-    risk = f"{bound.errors} of {bound.released} ({low:.3f} to {high:.3f})"
-    return f"{bound.threshold:.3f}", f"{bound.coverage:.3f}", risk, ""
+    return (
+        f"{bound.threshold:.3f}",
+        f"{bound.coverage:.3f}",
+        f"{bound.errors} of {bound.released} ({low:.3f} to {high:.3f})",
+    )
 
 
 def _number(value: float) -> str:
