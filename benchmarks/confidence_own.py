@@ -1,0 +1,112 @@
+"""What our confidence is worth on our model's own answers: ranking, calibration, and what is foreign to the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from benchmarks import measures
+from benchmarks.confidence_outputs import FOREIGN, Output
+from benchmarks.measures import Floats
+from serving.answer import Confidence
+from serving.confidence.assess import assess
+from serving.confidence.calibration import Calibration
+
+THRESHOLD = 0.85
+RESAMPLES = 1_000
+_UNKNOWN = -1.0  # an answer without a confidence is held: it ranks below all others
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One output with the confidence in its greedy answer, without samples and with those that serving would draw."""
+
+    output: Output
+    free: Confidence
+    sampled: Confidence
+
+
+def judge(outputs: Sequence[Output], model: str, calibration: Calibration) -> list[Judged]:
+    """As serving does it."""
+    return [_judged(output, model, calibration) for output in outputs]
+
+
+def _judged(output: Output, model: str, calibration: Calibration) -> Judged:
+    greedy = output.greedy
+    free = assess(greedy.tokens, output.prompt, greedy.finish_reason, greedy.text, model, calibration)
+    return Judged(output, free, free)
+
+
+def ranked(judged: Sequence[Judged], column: str) -> Floats:
+    """[answers] the confidences of "free" or "sampled" as they order the answers."""
+    values = [getattr(one, column).value for one in judged]
+    return np.array([_UNKNOWN if value is None else value for value in values], dtype=np.float64)
+
+
+def figures(judged: Sequence[Judged], seed: int) -> dict[str, Any]:
+    """Every figure of the own outputs; those of the domain FOREIGN count only as what would be released."""
+    own = [one for one in judged if one.output.question.domain != FOREIGN]
+    strange = [one for one in judged if one.output.question.domain == FOREIGN]
+    right = np.array([one.output.right for one in own], dtype=np.float64)
+    final = ranked(own, "sampled")
+    known = final >= 0
+    domains = sorted({one.output.question.domain for one in own})
+    of_domain = {name: np.array([one.output.question.domain == name for one in own]) for name in domains}
+    by_domain = {
+        name: round(measures.debiased_ece(final[inside & known], right[inside & known]), 4)
+        for name, inside in of_domain.items()
+    }
+    return {
+        "questions": len(own),
+        "questions_by_domain": {name: int(inside.sum()) for name, inside in of_domain.items()},
+        "accuracy": round(float(right.mean()), 4),
+        **_ranking(own, right, seed),
+        "mean_samples": round(float(np.mean([one.sampled.samples for one in own])), 3),
+        "extra_tokens": round(float(np.mean([_extra_tokens(one) for one in own])), 1),
+        "ece": round(measures.debiased_ece(final[known], right[known]), 4),
+        "ece_not_debiased": round(measures.ece(final[known], right[known]), 4),
+        "ece_by_domain": by_domain,
+        "worst_domain_ece": max(by_domain.values()),
+        "brier": round(measures.brier(final[known], right[known]), 4),
+        "unknown": int((~known).sum()),
+        **{f"own_{name}": round(value, 4) for name, value in measures.released(final, right, THRESHOLD).items()},
+        **_foreign(strange),
+    }
+
+
+def _ranking(own: Sequence[Judged], right: Floats, seed: int) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for column in ("free", "sampled"):
+        confidence = ranked(own, column)
+        for name, measure in (("auroc", measures.auroc), ("prr", measures.prr), ("aurc", measures.aurc)):
+            found[f"{name}_{column}"] = round(measure(confidence, right), 4)
+            found[f"{name}_{column}_interval"] = interval(measure, confidence, right, seed)
+    return found
+
+
+def interval(
+    measure: Callable[[Floats, Floats], float], confidence: Floats, right: Floats, seed: int, resamples: int = RESAMPLES
+) -> list[float]:
+    """The middle 95 % of a measure over questions drawn again with replacement."""
+    rng = np.random.default_rng(seed)
+    draws = (rng.integers(0, len(right), len(right)) for _ in range(resamples))
+    values = [measure(confidence[drawn], right[drawn]) for drawn in draws]
+    return [round(float(value), 4) for value in np.nanquantile(values, (0.025, 0.975))]
+
+
+def _extra_tokens(one: Judged) -> int:
+    return sum(len(sample.tokens) for sample in one.output.samples[: one.sampled.samples])
+
+
+def _foreign(strange: Sequence[Judged]) -> dict[str, Any]:
+    """What of the questions that the model was never taught would be released without a person."""
+    if not strange:
+        return {"ood_questions": 0, "ood_released": None}
+    return {
+        "ood_questions": len(strange),
+        "ood_released": round(float(np.mean(ranked(strange, "sampled") >= THRESHOLD)), 4),
+        "ood_mean_samples": round(float(np.mean([one.sampled.samples for one in strange])), 3),
+    }
