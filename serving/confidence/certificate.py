@@ -1,0 +1,172 @@
+"""The certified release rule of one calibration: by domain, the confidence above which errors are bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from serving.confidence import checked
+from serving.confidence.checked import InvalidCalibration
+from serving.confidence.learn_then_test import Bound, Labelled, bound_of, refuse_what_cannot_be_tested
+
+__all__ = [
+    "Bound",
+    "Certificate",
+    "InvalidCertificate",
+    "Labelled",
+    "certificate_from_json",
+    "certificate_to_json",
+    "certify",
+]
+
+FORMAT = 1
+_MOST_DOMAINS = 1000
+_SMALLEST = 1e-6  # of alpha and delta: what is smaller promises more than any set of labels can show
+
+
+class InvalidCertificate(ValueError):
+    """A certificate's body cannot be used; the message names the field and says what is wrong."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The bounds of one calibration of one model: in each domain, risk <= alpha with probability 1 - delta."""
+
+    calibration_id: str
+    model: str
+    alpha: float  # the greatest share of wrong answers among those released
+    delta: float  # the probability, over the labels drawn, that a domain's bound is wrong
+    made_at: float  # unix seconds
+    bounds: Mapping[str, Bound]  # by domain; "" is for answers of no recognised domain
+
+    @cached_property
+    def id(self) -> str:
+        """The word crt_ and 16 hex digits of the SHA-256 of the canonical body."""
+        canonical = json.dumps(_body(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return "crt_" + hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def bound(self, domain: str | None) -> Bound | None:
+        """The bound of a domain; None where the certificate says nothing of it."""
+        return self.bounds.get(domain or "")
+
+
+def certify(
+    rows: Sequence[Labelled],
+    *,
+    calibration_id: str,
+    model: str,
+    alpha: float,
+    delta: float,
+    made_at: float,
+    at_least: float = 0.0,
+) -> Certificate:
+    """Test each domain's labelled rows on their own; what is promised and why it holds: `learn_then_test`.
+
+    `at_least` is the policy's own threshold, in 0 to 1: nothing looser is tested, because nothing looser is released.
+    A domain with too few rows, or in which too many are wrong, has a bound whose threshold is None; no rows, no bounds.
+    Raises ValueError naming what cannot be tested: alpha, delta or at_least out of range, a confidence outside 0 to 1,
+    a weight below 1 or not finite.
+    """
+    refuse_what_cannot_be_tested(rows, alpha=alpha, delta=delta, at_least=at_least)
+    domains: dict[str, list[Labelled]] = {}
+    for row in rows:
+        domains.setdefault(row.domain or "", []).append(row)
+    return Certificate(
+        calibration_id=calibration_id,
+        model=model,
+        alpha=alpha,
+        delta=delta,
+        made_at=made_at,
+        bounds={name: bound_of(domains[name], alpha=alpha, delta=delta, at_least=at_least) for name in sorted(domains)},
+    )
+
+
+def certificate_to_json(certificate: Certificate) -> dict[str, Any]:
+    """The wire and stored form, with its id; `certificate_from_json` reads it back unchanged."""
+    return {"id": certificate.id, **_body(certificate)}
+
+
+def certificate_from_json(body: Any) -> Certificate:
+    """Read and check a body. An "id" may be left out; one that does not fit the body is refused.
+
+    Raises InvalidCertificate naming the field, as in "bounds.sums.threshold: …".
+    """
+    try:
+        certificate = _read(checked.mapping(body, "certificate"))
+    except InvalidCalibration as wrong:
+        raise InvalidCertificate(str(wrong)) from None
+    if "id" in body and body["id"] != certificate.id:
+        raise InvalidCertificate(f"id: the body's digest is {certificate.id}, so {body['id']!r} is not its name")
+    return certificate
+
+
+def _read(fields: Mapping[str, Any]) -> Certificate:
+    if fields.get("format") != FORMAT:
+        raise InvalidCertificate(f"format: this version reads format {FORMAT}, not {fields.get('format')!r}")
+    bounds = checked.mapping(fields.get("bounds"), "bounds")
+    if len(bounds) > _MOST_DOMAINS:
+        raise InvalidCertificate(f"bounds: must name at most {_MOST_DOMAINS} domains, not {len(bounds)}")
+    return Certificate(
+        calibration_id=checked.text(fields, "calibration_id"),
+        model=checked.text(fields, "model"),
+        alpha=checked.number(fields, "alpha", lowest=_SMALLEST, highest=1.0 - _SMALLEST),
+        delta=checked.number(fields, "delta", lowest=_SMALLEST, highest=1.0 - _SMALLEST),
+        made_at=checked.number(fields, "made_at", lowest=0.0),
+        bounds={_domain(name): _bound(bounds[name], f"bounds.{name}") for name in bounds},
+    )
+
+
+def _domain(name: Any) -> str:
+    if not isinstance(name, str) or len(name) > 200:
+        raise InvalidCertificate("bounds: a domain is named by a text of at most 200 characters")
+    return name
+
+
+def _bound(value: Any, place: str) -> Bound:
+    fields = checked.mapping(value, place)
+    labels = _count(fields, "labels", place, most=10**12)
+    released = _count(fields, "released", place, most=labels)
+    threshold = None
+    if fields.get("threshold") is not None:
+        threshold = checked.number(fields, "threshold", place, lowest=0.0, highest=1.0)
+    elif released:
+        raise InvalidCertificate(f"{place}.released: nothing is released where no threshold is certified")
+    return Bound(
+        threshold=threshold,
+        labels=labels,
+        released=released,
+        errors=_count(fields, "errors", place, most=released),
+        coverage=checked.number(fields, "coverage", place, lowest=0.0, highest=1.0 if released else 0.0),
+    )
+
+
+def _count(fields: Mapping[str, Any], name: str, place: str, *, most: int) -> int:
+    value = checked.number(fields, name, place, lowest=0.0, highest=float(most))
+    if value != int(value):
+        raise InvalidCertificate(f"{place}.{name}: must be a whole number, not {value:g}")
+    return int(value)
+
+
+def _body(certificate: Certificate) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "calibration_id": certificate.calibration_id,
+        "model": certificate.model,
+        "alpha": float(certificate.alpha),
+        "delta": float(certificate.delta),
+        "made_at": float(certificate.made_at),
+        "bounds": {
+            name: {
+                "threshold": None if bound.threshold is None else float(bound.threshold),
+                "labels": bound.labels,
+                "released": bound.released,
+                "errors": bound.errors,
+                "coverage": float(bound.coverage),
+            }
+            for name, bound in certificate.bounds.items()
+        },
+    }
