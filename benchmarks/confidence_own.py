@@ -46,26 +46,31 @@ def ranked(judged: Sequence[Judged], column: str) -> Floats:
     return np.array([_UNKNOWN if value is None else value for value in values], dtype=np.float64)
 
 
+def own(judged: Sequence[Judged]) -> list[Judged]:
+    """Those of questions that the model was taught to answer."""
+    return [one for one in judged if one.output.question.domain != FOREIGN]
+
+
 def figures(judged: Sequence[Judged], seed: int) -> dict[str, Any]:
     """Every figure of the own outputs; those of the domain FOREIGN count only as what would be released."""
-    own = [one for one in judged if one.output.question.domain != FOREIGN]
+    mine = own(judged)
     strange = [one for one in judged if one.output.question.domain == FOREIGN]
-    right = np.array([one.output.right for one in own], dtype=np.float64)
-    final = ranked(own, "sampled")
+    right = np.array([one.output.right for one in mine], dtype=np.float64)
+    final = ranked(mine, "sampled")
     known = final >= 0
-    domains = sorted({one.output.question.domain for one in own})
-    of_domain = {name: np.array([one.output.question.domain == name for one in own]) for name in domains}
+    domains = sorted({one.output.question.domain for one in mine})
+    of_domain = {name: np.array([one.output.question.domain == name for one in mine]) for name in domains}
     by_domain = {
         name: round(measures.debiased_ece(final[inside & known], right[inside & known]), 4)
         for name, inside in of_domain.items()
     }
     return {
-        "questions": len(own),
+        "questions": len(mine),
         "questions_by_domain": {name: int(inside.sum()) for name, inside in of_domain.items()},
         "accuracy": round(float(right.mean()), 4),
-        **_ranking(own, right, seed),
-        "mean_samples": round(float(np.mean([one.sampled.samples for one in own])), 3),
-        "extra_tokens": round(float(np.mean([_extra_tokens(one) for one in own])), 1),
+        **_ranking(mine, right, seed),
+        "mean_samples": round(float(np.mean([one.sampled.samples for one in mine])), 3),
+        "extra_tokens": round(float(np.mean([_extra_tokens(one) for one in mine])), 1),
         "ece": round(measures.debiased_ece(final[known], right[known]), 4),
         "ece_not_debiased": round(measures.ece(final[known], right[known]), 4),
         "ece_by_domain": by_domain,
@@ -77,10 +82,10 @@ def figures(judged: Sequence[Judged], seed: int) -> dict[str, Any]:
     }
 
 
-def _ranking(own: Sequence[Judged], right: Floats, seed: int) -> dict[str, Any]:
+def _ranking(mine: Sequence[Judged], right: Floats, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for column in ("free", "sampled"):
-        confidence = ranked(own, column)
+        confidence = ranked(mine, column)
         for name, measure in (("auroc", measures.auroc), ("prr", measures.prr), ("aurc", measures.aurc)):
             found[f"{name}_{column}"] = round(measure(confidence, right), 4)
             found[f"{name}_{column}_interval"] = interval(measure, confidence, right, seed)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.confidence_own import Judged, ranked
-from benchmarks.confidence_outputs import FOREIGN, Output, Written
+from benchmarks.confidence_outputs import Output, Written
 from serving.answer import TokenTrace
 from training.questions import stated_answer
 
@@ -32,7 +32,7 @@ class PeersFailed(Exception):
 
 def prepare(environment: Path) -> None:
     """Make the environment: a few minutes and 1.5 GB. Raises subprocess.CalledProcessError."""
-    if not (environment / "pyvenv.cfg").exists():
+    if not _python(environment).exists():
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)  # noqa: S603
     index = os.environ.get("TORCH_INDEX_URL")
     for packages in (
@@ -44,18 +44,22 @@ def prepare(environment: Path) -> None:
         subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603
 
 
+def require(environment: Path) -> None:
+    """Raises PeersNotReady."""
+    if not _python(environment).exists():
+        raise PeersNotReady(f"{environment} does not hold the peers' environment; --prepare makes it.")
+
+
 def measure(judged: Sequence[Judged], environment: Path, folder: Path, distributions: Path | None) -> dict[str, Any]:
     """The whole table under "peers", and the best of both columns. Raises PeersNotReady and PeersFailed.
 
     `distributions` is a file of the log-probabilities of every token of the vocabulary, for methods that look at them.
     """
-    if not _python(environment).exists():
-        raise PeersNotReady(f"{environment} does not hold the peers' environment; --prepare makes it.")
-    own = [one for one in judged if one.output.question.domain != FOREIGN]
+    require(environment)
     given, found = folder / "peers-given.json", folder / "peers-found.json"
     told = {
-        "rows": [row(one.output) for one in own],
-        "ours": {column: ranked(own, column).tolist() for column in ("free", "sampled")},
+        "rows": [row(one.output) for one in judged],
+        "ours": {column: ranked(judged, column).tolist() for column in ("free", "sampled")},
     }
     given.write_text(json.dumps(told), encoding="utf-8")
     found.unlink(missing_ok=True)
