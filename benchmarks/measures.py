@@ -43,10 +43,14 @@ def debiased_ece(confidence: Values, right: Values, bins: int = 10) -> float:
 
     The chance part is the mean ECE over 200 draws of outcomes from the confidences themselves (seeded).
     """
-    scores, _ = _columns(confidence, right)
+    return max(0.0, ece(confidence, right, bins) - chance_ece(confidence, bins))
+
+
+def chance_ece(confidence: Values, bins: int = 10) -> float:
+    """The mean `ece` of a perfectly calibrated score with these confidences."""
+    scores, _ = _columns(confidence, confidence)
     rng = np.random.default_rng(0)
-    chance = [ece(scores, (rng.random(len(scores)) < scores).astype(float), bins) for _ in range(200)]
-    return max(0.0, ece(confidence, right, bins) - float(np.mean(chance)))
+    return float(np.mean([ece(scores, (rng.random(len(scores)) < scores).astype(float), bins) for _ in range(200)]))
 
 
 def aurc(confidence: Values, right: Values) -> float:

@@ -1,97 +1,83 @@
-"""Fits the calibration that ships with a checkpoint: ask, grade, fit on one half, measure on the other, write."""
+"""Fits a calibration for any model: collect graded answers, fit on one half, measure and certify on the other, ask.
+
+Without --file or --from-reviews the reference checkpoint answers fresh questions itself. Nothing is activated unless
+somebody at a terminal agrees, or --yes was given.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
 
-from serving.confidence.calibration import Calibration, calibration_to_json
-from training.calibration_asks import plan
-from training.calibration_collect import collect
-from training.calibration_fit import fit
-from training.calibration_report import by_group, report
-from training.calibration_rows import Row, in_second_half
-
-REFERENCE = Path(__file__).parent.parent / "serving" / "checkpoints" / "reference"
+from gateway.operations import variable_of
+from gateway.settings import Settings
+from storage.errors import StorageError
+from training.calibration_activation import activate, may_activate, product_database
+from training.calibration_files import Written, write_all
+from training.calibration_fitting import Fitted, fit_and_measure
+from training.calibration_options import Options, read_options
+from training.calibration_own import own_answers
+from training.calibration_reviews import read_reviews
+from training.calibration_tables import as_json, show
+from training.labelled_answers import Collected, read_answers
+from training.labelled_file import Refused
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when a calibration was written, 1 when it could not be fitted, 2 when data asked for are missing."""
-    options = _options(arguments)
-    gsm8k = _gsm8k() if options.gsm8k else None
-    if gsm8k and not gsm8k.is_file():
-        print(
-            f"calibrate: {gsm8k} does not exist; COUNTERSIGN_DATA must name the folder that holds gsm8k/.",
-            file=sys.stderr,
-        )
-        return 2
-    asks = plan(options.seed, options.own, options.foreign, gsm8k)
-    rows = collect(options.checkpoint, asks, options.rows)
+    """0 when a calibration was written, and activated if that was asked for; 1 with a sentence when not; 2 for bad
+    options or data that are not there."""
+    options, console = read_options(arguments), Console(stderr=True)
     try:
-        calibration = fitted(rows)
-    except ValueError as error:
-        print(f"calibrate: {error}", file=sys.stderr)
-        return 1
-    show(calibration, rows)
-    write(calibration, options.out or options.checkpoint / "calibration.json")
-    return 0
+        return calibrate(options, console)
+    except Refused as refusal:
+        console.print(f"calibrate: {refusal}", highlight=False, markup=False, soft_wrap=True)
+        return refusal.exit_code
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        console.print(f"calibrate: {variable_of(first['loc'])}: {first['msg']}.", markup=False, soft_wrap=True)
+    except StorageError as error:
+        console.print(f"calibrate: {error}", markup=False, soft_wrap=True)
+    return 1
 
 
-def fitted(rows: Sequence[Row]) -> Calibration:
-    """Fitted to the first half, with the figures of the second."""
-    calibration = fit([row for row in rows if not in_second_half(row)], rows[0].model)
-    return replace(calibration, metrics=report(calibration, [row for row in rows if in_second_half(row)]))
+def calibrate(options: Options, console: Console) -> int:
+    fitted = fit_and_measure(collected(options), options.alpha, options.delta)
+    show(console, fitted)
+    written = write_all(fitted, options.folder(fitted.calibration.model), options.plots(fitted.calibration.model))
+    for file in written.files:
+        console.print(f"written: {file}", highlight=False, soft_wrap=True)
+    activated = settled(options, console, fitted, written)
+    if options.json:
+        print(json.dumps({**as_json(fitted), "files": [str(file) for file in written.files], "activated": activated}))
+    return 1 if options.activate and not activated else 0
 
 
-def write(calibration: Calibration, path: Path) -> None:
-    """Replace the file whole, so that nobody reads half a calibration."""
-    written = path.with_suffix(".new")
-    written.write_text(json.dumps(calibration_to_json(calibration), indent=1) + "\n", encoding="utf-8")
-    os.replace(written, path)
-    print(f"{calibration.id} for {calibration.model} written to {path}", file=sys.stderr)
+def collected(options: Options) -> Collected:
+    """Graded answers from where the options say. Raises Refused."""
+    if options.file is not None:
+        return read_answers(options.file, options.model, options.columns)
+    if options.from_reviews:
+        with product_database(Settings()) as database, database.read() as connection:
+            return read_reviews(connection, options.model)
+    return own_answers(options)
 
 
-def show(calibration: Calibration, rows: Sequence[Row]) -> None:
-    """The figures on rows that did not make the calibration."""
-    measured = [row for row in rows if in_second_half(row)]
-    console = Console(stderr=True)
-    for name, value in calibration.metrics.items():
-        console.print(f"{name:20} {value:10.4f}", highlight=False)
-    table = Table("group", "answers", "accuracy", "confidence", "coverage")
-    for name, group in by_group(calibration, measured).items():
-        table.add_row(
-            name, f"{group['answers']:.0f}", *(f"{group[c]:.3f}" for c in ("accuracy", "confidence", "coverage"))
-        )
-    console.print(table)
-
-
-def _gsm8k() -> Path:
-    return Path(os.environ.get("COUNTERSIGN_DATA", "data")) / "gsm8k" / "train.jsonl"
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="./run calibrate", description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=REFERENCE)
-    parser.add_argument("--own", type=int, default=8_000, help="questions of the model's own domains")
-    parser.add_argument("--foreign", type=int, default=2_500, help="questions it was never taught, counted as wrong")
-    parser.add_argument("--gsm8k", action="store_true", help="add foreign questions of GSM8K under COUNTERSIGN_DATA")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--rows",
-        type=Path,
-        default=Path(".countersign/calibration/rows.jsonl"),
-        help="kept answers; an interrupted run goes on",
+def settled(options: Options, console: Console, fitted: Fitted, written: Written) -> bool:
+    """Whether it was activated, which somebody must have agreed to."""
+    if may_activate(console, fitted, yes=options.yes):
+        activate(fitted, Settings())
+        console.print(f"{fitted.calibration.id} acts on the next ask.", highlight=False)
+        return True
+    console.print(
+        f"Not activated. Later: ./run countersign calibrations import {written.calibration} --activate",
+        highlight=False,
+        soft_wrap=True,
     )
-    parser.add_argument("--out", type=Path, help="default: calibration.json in the checkpoint")
-    return parser.parse_args(arguments)
+    return False
 
 
 if __name__ == "__main__":
