@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch.nn import functional as F
 
 from benchmarks.confidence_outputs import Output
 from training import tokens
@@ -36,7 +35,7 @@ def write(checkpoint: Path, outputs: Sequence[Output], path: Path) -> Path:
         longest = max(map(len, rows))
         ids = torch.tensor([row + [tokens.PAD] * (longest - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
-        logprobs = F.log_softmax(model(input_ids=ids, attention_mask=mask).logits.float(), dim=-1)
+        logprobs = torch.log_softmax(model(input_ids=ids, attention_mask=mask).logits.float(), dim=-1)
         for index, row, table in zip(chosen, rows, logprobs, strict=True):
             answer = len(outputs[index].greedy.tokens)
             found[index] = table[len(row) - answer - 1 : len(row) - 1].clone()

@@ -36,7 +36,7 @@ def page(figures: Figures) -> Iterator[str]:
     """Line by line; a part that was not measured has no section."""
     machine = figures["machine"]
     yield "# Confidence: what was measured\n"
-    yield "Written by `./run bench confidence --peers --write-docs docs`; the words are explained in the code that measures."
+    yield "Written by `./run bench confidence --peers --write-docs docs`; the code that measures explains the words."
     yield f"Seed {figures['seed']}, {machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
     yield f"Python {machine['python']}, load {figures['load']} before and {figures['load_after']} after, "
     yield f"{figures['seconds']:.0f} s in all."
@@ -81,9 +81,9 @@ def _own(figures: Figures) -> Iterator[str]:
 def _peers(figures: Figures) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in figures["peer_versions"].items())
     yield f"\n## Beside {versions}\n"
-    yield "All over the same rows; AUROC by scikit-learn, PRR by lm-polygraph's own formula, for ours too. No NLI model and"
-    yield "no sentence encoder can be had offline: where a method compares texts, *same stated answer* (canonical numbers,"
-    yield "as ours compares them) or rougeL stands in for it. The first is in their favour: it cannot be wrong.\n"
+    yield "All over the same rows; AUROC by scikit-learn, PRR by lm-polygraph's own formula, for ours too. No NLI model"
+    yield "and no sentence encoder can be had offline: where a method compares texts, *same stated answer* (canonical"
+    yield "numbers, as ours compares them) or rougeL stands in for it. The first is in their favour: it is never mistaken.\n"
     ran = [method for method in figures["peers"] if "why" not in method]
     for column in ("free", "sampled"):
         there = [method for method in ran if (method["samples"] > 0) == (column == "sampled")]
@@ -107,7 +107,15 @@ def _ours(figures: Figures, column: str) -> list[str]:
 
 
 def _certificate(figures: Figures) -> Iterator[str]:
-    names = ["alpha", "violation_rate", "violation_lower", "coverage", "coverage_holm", "plugin_violation_rate", "splits"]
+    names = [
+        "alpha",
+        "violation_rate",
+        "violation_lower",
+        "coverage",
+        "coverage_holm",
+        "plugin_violation_rate",
+        "splits",
+    ]
     names = [name for name in names if isinstance(figures.get(name), Mapping)]
     yield f"\n## The certificate on five models of MMLU-Pro (δ = {figures['delta']})\n"
     models = list(figures["violation_lower"])

@@ -92,8 +92,9 @@ def collect(checkpoint: Path, questions: Sequence[Question], folder: Path, seed:
         with local_engine(checkpoint, ranks=1, most_running=64) as engine, path.open("ab") as file:
             answered = _answer_all(engine, missing, seed)
             for output in track(answered, "answering", len(missing), console=Console(stderr=True)):
-                file.write(json.dumps(_to_json(output), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
-                known[output.question.text] = output
+                line = json.dumps(_to_json(output), ensure_ascii=False, separators=(",", ":"))
+                file.write(line.encode() + b"\n")
+                known[output.question.text] = _from_json(json.loads(line))  # with the digits that are kept
     return model, [known[question.text] for question in questions]
 
 

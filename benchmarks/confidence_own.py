@@ -51,7 +51,7 @@ def own(judged: Sequence[Judged]) -> list[Judged]:
     return [one for one in judged if one.output.question.domain != FOREIGN]
 
 
-def figures(judged: Sequence[Judged], seed: int) -> dict[str, Any]:
+def figures(judged: Sequence[Judged], seed: int, resamples: int = RESAMPLES) -> dict[str, Any]:
     """Every figure of the own outputs; those of the domain FOREIGN count only as what would be released."""
     mine = own(judged)
     strange = [one for one in judged if one.output.question.domain == FOREIGN]
@@ -68,7 +68,7 @@ def figures(judged: Sequence[Judged], seed: int) -> dict[str, Any]:
         "questions": len(mine),
         "questions_by_domain": {name: int(inside.sum()) for name, inside in of_domain.items()},
         "accuracy": round(float(right.mean()), 4),
-        **_ranking(mine, right, seed),
+        **_ranking(mine, right, seed, resamples),
         "mean_samples": round(float(np.mean([one.sampled.samples for one in mine])), 3),
         "extra_tokens": round(float(np.mean([_extra_tokens(one) for one in mine])), 1),
         "ece": round(measures.debiased_ece(final[known], right[known]), 4),
@@ -82,18 +82,18 @@ def figures(judged: Sequence[Judged], seed: int) -> dict[str, Any]:
     }
 
 
-def _ranking(mine: Sequence[Judged], right: Floats, seed: int) -> dict[str, Any]:
+def _ranking(mine: Sequence[Judged], right: Floats, seed: int, resamples: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for column in ("free", "sampled"):
         confidence = ranked(mine, column)
         for name, measure in (("auroc", measures.auroc), ("prr", measures.prr), ("aurc", measures.aurc)):
             found[f"{name}_{column}"] = round(measure(confidence, right), 4)
-            found[f"{name}_{column}_interval"] = interval(measure, confidence, right, seed)
+            found[f"{name}_{column}_interval"] = interval(measure, confidence, right, seed, resamples)
     return found
 
 
 def interval(
-    measure: Callable[[Floats, Floats], float], confidence: Floats, right: Floats, seed: int, resamples: int = RESAMPLES
+    measure: Callable[[Floats, Floats], float], confidence: Floats, right: Floats, seed: int, resamples: int
 ) -> list[float]:
     """The middle 95 % of a measure over questions drawn again with replacement."""
     rng = np.random.default_rng(seed)

@@ -74,7 +74,7 @@ def summary(found: Mapping[str, Any]) -> dict[str, Any]:
     for column in ("free", "sampled"):
         there = [method for method in ran if (method["samples"] > 0) == (column == "sampled")]
         for name in ("auroc", "prr"):
-            best = max(there, key=lambda method: float(method[name]))  # noqa: B023  # used at once
+            best = max(there, key=lambda method: float(method[name]))
             figures[f"{name}_{column}_best_peer"] = best[name]
             figures[f"{name}_{column}_best_peer_method"] = f"{best['package']} {best['method']}"
         figures[f"prr_{column}_by_their_formula"] = found["ours"][column]["prr"]
