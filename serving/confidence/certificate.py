@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ from typing import Any
 
 from serving.confidence import checked
 from serving.confidence.checked import InvalidCalibration
-from serving.confidence.learn_then_test import Bound, Labelled, bound_of, refuse_what_cannot_be_tested
+from serving.confidence.learn_then_test import Bound, Labelled, bound_of
 
 __all__ = [
     "Bound",
@@ -21,6 +22,7 @@ __all__ = [
     "certificate_from_json",
     "certificate_to_json",
     "certify",
+    "delta_of_attempt",
 ]
 
 FORMAT = 1
@@ -63,26 +65,57 @@ def certify(
     delta: float,
     made_at: float,
     at_least: float = 0.0,
+    heaviest: float | None = None,
 ) -> Certificate:
-    """Test each domain's labelled rows on their own; what is promised and why it holds: `learn_then_test`.
+    """Test each domain's labelled rows on their own; what is promised, and why it holds: `learn_then_test`.
 
-    `at_least` is the policy's own threshold, in 0 to 1: nothing looser is tested, because nothing looser is released.
+    `at_least` is the policy's own threshold: nothing looser is tested, because nothing looser is released.
+    `heaviest` is the largest weight 1/π that a row could have had, for rows that do not say so themselves; left out,
+    the largest among the rows of all domains.
     A domain with too few rows, or in which too many are wrong, has a bound whose threshold is None; no rows, no bounds.
+    The same answer given twice counts twice: whoever collects the rows takes each once.
     Raises ValueError naming what cannot be tested: alpha, delta or at_least out of range, a confidence outside 0 to 1,
-    a weight below 1 or not finite.
+    a weight below 1 or above `heaviest`.
     """
-    refuse_what_cannot_be_tested(rows, alpha=alpha, delta=delta, at_least=at_least)
+    _refuse_levels(alpha=alpha, delta=delta, at_least=at_least)
+    most = max((row.weight for row in rows), default=1.0) if heaviest is None else heaviest
     domains: dict[str, list[Labelled]] = {}
-    for row in rows:
+    for place, row in enumerate(rows):
+        _refuse_row(row, place, most)
         domains.setdefault(row.domain or "", []).append(row)
-    return Certificate(
-        calibration_id=calibration_id,
-        model=model,
-        alpha=alpha,
-        delta=delta,
-        made_at=made_at,
-        bounds={name: bound_of(domains[name], alpha=alpha, delta=delta, at_least=at_least) for name in sorted(domains)},
-    )
+    bounds = {
+        name: bound_of(domains[name], alpha=alpha, delta=delta, at_least=at_least, heaviest=most)
+        for name in sorted(domains)
+    }
+    return Certificate(calibration_id, model, alpha=alpha, delta=delta, made_at=made_at, bounds=bounds)
+
+
+def delta_of_attempt(delta: float, attempt: int) -> float:
+    """The δ of the first, second, … attempt to certify on the same, growing labels: δ/2, δ/6, δ/12, …, together δ.
+
+    Whoever tries again until it succeeds and spends the whole δ each time is wrong more often than δ.
+    """
+    if attempt < 1:
+        raise ValueError(f"attempt: counts from 1, not {attempt}")
+    return delta / (attempt * (attempt + 1))
+
+
+def _refuse_levels(*, alpha: float, delta: float, at_least: float) -> None:
+    for name, level in (("alpha", alpha), ("delta", delta)):
+        if not _SMALLEST <= level <= 1.0 - _SMALLEST:
+            raise ValueError(f"{name}: must lie between 0 and 1, not {level}")
+    if not 0.0 <= at_least <= 1.0:
+        raise ValueError(f"at_least: must lie from 0 to 1, not {at_least}")
+
+
+def _refuse_row(row: Labelled, place: int, heaviest: float) -> None:
+    if not 0.0 <= row.confidence <= 1.0:
+        raise ValueError(f"rows[{place}].confidence: must lie from 0 to 1, not {row.confidence}")
+    most = heaviest if row.heaviest is None else row.heaviest
+    if not (1.0 <= row.weight <= most and math.isfinite(most)):
+        raise ValueError(
+            f"rows[{place}].weight: must be 1/π, so from 1 to the rule's heaviest {most:g}, not {row.weight}"
+        )
 
 
 def certificate_to_json(certificate: Certificate) -> dict[str, Any]:
