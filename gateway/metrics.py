@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from gateway.policy import Ruling
 from serving.answer import Answer
+from serving.confidence.cascade import MOST_SAMPLES
 from storage.records import Verdict
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -18,6 +19,7 @@ ENDED = {
     "quarantined": "Items withheld because they could not be reviewed.",
     "expired": "Items withheld since nobody decided.",
 }
+SAMPLES = tuple(float(n) for n in range(MOST_SAMPLES + 1))
 TENTHS = tuple(n / 10 for n in range(1, 11))
 
 
@@ -49,6 +51,9 @@ class Metrics:
             buckets=SECONDS, registry=own,
         )  # fmt: skip
         self.tokens = Counter("gen_ai_client_token_usage", "Tokens used.", ["gen_ai_token_type"], registry=own)
+        self.samples = Histogram(
+            "countersign_samples", "Further answers drawn to compare one with.", buckets=SAMPLES, registry=own
+        )
         self.decisions = Counter("countersign_decisions", "Decisions made.", ["action", "reason"], registry=own)
         self.confidence = Histogram(
             "countersign_confidence", "Calibrated confidence of answers.", buckets=TENTHS, registry=own
@@ -114,6 +119,9 @@ class Metrics:
         self.model_seconds.labels(answer.model).observe(seconds)
         self.tokens.labels("input").inc(answer.usage.prompt_tokens)
         self.tokens.labels("output").inc(answer.usage.completion_tokens)
+        self.tokens.labels("sample_input").inc(answer.sampled.prompt_tokens)
+        self.tokens.labels("sample_output").inc(answer.sampled.completion_tokens)
+        self.samples.observe(answer.confidence.samples)
 
     def decided(self, ruling: Ruling) -> None:
         self.decisions.labels(ruling.action.value, ruling.reason.value).inc()

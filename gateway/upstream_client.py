@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
-from gateway.errors import unavailable
+from gateway.errors import ApiError, unavailable
 from gateway.json_peer import JsonPeer, ask_again
 from gateway.model_client import Question, ServedModel
 from serving.answer import Answer, Confidence, FinishReason, PromptTrace, TokenTrace, Usage
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, InvalidCalibration, calibration_from_json
+from serving.confidence.cascade import Sample, compared, sample_seed
 from storage.records import StoredCalibration
 
 NO_TOKEN_ID = -1  # upstreams tell texts and log-probabilities, not ids
 UNTOLD = "untold"  # a model's name that fits no calibration
 MOST_MODEL_CHARACTERS = 200
+SAMPLE_SECONDS = 30.0  # longest wait for one sample; the answer itself is there already
+UNASSESSED = Confidence(
+    value=None,
+    calibration_id=None,
+    calibrated=False,
+    note="The upstream's log-probabilities are missing or are not those of its text.",
+)
 FINISHES: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 
 
@@ -39,46 +49,76 @@ class UpstreamClient:
         return await self.model()
 
     async def ask(self, question: Question) -> Answer:
-        headers = {"traceparent": question.traceparent} if question.traceparent else {}
-        body = chat_body(question, self._model)
-        started = perf_counter()
-
-        async def ask_once() -> dict[str, Any]:
-            return (await self._peer.send("POST", "/chat/completions", body, headers)).body_or_raise()
-
-        data = await ask_again(ask_once, self._timeout_seconds)
-        return self._answer(data, question, (perf_counter() - started) * 1000)
+        body, started = chat_body(question, self._model), perf_counter()
+        data = await ask_again(lambda: self._send(body, question), self._timeout_seconds)
+        answer = self._answer(data, question, (perf_counter() - started) * 1000)
+        return await self._compared(answer, question, started)
 
     async def close(self) -> None:
         await self._peer.close()
 
+    async def _send(self, body: dict[str, Any], question: Question) -> dict[str, Any]:
+        headers = {"traceparent": question.traceparent} if question.traceparent else {}
+        return (await self._peer.send("POST", "/chat/completions", body, headers)).body_or_raise()
+
     def _answer(self, data: dict[str, Any], question: Question, milliseconds: float) -> Answer:
+        text, choice = told(data)
         try:
-            choice, usage = data["choices"][0], data.get("usage") or {}
-            text = text_of(choice["message"].get("content"))
             tokens = tokens_of(choice.get("logprobs") or {})
-            counted = Usage(int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", len(tokens))))
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError):
-            raise unavailable("The upstream's answer could not be read.", "bad_answer") from None
+            counted = counted_in(data, len(tokens))
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise unreadable() from None
         finish = FINISHES.get(str(choice.get("finish_reason")), "error")
         prompt = PromptTrace(counted.prompt_tokens, None)  # upstreams do not tell how familiar the prompt was
-        model = answered_by(data)
-        confidence = self._confidence(tokens, prompt, finish, text, model, question.calibration)
-        return Answer(text, finish, tokens, prompt, confidence, counted, model, "", {"upstream": milliseconds})
+        answer = Answer(
+            text, finish, tokens, prompt, UNASSESSED, counted, answered_by(data), "", {"upstream": milliseconds}
+        )
+        return replace(answer, confidence=self._confidence(answer, question))
 
-    def _confidence(
-        self,
-        tokens: tuple[TokenTrace, ...],
-        prompt: PromptTrace,
-        finish: FinishReason,
-        text: str,
-        model: str,
-        stored: StoredCalibration | None,
-    ) -> Confidence:
-        if "".join(token.text for token in tokens) != text:
-            note = "The upstream's log-probabilities are missing or are not those of its text."
-            return Confidence(value=None, calibration_id=None, calibrated=False, note=note)
-        return assess(tokens, prompt, finish, text, model, self._read(stored))
+    def _confidence(self, answer: Answer, question: Question, samples: tuple[str, ...] = ()) -> Confidence:
+        if "".join(token.text for token in answer.tokens) != answer.text:
+            return UNASSESSED
+        return assess(
+            answer.tokens,
+            answer.prompt,
+            answer.finish_reason,
+            answer.text,
+            answer.model,
+            self._read(question.calibration),
+            asked=last_question(question),
+            steps=answer.steps,
+            samples=samples,
+        )
+
+    async def _compared(self, answer: Answer, question: Question, started: float) -> Answer:
+        """The answer with its confidence after the samples that the calibration's cascade asks for."""
+        calibration = self._read(question.calibration)
+        cascade = calibration.cascade if calibration else None
+        if cascade is None:
+            return answer
+        first_sample = perf_counter()
+
+        async def draw(number: int) -> Sample | None:
+            body = sample_body(question, self._model, number, cascade.temperature)
+            return await self._sample(body, question, answer.model, started + self._timeout_seconds - perf_counter())
+
+        confidence, sampled = await compared(
+            answer.confidence, cascade, draw, lambda samples: self._confidence(answer, question, samples)
+        )
+        if not confidence.samples and confidence == answer.confidence:
+            return answer
+        timings = {**answer.timings_ms, "samples": (perf_counter() - first_sample) * 1000}
+        return replace(answer, confidence=confidence, sampled=sampled, timings_ms=timings)
+
+    async def _sample(self, body: dict[str, Any], question: Question, model: str, seconds: float) -> Sample | None:
+        """Another answer of the same model, or None where it failed, took too long, or is nobody's to tell."""
+        try:
+            async with asyncio.timeout(min(seconds, SAMPLE_SECONDS)):
+                data = await self._send(body, question)
+            sample = Sample(told(data)[0], counted_in(data, 0))
+        except (ApiError, TimeoutError, TypeError, ValueError, AttributeError):
+            return None
+        return sample if answered_by(data) == model else None
 
     def _read(self, stored: StoredCalibration | None) -> Calibration | None:
         """The calibration, kept until another one is active; one that cannot be read vouches for nothing."""
@@ -90,6 +130,25 @@ class UpstreamClient:
             except InvalidCalibration:
                 return None
         return self._calibration
+
+
+def told(data: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Text and choice of a reply; raises ApiError 503 for one that cannot be read."""
+    try:
+        choice = data["choices"][0]
+        return text_of(choice["message"].get("content")), choice
+    except (KeyError, TypeError, IndexError, AttributeError):
+        raise unreadable() from None
+
+
+def counted_in(data: dict[str, Any], tokens: int) -> Usage:
+    """The usage told, `tokens` written where it tells of none; raises ValueError, TypeError or AttributeError."""
+    usage = data.get("usage") or {}
+    return Usage(int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", tokens)))
+
+
+def unreadable() -> ApiError:
+    return unavailable("The upstream's answer could not be read.", "bad_answer")
 
 
 def text_of(content: object) -> str:
@@ -117,6 +176,20 @@ def chat_body(question: Question, model: str) -> dict[str, Any]:
     given = {name: value for name, value in asked.items() if value is not None}
     shown = {"logprobs": True, "top_logprobs": question.top_logprobs}
     return {"model": model, "messages": question.messages, **given, **shown}
+
+
+def sample_body(question: Question, model: str, number: int, temperature: float) -> dict[str, Any]:
+    """The same question as samples were drawn when fitting: at the cascade's temperature, with the default top_p."""
+    body = chat_body(question, model)
+    for name in ("top_p", "logprobs", "top_logprobs"):
+        body.pop(name, None)
+    seed = sample_seed(question.seed, number)
+    return {**body, "temperature": temperature, **({} if seed is None else {"seed": seed})}
+
+
+def last_question(question: Question) -> str | None:
+    """What the caller said last; the domain is recognised from it."""
+    return next((each["content"] for each in reversed(question.messages) if each["role"] == "user"), None)
 
 
 def tokens_of(logprobs: dict[str, Any]) -> tuple[TokenTrace, ...]:

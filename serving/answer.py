@@ -87,8 +87,9 @@ class Answer:
     usage: Usage
     model: str  # the checkpoint's name and content digest: "countersign-reference@1f0c…"
     replica: str = ""
-    timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode, confidence
+    timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode, confidence, samples
     steps: tuple[Step, ...] = ()  # as self-verification saw them, in the order of the text
+    sampled: Usage = Usage(0, 0)  # what the samples read and wrote that this answer was compared with; not in `usage`
 
 
 def answer_to_json(answer: Answer) -> dict[str, Any]:
@@ -103,14 +104,12 @@ def answer_to_json(answer: Answer) -> dict[str, Any]:
             "min_window_logprob": answer.prompt.min_window_logprob,
         },
         "confidence": confidence_to_json(answer.confidence),
-        "usage": {
-            "prompt_tokens": answer.usage.prompt_tokens,
-            "completion_tokens": answer.usage.completion_tokens,
-        },
+        "usage": usage_to_json(answer.usage),
         "model": answer.model,
         "replica": answer.replica,
         "timings_ms": answer.timings_ms,
         "steps": [[step.start, step.end, step.state, step.why] for step in answer.steps],
+        "sampled": usage_to_json(answer.sampled),
     }
 
 
@@ -127,7 +126,12 @@ def answer_from_json(data: dict[str, Any]) -> Answer:
         replica=data.get("replica", ""),
         timings_ms=dict(data.get("timings_ms", {})),
         steps=tuple(Step(*row) for row in data.get("steps", ())),
+        sampled=Usage(**data.get("sampled", {"prompt_tokens": 0, "completion_tokens": 0})),
     )
+
+
+def usage_to_json(usage: Usage) -> dict[str, int]:
+    return {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens}
 
 
 def confidence_to_json(confidence: Confidence) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import OrderedDict
 from typing import Any
 
@@ -14,10 +13,12 @@ from opentelemetry import trace
 from serving import telemetry
 from serving.answer import Answer
 from serving.ask import Ask, CalibrationReference
+from serving.comparison import compare, last_question, request_of
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, calibration_from_json
+from serving.confidence.cascade import Sample
 from serving.engine.engine_config import EngineConfig
-from serving.engine.errors import Overloaded
+from serving.engine.errors import EngineError, Overloaded
 from serving.engine.generation import Generated, GenerationRequest
 from serving.experts.rank_settings import best_exchange
 from serving.gang_keeper import GangKeeper
@@ -27,6 +28,7 @@ from serving.settings import ServingSettings
 log = structlog.get_logger()
 
 KNOWN_CALIBRATIONS = 8
+SAMPLING_SHARE = 0.5  # of the places; from there on asks alone are served, with the confidence they have reached
 LONG_TEXT = 32_768  # characters; tokenising more would keep the event loop from other asks for over 20 ms
 
 
@@ -90,9 +92,10 @@ class Replica:
             },
         ) as span:
             calibration = self._calibrations.resolve(ask.calibration)
-            generated = await self._generate(ask)
+            generated = await self._generate(request_of(ask))
             telemetry.record_engine_spans(self._tracer, generated, self.reports)
-            answer = self._assessed(generated, calibration)
+            answer = self._assessed(ask, generated, calibration)
+            answer = await self._compared(ask, answer, calibration)
             telemetry.describe_answer(span, answer)
             log.info(
                 "ask.answered",
@@ -101,6 +104,7 @@ class Replica:
                 tokens=answer.usage.completion_tokens,
                 confidence=answer.confidence.value,
                 calibration=answer.confidence.calibration_id,
+                samples=answer.confidence.samples,
             )
             return answer
 
@@ -149,7 +153,7 @@ class Replica:
         self._provider.shutdown()
         log.info("replica.stopped")
 
-    async def _generate(self, ask: Ask) -> Generated:
+    async def _generate(self, request: GenerationRequest) -> Generated:
         if self.held >= self.settings.max_asks:
             raise Overloaded(self.held, retry_after=1.0)
         if not self.held:
@@ -158,8 +162,7 @@ class Replica:
         try:
             # Waiting here, not failing, keeps this replica's connections open, so HAProxy prefers the others.
             engine = await self.gang.running_engine(self.settings.repair_seconds)
-            request = _request(ask)
-            if sum(len(message.content) for message in ask.messages) > LONG_TEXT:
+            if sum(len(message.content) for message in request.messages) > LONG_TEXT:
                 future = await asyncio.to_thread(engine.submit, request)
             else:
                 future = engine.submit(request)
@@ -168,11 +171,17 @@ class Replica:
         finally:
             self.held -= 1
 
-    def _assessed(self, generated: Generated, calibration: Calibration | None) -> Answer:
+    def _assessed(self, ask: Ask, generated: Generated, calibration: Calibration | None) -> Answer:
         started, model = time.perf_counter(), self.checkpoint.model_id
         with self._tracer.start_as_current_span(telemetry.CONFIDENCE):
             confidence = assess(
-                generated.tokens, generated.prompt, generated.finish_reason, generated.text, model, calibration
+                generated.tokens,
+                generated.prompt,
+                generated.finish_reason,
+                generated.text,
+                model,
+                calibration,
+                asked=last_question(ask),
             )
         return Answer(
             text=generated.text,
@@ -186,18 +195,22 @@ class Replica:
             timings_ms={**generated.timings_ms, "confidence": (time.perf_counter() - started) * 1e3},
         )
 
+    async def _compared(self, ask: Ask, answer: Answer, calibration: Calibration | None) -> Answer:
+        if calibration is None or calibration.cascade is None:
+            return answer
+        return await compare(ask, answer, calibration, self._sample, self.settings.sample_seconds)
 
-def _request(ask: Ask) -> GenerationRequest:
-    return GenerationRequest(
-        request_id=uuid.uuid4().hex,
-        messages=ask.messages,
-        max_tokens=ask.max_tokens,
-        temperature=ask.temperature,
-        top_p=ask.top_p,
-        seed=ask.seed,
-        stop=ask.stop,
-        top_logprobs=ask.top_logprobs,
-    )
+    async def _sample(self, request: GenerationRequest, seconds: float) -> Sample | None:
+        """Another answer to compare with, or None where it failed, took too long, or would keep others waiting."""
+        if seconds <= 0.0 or self.held >= self.settings.max_asks * SAMPLING_SHARE:
+            return None
+        try:
+            async with asyncio.timeout(seconds):
+                generated = await self._generate(request)
+        except (EngineError, TimeoutError) as error:
+            log.info("sample.failed", error=type(error).__name__)
+            return None
+        return Sample(generated.text, generated.usage)
 
 
 def _parameters_once(by_rank: list[dict[str, Any]]) -> int:

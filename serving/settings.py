@@ -29,6 +29,9 @@ class ServingSettings(BaseSettings):
     )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest accepted request body, in bytes.")
+    sample_seconds: float = Field(
+        default=20.0, ge=0, description="Longest time for the samples that one answer is compared with; 0: draw none."
+    )
     stall_seconds: float = Field(default=45.0, gt=0, description="Busy without a finished step: the replica is ill.")
     repair_seconds: float = Field(
         default=60.0,

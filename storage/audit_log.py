@@ -33,6 +33,10 @@ EVENT_KINDS = (
     "policy.updated",
     "calibration.stored",
     "calibration.activated",
+    "certificate.stored",
+    "certificate.activated",
+    "certificate.suspended",  # by the watch's alarm, or by an operator
+    "watch.advanced",  # audited answers were counted: how many in all, and the watch's wealth
     "interaction.recorded",
     "interaction.deleted",
     "decision",

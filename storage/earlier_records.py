@@ -113,6 +113,8 @@ def _is_decided(case: Case, decided: Sequence[AuditEvent]) -> bool:
     asked, item, row = case.interaction, case.item, case.decision.columns
     facts = {name: row[name] for name in ("action", "reason", "confidence", "threshold", "policy_id", "policy_version")}
     facts |= {"decision_id": row["id"], "calibration": row["calibration_id"]}
+    since = {"domain": row["domain"], "audit_share": row["audit_share"], "certificate": row["certificate_id"]}
+    facts |= {name: value for name, value in since.items() if value is not None}  # of a downgrade they are gone
     facts |= {"key_id": asked.key_id, "model": asked.model, "served_model": asked.served_model}
     about = item.id is None or (item.asked_by, item.action, item.tenant) == (asked.key_id, row["action"], asked.tenant)
     tenants = {asked.tenant, row["tenant"], *(event.tenant for event in decided), *(word.tenant for word in case.words)}

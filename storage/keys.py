@@ -26,7 +26,10 @@ from storage.vault import vault_of
 SIGN_IN_SECONDS = 12 * 3600.0  # a working day
 MAX_SKILL = 100  # characters of a domain's name
 _SIGN_IN_COLUMNS = ("secret_hash", "key_id", "created_at", "expires_at", "vouched")
-_POLICY_COLUMNS = ("version", "threshold", "below", "review_seconds", "name", "tier", "four_eyes")
+_POLICY_COLUMNS = (
+    "version", "threshold", "below", "review_seconds", "name", "tier", "four_eyes", "without_certificate",
+    "audit_share",
+)  # fmt: skip
 
 
 def create(
@@ -224,6 +227,8 @@ def _key(row: sa.Row[Any], expires_at: float | None) -> Key:
         name=row.policy_name,
         tier=Tier(row.policy_tier),
         four_eyes=bool(row.policy_four_eyes),
+        without_certificate=Action(row.policy_without_certificate),
+        audit_share=row.policy_audit_share,
     )
     return dataclasses.replace(key_from(row, policy), expires_at=expires_at)
 

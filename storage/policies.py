@@ -30,10 +30,14 @@ def create_policy(
     review_seconds: float = 86_400.0,
     tier: Tier = Tier.BASE,
     four_eyes: bool = False,
+    without_certificate: Action = Action.HOLD,
+    audit_share: float = 0.04,
     actor: str = "system",
 ) -> Policy:
     """Version 1 of a new policy; never the tenant's default, whatever its name. Raises InvalidValue."""
-    policy = Policy(new_id("pol"), 1, threshold, below, review_seconds, name, tier, four_eyes)
+    policy = Policy(
+        new_id("pol"), 1, threshold, below, review_seconds, name, tier, four_eyes, without_certificate, audit_share
+    )
     return _store(conn, policy, tenant, "policy.created", actor)
 
 
@@ -48,6 +52,8 @@ def update_policy(
     review_seconds: float | None = None,
     tier: Tier | None = None,
     four_eyes: bool | None = None,
+    without_certificate: Action | None = None,
+    audit_share: float | None = None,
     actor: str = "system",
 ) -> Policy:
     """The next version, with what is not None changed; the keys that use it follow at once.
@@ -61,6 +67,8 @@ def update_policy(
         "review_seconds": review_seconds,
         "tier": tier,
         "four_eyes": four_eyes,
+        "without_certificate": without_certificate,
+        "audit_share": audit_share,
     }
     changes: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
     while True:
@@ -107,8 +115,13 @@ def _store(conn: Connection, policy: Policy, tenant: str, kind: str, actor: str)
         raise InvalidValue("review_seconds", "must be above 0.")
     if policy.below is Action.ESCALATE:
         raise InvalidValue("below", "cannot be escalate yet: use hold, flag or release.")
+    if policy.without_certificate not in (Action.HOLD, Action.RELEASE):
+        raise InvalidValue("without_certificate", "must be hold or release.")
+    if not 0.0 <= policy.audit_share <= 1.0:
+        raise InvalidValue("audit_share", "must lie between 0 and 1.")
     checked_name("name", policy.name)
-    row = {**dataclasses.asdict(policy), "below": policy.below.value, "tier": policy.tier.value}
+    labels = {name: getattr(policy, name).value for name in ("below", "tier", "without_certificate")}
+    row = {**dataclasses.asdict(policy), **labels}
     conn.execute(policies.insert(), {**row, "tenant": tenant, "created_at": now(conn)})
     # not the name, which may be that of the key it was made for, and so a person's: events outlive an erasure
     rules = {name: value for name, value in row.items() if name != "name"}

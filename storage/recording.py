@@ -14,7 +14,7 @@ from storage.bulk import insert_rows
 from storage.database import now
 from storage.errors import InvalidValue, Superseded
 from storage.idempotency import Hold
-from storage.records import Action, Decision, Interaction, ItemState, ReviewItem, Tier
+from storage.records import Action, Decision, Interaction, ItemState, Reason, ReviewItem, Tier
 from storage.retries import Sent
 from storage.rows import decision_row, interaction_row, item_row
 from storage.storable import content_hash, to_json
@@ -142,9 +142,15 @@ def _require_consistent(interaction: Interaction, decision: Decision, item: Revi
         raise InvalidValue("decision", "is about another interaction or other content.")
     if decision.action is Action.RELEASE and decision.confidence is None:
         raise InvalidValue("decision.action", "is release with unknown confidence; it must be held.")
-    if (item is not None) != (decision.action in _REVIEWED):
-        raise InvalidValue("item", f"must be given for hold and flag only, and the action is {decision.action.value}.")
+    if (decision.action is not Action.RELEASE) and decision.audit_share is not None:
+        raise InvalidValue("decision.audit_share", f"is for release only, and the action is {decision.action.value}.")
+    audited = item is not None and item.reason is Reason.RANDOM_AUDIT and bool(decision.audit_share)
+    if (item is not None) != (decision.action in _REVIEWED or audited):
+        action = decision.action.value
+        raise InvalidValue("item", f"must be given for hold, flag and random audits only, and the action is {action}.")
     if item is not None:
+        if item.action is not decision.action:
+            raise InvalidValue("item.action", "is another one than its decision's.")
         same = (item.interaction_id, item.tenant) == (interaction.id, interaction.tenant)
         fresh = (item.state, item.version, item.fencing_token) == (ItemState.PENDING, 1, 0)
         if not same or not fresh or item.claimed_by is not None:
@@ -161,10 +167,12 @@ def _decision_facts(recording: Recording) -> dict[str, Any]:
         "confidence": decision.confidence,
         "threshold": decision.threshold,
         "calibration": decision.calibration_id,
+        "certificate": decision.certificate_id,
+        "audit_share": decision.audit_share,
         "policy_id": decision.policy_id,
         "policy_version": decision.policy_version,
         "tier": recording.tier.value,
-        "domain": confidence.get("domain"),
+        "domain": decision.domain or confidence.get("domain"),
         "finish_reason": interaction.answer.get("finish_reason"),
     }
 

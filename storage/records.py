@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from storage.certified import StoredCalibration as StoredCalibration
+
 # All times are unix seconds in UTC (float); all ids are random, with a prefix that names their kind.
 
 
@@ -27,6 +29,9 @@ class Reason(StrEnum):
     UNKNOWN_CONFIDENCE = "unknown_confidence"  # none, NaN, or outside [0, 1]
     UNCALIBRATED = "uncalibrated"  # no calibration fits this model
     UNFINISHED = "unfinished"  # the answer was cut off by the token limit
+    UNCERTIFIED = "uncertified"  # no certificate bounds the risk of releasing such answers
+    DRIFT = "drift"  # too many audited answers were wrong: the certificate is suspended
+    RANDOM_AUDIT = "random_audit"  # of an item: its answer was released, and drawn to be looked at
 
 
 class ItemState(StrEnum):
@@ -93,6 +98,8 @@ class Policy:
     name: str = "default"
     tier: Tier = Tier.BASE
     four_eyes: bool = False  # two people must agree on the same text before it is released
+    without_certificate: Action = Action.HOLD  # what nothing certifies: hold, or release by the threshold alone
+    audit_share: float = 0.04  # probability with which a released answer is drawn for review
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +157,9 @@ class Decision:
     policy_version: int
     content_hash: str
     created_at: float
+    domain: str | None = None  # of the answer, as the calibration saw it
+    audit_share: float | None = None  # probability of the draw for audit; None unless released
+    certificate_id: str | None = None  # whose threshold the confidence was compared with; None: nobody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +173,7 @@ class ReviewItem:
     version: int  # grows by one with each transition
     urgency: float  # lower is sooner: unix seconds by which a reviewer should see it
     reason: Reason
-    action: Action  # hold or flag
+    action: Action  # hold or flag; release: the answer was drawn for audit
     domain: str | None
     created_at: float
     expires_at: float
@@ -234,17 +244,6 @@ class AuditEvent:
     private: dict[str, Any] | None = None  # the facts themselves, for readers who may see them
     private_state: PrivateState | None = None  # None: not looked up
     leaf_index: int | None = None  # its place in the tree; None until it is sealed
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCalibration:
-    """A calibration as stored; `body` is plain numbers that serving.confidence reads."""
-
-    id: str
-    model: str  # the checkpoint digest it was fitted for
-    body: dict[str, Any]
-    active: bool
-    created_at: float
 
 
 class Vouched(StrEnum):

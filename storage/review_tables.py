@@ -42,6 +42,13 @@ review_items = sa.Table(
     sa.Index(None, "state", "urgency", "id"),
     sa.Index(None, "state", "expires_at"),
     sa.Index(None, "claimed_by", "state"),
+    sa.Index(  # of released answers that were drawn for audit: the watch reads them in the order of their verdicts
+        "ix_review_items_audited",
+        "decided_at",
+        "id",
+        sqlite_where=sa.text("action = 'release'"),
+        postgresql_where=sa.text("action = 'release'"),
+    ),
 )
 
 drafts = sa.Table(

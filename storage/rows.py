@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Row, Table
 
+from storage.certified import CertificateState, StoredCertificate
 from storage.records import (
     Action,
     Decision,
@@ -101,6 +102,7 @@ def decision_row(decision: Decision, tenant: str) -> dict[str, Any]:
         **fields_of(decision),
         "action": decision.action.value,
         "reason": decision.reason.value,
+        "domain": None if decision.domain is None else checked_text("domain", decision.domain),
         "tenant": tenant,
     }
 
@@ -183,6 +185,8 @@ def policy_from(row: Row[Any]) -> Policy:
         name=row.name,
         tier=_known(row.tier, Tier.BASE),
         four_eyes=bool(row.four_eyes),
+        without_certificate=_known(row.without_certificate, Action.HOLD),
+        audit_share=row.audit_share,
     )
 
 
@@ -209,8 +213,20 @@ def roles_text(roles: frozenset[Role]) -> str:
     return ",".join(sorted(role.value for role in roles))
 
 
-def calibration_from(row: Row[Any]) -> StoredCalibration:
+def calibration_from(row: Row[Any] | Part) -> StoredCalibration:
     return StoredCalibration(row.id, row.model, from_json(row.body), bool(row.active), row.created_at)
+
+
+def certificate_from(row: Row[Any] | Part) -> StoredCertificate:
+    return StoredCertificate(
+        row.id,
+        row.model,
+        row.calibration_id,
+        from_json(row.body),
+        _known(row.state, CertificateState.SUSPENDED),
+        row.created_at,
+        row.suspended_at,
+    )
 
 
 def fields_of(record: Any) -> dict[str, Any]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from storage.audit_tables import audit_events as audit_events
+from storage.certified_tables import calibrations as calibrations
+from storage.certified_tables import certificates as certificates
+from storage.certified_tables import watch_points as watch_points
+from storage.certified_tables import watches as watches
 from storage.metadata import metadata as metadata
 from storage.metadata import one_of
 from storage.records import Action, Tier
@@ -24,8 +28,12 @@ policies = sa.Table(
     sa.Column("review_seconds", sa.Double, nullable=False),
     sa.Column("tier", sa.Text, nullable=False, server_default="base"),
     sa.Column("four_eyes", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("without_certificate", sa.Text, nullable=False, server_default="hold"),
+    sa.Column("audit_share", sa.Double, nullable=False, server_default=sa.text("0.04")),
     sa.Column("created_at", sa.Double, nullable=False),
     one_of("tier", Tier),
+    sa.CheckConstraint("without_certificate IN ('hold', 'release')", name="without_certificate_known"),
+    sa.CheckConstraint("audit_share >= 0 AND audit_share <= 1", name="audit_share_range"),
     sa.CheckConstraint("threshold >= 0 AND threshold <= 1", name="threshold_range"),
     one_of("below", Action),
     sa.Index(None, "tenant", "name"),
@@ -69,23 +77,6 @@ signin_links = sa.Table(
     sa.Column("expires_at", sa.Double, nullable=False),
     sa.Column("used_at", sa.Double),
     sa.Column("vouched", sa.Text),
-)
-
-calibrations = sa.Table(
-    "calibrations",
-    metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),  # JSON
-    sa.Column("active", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.Double, nullable=False),
-    sa.Index(
-        "uq_calibrations_active_model",
-        "model",
-        unique=True,
-        sqlite_where=sa.text("active"),
-        postgresql_where=sa.text("active"),
-    ),
 )
 
 interactions = sa.Table(
@@ -164,7 +155,14 @@ decisions = sa.Table(
     sa.Column("content_hash", sa.Text, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Column("vouched", sa.Text),  # master key's id and MAC over the row and its interaction: storage/vouching.py
+    sa.Column("domain", sa.Text),  # of the answer, as the calibration saw it
+    sa.Column("audit_share", sa.Double),  # probability of the draw for audit; NULL unless released
+    sa.Column("certificate_id", sa.Text),  # whose threshold it was compared with
     one_of("action", Action),
+    sa.CheckConstraint(
+        "audit_share IS NULL OR (action = 'release' AND audit_share >= 0 AND audit_share <= 1)",
+        name="audit_share_of_released",
+    ),
     sa.CheckConstraint("action <> 'release' OR confidence IS NOT NULL", name="unknown_never_releases"),
     sa.Index(None, "tenant", "created_at"),
 )

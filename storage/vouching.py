@@ -21,6 +21,7 @@ _DECISION = (
     "id", "interaction_id", "tenant", "action", "reason", "confidence", "threshold", "calibration_id", "policy_id",
     "policy_version", "content_hash", "created_at",
 )  # fmt: skip
+_OF_CERTIFICATE = ("domain", "audit_share", "certificate_id")  # of decisions since there are certificates
 # All that a caller or a reviewer is shown of the question and its answer, and by what a retry finds it.
 _INTERACTION = (
     "id", "tenant", "key_id", "model", "served_model", "messages", "params", "answer", "content_hash", "confidence",
@@ -31,8 +32,8 @@ _VERDICT = (
     "id", "item_id", "tenant", "reviewer_id", "kind", "reason", "content", "content_hash", "fencing_token",
     "created_at", "traceparent", "final",
 )  # fmt: skip
-_DECISION_OF, _INTERACTION_OF, _ITEM_OF, _VERDICT_OF = (
-    itemgetter(*names) for names in (_DECISION, _INTERACTION, _ITEM, _VERDICT)
+_DECISION_OF, _CERTIFIED_OF, _INTERACTION_OF, _ITEM_OF, _VERDICT_OF = (
+    itemgetter(*names) for names in (_DECISION, _OF_CERTIFICATE, _INTERACTION, _ITEM, _VERDICT)
 )
 _NO_ITEM = (None,) * len(_ITEM)
 _STORED = tuple(
@@ -47,9 +48,16 @@ Columns = Mapping[str, Any] | sa.RowMapping  # a row as it is, or is to be, stor
 
 
 def decision_mac(vault: Vault, interaction: Columns, decision: Columns, item: Columns | None) -> str:
-    """Over the decision with what it was made over: the interaction, and whom its review item is for."""
+    """Over the decision with what it was made over: the interaction, and whom its review item is for.
+
+    A row without anything of `_OF_CERTIFICATE`, as of before there were certificates, has its MAC in the first form.
+    """
     about = _NO_ITEM if item is None else _ITEM_OF(item)  # an outer join's row without an item has NULLs too
-    return vault.vouch(_framed("decision", (*_DECISION_OF(decision), *_INTERACTION_OF(interaction), *about)))
+    values = (*_DECISION_OF(decision), *_INTERACTION_OF(interaction), *about)
+    certified = _CERTIFIED_OF(decision)
+    if certified == (None, None, None):
+        return vault.vouch(_framed("decision", values))
+    return vault.vouch(_framed("decision", (*values, *certified), form=2))
 
 
 def verdict_mac(vault: Vault, verdict: Columns, interaction_id: str) -> str:
@@ -127,8 +135,8 @@ def _judged(vault: Vault | None, stored: object, mac: Callable[[Vault], str]) ->
         return Vouched.NOT
 
 
-def _framed(purpose: str, values: tuple[str | float | None, ...]) -> bytes:
+def _framed(purpose: str, values: tuple[str | float | None, ...], form: int = 1) -> bytes:
     """Each value with its type and length, as an audit event's: no two rows of values have the same bytes."""
     # + 0.0: SQLite keeps -0.0 as 0.0
     plain = [value if value is None or isinstance(value, str) else value + 0.0 for value in values]
-    return b"countersign/%b/1" % purpose.encode() + b"".join(map(frame, plain))
+    return b"countersign/%b/%d" % (purpose.encode(), form) + b"".join(map(frame, plain))

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from sqlalchemy import Connection
 
 from gateway.operations import ACTOR, opened
 from gateway.settings import Settings
 from serving.confidence.calibration import calibration_to_json
-from storage import calibrations
+from serving.confidence.certificate import certificate_to_json
+from storage import calibrations, certificates
 from storage.database import Database
 from training.calibration_fitting import Fitted
 from training.labelled_file import Refused
@@ -38,28 +40,36 @@ def may_activate(console: Console, fitted: Fitted, *, yes: bool) -> bool:
     """Whether a person agrees, or agreed beforehand. Where nobody can be asked, nobody has agreed."""
     if yes:
         return True
-    if not (sys.stdin is not None and sys.stdin.isatty()):
-        return False
     settings = Settings()
-    if not has_database(settings):
+    if not (sys.stdin is not None and sys.stdin.isatty() and has_database(settings)):
         return False
     with product_database(settings) as database, database.read() as connection:
-        before = calibrations.active(connection, fitted.calibration.model)
-    instead = f" instead of {before.id}" if before else ""
-    console.print(_consequence(fitted), highlight=False)
-    told = console.input(f"Activate {fitted.calibration.id} for {fitted.calibration.model}{instead}? \\[y/N] ")
+        console.print(_consequence(connection, fitted), highlight=False)
+    told = console.input(f"Activate {fitted.calibration.id} for {fitted.calibration.model}? \\[y/N] ")
     return told.strip().lower() in ("y", "yes")
 
 
 def activate(fitted: Fitted, settings: Settings) -> None:
     """Both act on the next ask; one transaction, so that no ask sees the one without the other."""
     with product_database(settings) as database, database.transaction() as connection:
-        stored = calibrations.store(connection, calibration_to_json(fitted.calibration), ACTOR)
-        calibrations.activate(connection, stored.id, ACTOR)
+        calibration = calibrations.store(connection, calibration_to_json(fitted.calibration), ACTOR)
+        certificate = certificates.store(connection, certificate_to_json(fitted.certificate), ACTOR)
+        calibrations.activate(connection, calibration.id, ACTOR)
+        certificates.activate(connection, certificate.id, ACTOR)
 
 
-def _consequence(fitted: Fitted) -> str:
-    certified = [bound for bound in fitted.certificate.bounds.values() if bound.threshold is not None]
-    if not certified:
-        return "Nothing is certified: unless a policy releases without a certificate, every answer will be held."
-    return f"The certificate bounds errors to {fitted.certificate.alpha:.1%} among the answers that it lets out."
+def _consequence(connection: Connection, fitted: Fitted) -> str:
+    """What activating would change, for the person who is asked."""
+    model, certificate = fitted.calibration.model, fitted.certificate
+    before = calibrations.active(connection, model)
+    told = [f"It would take the place of {before.id}." if before else f"{model} has no calibration so far."]
+    standing = certificates.standing(connection, model)
+    if standing is not None and standing.suspended_at is not None:
+        told.append(
+            f"{standing.id} is suspended: these answers must be from after that, or the alarm is only silenced."
+        )
+    if any(bound.threshold is not None for bound in certificate.bounds.values()):
+        told.append(f"{certificate.id} bounds errors to {certificate.alpha:.1%} of what it lets out.")
+    else:
+        told.append("Nothing is certified: unless a policy releases without a certificate, every answer will be held.")
+    return " ".join(told)

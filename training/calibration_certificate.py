@@ -30,8 +30,8 @@ def certificate_of(
 
 
 def labelled(calibration: Calibration, measured: Sequence[Graded]) -> list[Labelled]:
-    """What a certificate is tested on: one answer to each question."""
-    rows = ((graded, confidence(calibration, graded.row)) for graded in measured if not graded.repeat)
+    """What a certificate is tested on."""
+    rows = ((graded, confidence(calibration, graded.row)) for graded in measured if graded.certifies)
     return [
         Labelled(value, graded.row.right and not graded.row.foreign, graded.row.domain or None, graded.weight)
         for graded, value in rows

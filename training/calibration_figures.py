@@ -16,7 +16,7 @@ GROUP_AT_LEAST = 50  # answers before a domain's calibration error says anything
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Scored:
     """One answer with the confidence that a calibration gives it."""
 
     confidence: float | None  # None: nothing vouches for it, so it is held
@@ -47,7 +47,7 @@ class Group:
     coverage: float  # share at or above THRESHOLD
 
 
-def figures(judged: Sequence[Judged], by_domain: Sequence[Group]) -> dict[str, Figure]:
+def figures(judged: Sequence[Scored], by_domain: Sequence[Group]) -> dict[str, Figure]:
     """Of answers with a confidence, and of the same by domain; raises ValueError where there is none.
 
     Intervals come from 400 draws of questions, of the two shares at the threshold from the exact binomial.
@@ -82,7 +82,7 @@ def figures(judged: Sequence[Judged], by_domain: Sequence[Group]) -> dict[str, F
     return found
 
 
-def groups(judged: Sequence[Judged]) -> list[Group]:
+def groups(judged: Sequence[Scored]) -> list[Group]:
     """By domain, the most frequent first; answers of no domain stand under "-"."""
     by_name: dict[str, list[tuple[float, bool]]] = {}
     for one in judged:
@@ -104,7 +104,7 @@ def _group(name: str, pairs: list[tuple[float, bool]]) -> Group:
     )
 
 
-def _released(judged: Sequence[Judged]) -> dict[str, Figure]:
+def _released(judged: Sequence[Scored]) -> dict[str, Figure]:
     out = [one.right for one in judged if one.confidence is not None and one.confidence >= THRESHOLD]
     wrong = len(out) - sum(out)
     risk = wrong / len(out) if out else float("nan")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from serving.confidence.calibration import Calibration
 from serving.confidence.certificate import Certificate
 from training.calibration_certificate import certificate_of
-from training.calibration_figures import Figure, Group, Judged, figures, groups
+from training.calibration_figures import Figure, Group, Scored, figures, groups
 from training.calibration_fit import ISOTONIC_FROM, fit
 from training.calibration_report import confidence, report
 from training.calibration_rows import in_second_half
@@ -29,7 +29,7 @@ class Fitted:
     figures: dict[str, Figure]
     domains: list[Group]
     measured: list[Graded]
-    judged: list[Judged]  # those of `measured` that are about familiar questions: what the figures are of
+    judged: list[Scored]  # those of `measured` that are about familiar questions: what the figures are of
     notes: list[str]
 
 
@@ -72,7 +72,7 @@ def refuse_too_few(answers: Sequence[Graded]) -> None:
 
 
 def _notes(
-    collected: Collected, seen: Sequence[Graded], measured: Sequence[Graded], judged: Sequence[Judged]
+    collected: Collected, seen: Sequence[Graded], measured: Sequence[Graded], judged: Sequence[Scored]
 ) -> list[str]:
     kind = "isotonic" if len(seen) >= ISOTONIC_FROM else f"Platt, since isotonic takes {ISOTONIC_FROM}"
     notes = [
@@ -85,9 +85,9 @@ def _notes(
     return notes
 
 
-def _judged(calibration: Calibration, graded: Graded) -> Judged:
+def _judged(calibration: Calibration, graded: Graded) -> Scored:
     row = graded.row
-    return Judged(confidence(calibration, row), _is_right(graded), row.template or row.text, graded.group)
+    return Scored(confidence(calibration, row), _is_right(graded), row.template or row.text, graded.group)
 
 
 def _is_right(graded: Graded) -> bool:

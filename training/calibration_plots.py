@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
 from matplotlib.ticker import PercentFormatter
 
 from benchmarks.measures import Floats
 from serving.confidence.binomial import clopper_pearson
 
 # Okabe and Ito's colours, told apart with every kind of colour blindness, and by shape or dash where they meet.
-BLUE, ORANGE, GREEN, GREY, PALE = "#0072B2", "#D55E00", "#009E73", "#555555", "#DDDDDD"
+BLUE, ORANGE, GREEN, BLACK, GREY, PALE = "#0072B2", "#D55E00", "#009E73", "#000000", "#555555", "#DDDDDD"
 FEWEST_IN_BIN, MOST_BINS = 20, 12
 LONGEST_LINE = 80  # characters of a subtitle
 SHOWN_FROM = 20  # of the surest answers: the risk of fewer is noise
@@ -60,12 +59,12 @@ def draw_risk_coverage(
     scores, labels = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     coverage, risk = _curve(scores, labels)
     base = 1.0 - labels.mean()
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(alpha, color=ORANGE, linestyle="--", linewidth=1.5, label=f"allowed: {alpha:.1%}")
     axes.axhline(base, color=GREY, linestyle=":", linewidth=1.5, label=f"releasing at random: {base:.1%}")
     axes.plot(coverage, risk, color=BLUE, linewidth=2, label="surest first")
-    for point, colour, shape in zip(points, (GREEN, ORANGE, GREY), "Dos", strict=False):
+    for point, colour, shape in zip(points, (GREEN, BLACK, GREY), "Dos", strict=False):
         axes.plot(
             point.coverage,
             point.risk,
@@ -78,9 +77,9 @@ def draw_risk_coverage(
     highest = max(float(risk.max()), base, alpha, *(point.risk for point in points), 0.05)
     axes.set(xlim=(0, 1), ylim=(0, 1.12 * highest), xlabel="coverage: share of answers released")
     axes.set_ylabel("risk: share of wrong ones among them")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(loc="best", frameon=False)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    figure.legend(loc="outside lower left", frameon=False, ncols=1, fontsize=9)
     _plain(axes)
     _titled(axes, "What releasing more costs", about)
     _save(figure, path)
@@ -113,11 +112,10 @@ def _plain(axes: Axes) -> None:
 def _titled(axes: Axes, title: str, subtitle: str) -> None:
     lines = [line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…" for line in subtitle.splitlines()]
     axes.set_title(title, loc="left", fontweight="bold", fontsize=13, pad=10 + 13 * len(lines))
-    told = Annotation(
+    told = axes.annotate(
         "\n".join(lines), (0, 1), (0, 7), "axes fraction", "offset points", va="bottom", fontsize=9, color=GREY
     )
     told.set_parse_math(False)  # a model's name may hold dollar signs
-    axes.add_artist(told)
 
 
 def _save(figure: Figure, path: Path) -> None:

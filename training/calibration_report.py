@@ -6,17 +6,15 @@ from collections.abc import Sequence
 
 from benchmarks import measures
 from serving.confidence.calibration import Calibration
-from serving.confidence.score import fuse, unvouched
 from training.calibration_rows import Row
+from training.calibration_stages import judge
 
 THRESHOLD = 0.85
 
 
 def confidence(calibration: Calibration, row: Row) -> float | None:
-    """What serving would say of this answer; None where nothing vouches for it."""
-    if unvouched(row.signals, calibration.shapes):
-        return None
-    return calibration.map.probability(fuse(row.signals, calibration.shapes, calibration.intercept))
+    """What serving would say of this answer, the cascade included; None where nothing vouches for it."""
+    return judge(calibration, row).confidence
 
 
 def report(calibration: Calibration, rows: Sequence[Row]) -> dict[str, float]:

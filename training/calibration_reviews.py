@@ -9,11 +9,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from serving.confidence.catalogue import NAMES
-from storage.records import Decision, Outcome, VerdictKind, Vouched
+from storage.certificates import suspended_since
+from storage.records import Action, Outcome, VerdictKind, Vouched
 from storage.reviewed import reviewed, reviewed_models
 from training.calibration_rows import Row
 from training.labelled_answers import Collected, Graded
 from training.labelled_file import Refused
+from training.labelled_signals import OF_SAMPLES
 
 
 def read_reviews(connection: Connection, model: str | None) -> Collected:
@@ -21,15 +23,19 @@ def read_reviews(connection: Connection, model: str | None) -> Collected:
     wanted = model or _only_model(reviewed_models(connection))
     answers: list[Graded] = []
     left_out: Counter[str] = Counter()
+    since = suspended_since(connection, wanted)
     for outcome in reviewed(connection, wanted):
         objection = _objection(outcome)
         if objection:
             left_out[objection] += 1
         else:
-            answers.append(_graded(outcome))
+            answers.append(_graded(outcome, since))
     notes = [f"{count} reviewed answers left out: {why}." for why, count in left_out.items()]
     if not answers:
         raise Refused(" ".join([f"There are no reviewed answers of {wanted} to fit.", *notes]))
+    early = sum(not graded.certifies for graded in answers)
+    if early:
+        notes.append(f"{early} are from before the certificate was suspended: fitted to, but not certified on.")
     return Collected(wanted, answers, notes)
 
 
@@ -47,13 +53,14 @@ def _objection(outcome: Outcome) -> str | None:
         return "their stored records are not vouched for by this master key"
     if not _signals(outcome):
         return "they came without log-probabilities, so nothing was measured"
+    if outcome.decision.action is Action.RELEASE and not outcome.decision.audit_share:
+        return "they were released and not drawn by chance, so they have no weight"
     return None
 
 
-def _graded(outcome: Outcome) -> Graded:
+def _graded(outcome: Outcome, since: float | None) -> Graded:
     interaction, verdict = outcome.interaction, outcome.verdict
-    confidence = interaction.answer.get("confidence") or {}
-    domain = str(confidence.get("domain") or "")
+    domain = (outcome.item.domain if outcome.item is not None else None) or ""
     row = Row(
         key=interaction.id,
         model=interaction.served_model,
@@ -69,21 +76,18 @@ def _graded(outcome: Outcome) -> Graded:
         right=verdict is not None and verdict.kind is VerdictKind.APPROVE,
         signals=_signals(outcome),
     )
-    group = outcome.item.domain if outcome.item is not None else None
-    return Graded(row, group or domain, weight=_weight(outcome.decision))
+    released = outcome.decision.action is Action.RELEASE
+    weight = 1.0 / (outcome.decision.audit_share or 1.0) if released else 1.0
+    return Graded(row, domain, weight, certifies=since is None or interaction.created_at >= since)
 
 
 def _signals(outcome: Outcome) -> dict[str, float | None]:
-    """As measured when the answer was given; empty where nothing was."""
+    """As measured when the answer was given; empty where nothing was. Samples' texts are not kept, so none is told."""
     stored = (outcome.interaction.answer.get("confidence") or {}).get("signals") or {}
-    known = {name: value for name, value in stored.items() if name in NAMES and value is not None}
-    return {name: known.get(name) for name in NAMES} if known else {}
-
-
-def _weight(decision: Decision) -> float:
-    """1 / the chance that a person saw the answer: held ones always, released ones where they were drawn for audit."""
-    share: Any = getattr(decision, "audit_share", None)
-    return 1.0 / share if share else 1.0
+    known = {name: value for name, value in stored.items() if name in NAMES and name not in OF_SAMPLES}
+    if all(value is None for value in known.values()):
+        return {}
+    return {**{name: known.get(name) for name in NAMES}, "samples": 0.0}
 
 
 def _question(messages: tuple[dict[str, Any], ...]) -> str:

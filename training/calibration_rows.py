@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Row:
-    """One answer. Signals are those of serving.confidence; nothing else of the generation is kept."""
+    """One answer. Signals are those of serving.confidence; of the generation, only texts are kept beside them."""
 
     key: str  # names the ask, so that a collection can be resumed
     model: str  # as in Answer.model
@@ -25,15 +25,21 @@ class Row:
     written: str
     finish_reason: str
     right: bool
-    signals: dict[str, float | None]
+    signals: dict[str, float | None]  # without any samples
+    samples: tuple[str, ...] = ()  # texts of further answers to the same question, in the order drawn
+
+    @property
+    def counted_right(self) -> bool:
+        return self.right and not self.foreign
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a file; a last line cut short by an interruption is left out."""
+    """The rows of a file, older ones without samples too; a last line cut short by an interruption is left out."""
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             if line.endswith("\n"):
-                yield Row(**json.loads(line))
+                fields = json.loads(line)
+                yield Row(**{**fields, "samples": tuple(fields.get("samples", ()))})
 
 
 def append_rows(path: Path, rows: Sequence[Row]) -> None:

@@ -28,7 +28,7 @@ class Graded:
     row: Row
     group: str  # the domain as whoever labelled it named it: for figures
     weight: float = 1.0  # 1 / the chance with which it came to be labelled: for the certificate
-    repeat: bool = False  # a further answer to a question; no certificate counts it, since it is not independent
+    certifies: bool = True  # False: a further answer to a question, not independent; or from before an alarm
 
 
 @dataclass
@@ -91,7 +91,7 @@ class _Reading:
             return
         question = question or f"answer {key}"
         row = _row(key, model, question, prompt, place, fields, right, signals)
-        graded = Graded(row, _text(place, fields, "domain") or row.domain, repeat=question in self._questions)
+        graded = Graded(row, _text(place, fields, "domain") or row.domain, certifies=question not in self._questions)
         self._questions.add(question)
         self._answers[key] = graded, place
 
@@ -158,7 +158,18 @@ def _row(
         finish_reason=str(fields.get("finish_reason") or ""),
         right=right,
         signals=signals,
+        samples=_samples(place, fields),
     )
+
+
+def _samples(place: Place, fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Texts of further answers to the same question, in the order drawn."""
+    samples = fields.get("samples") or []
+    if not isinstance(samples, list) or not all(isinstance(text, str) for text in samples):
+        raise place.refuse("samples", "must be a list of texts, further answers to the same question.")
+    if samples and not fields.get("answer"):
+        raise place.refuse("samples", "are compared with the answer, so give its text as answer.")
+    return tuple(samples)
 
 
 def _right(place: Place, fields: Mapping[str, Any]) -> bool:
@@ -210,7 +221,7 @@ def _cautions(answers: list[Graded]) -> list[str]:
             f"Measured here, but not told by an upstream server: {', '.join(told)}. Answers asked through the gateway "
             "of such a server will be held; leave the field out to calibrate without it."
         )
-    repeats = sum(graded.repeat for graded in answers)
+    repeats = sum(not graded.certifies for graded in answers)
     if repeats:
         cautions.append(f"{repeats} further answers to the same questions; the certificate counts each question once.")
     return cautions

@@ -15,6 +15,7 @@ from training.labelled_file import Place
 Signals = dict[str, float | None]
 # what no OpenAI-compatible server tells the gateway: a calibration that needs them would vouch for nothing there
 UNTOLD_UPSTREAM = ("prompt_logprob_mean", "prompt_logprob_window", "gate_entropy_mean")
+OF_SAMPLES = ("agreement", "samples")  # what comparing samples adds, as the cascade draws them
 _ROUNDING = 1e-3  # a log-probability may lie this far above nought
 
 
@@ -38,11 +39,13 @@ def _given(place: Place, signals: Any) -> Signals:
     for name, value in signals.items():
         if name not in NAMES:
             raise place.refuse(f"signals.{name}", f"there is no such signal; there are {', '.join(sorted(NAMES))}.")
+        if name in OF_SAMPLES:
+            raise place.refuse(f"signals.{name}", "comes of comparing samples: give their texts as samples instead.")
         if value is not None:
             _number(place, f"signals.{name}", value)
     if all(value is None for value in signals.values()):
         raise place.refuse("signals", "none was measured, so nothing can be learned from this answer; leave it out.")
-    return {name: None if signals.get(name) is None else float(signals[name]) for name in NAMES}
+    return {**{name: None if signals.get(name) is None else float(signals[name]) for name in NAMES}, "samples": 0.0}
 
 
 def _measured(place: Place, fields: Mapping[str, Any]) -> Signals | None:

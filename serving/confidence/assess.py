@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from serving.answer import Confidence, FinishReason, PromptTrace, Signal, TokenTrace
-from serving.confidence.calibration import Calibration
+from serving.answer import Confidence, FinishReason, PromptTrace, Signal, Step, TokenTrace
+from serving.confidence.calibration import Calibration, Stage
 from serving.confidence.catalogue import SIGNALS
 from serving.confidence.evidence import finite, gather
 from serving.confidence.score import fuse, unvouched
@@ -18,41 +18,61 @@ def assess(
     text: str,
     model: str,
     calibration: Calibration | None,
+    *,
+    asked: str | None = None,
+    steps: Sequence[Step] = (),
+    samples: Sequence[str] = (),
 ) -> Confidence:
     """The calibrated probability that `text` is right, with every signal; its value is None where nothing vouches.
 
-    `model` is the id of the checkpoint that answered, as in Answer.model. Raises nothing over a trace's numbers.
+    `model` is the id of the checkpoint that answered, as in Answer.model; `asked` the caller's last message, from which
+    alone the domain is recognised; `steps` what self-verification saw; `samples` further answers to compare with, drawn
+    as the calibration's cascade wants them. Raises nothing over a trace's numbers.
     """
-    signals = measure(tokens, prompt, finish_reason, text)
+    signals = measure(tokens, prompt, finish_reason, text, steps=steps, samples=samples)
     shown = tuple(Signal(name, value) for name, value in signals.items())
     if calibration is None:
         return _unknown(shown, "No calibration is active for this model.")
-    objection = _objection(tokens, signals, model, calibration)
+    stage = calibration.stage(len(samples))
+    if stage is None:
+        return _unknown(shown, f"The calibration was not fitted for {len(samples)} samples.")
+    objection = _objection(tokens, signals, model, calibration, stage)
     if objection:
         return _unknown(shown, objection)
-    score = fuse(signals, calibration.shapes, calibration.intercept)
-    value = finite(calibration.map.probability(score))
+    domain = calibration.recogniser.domain(asked) if calibration.recogniser else None
+    score = fuse(signals, stage.shapes, stage.intercept)
+    value = finite(stage.map_for(domain).probability(score))
     if value is None or not 0.0 <= value <= 1.0:
         return _unknown(shown, "The calibration gave no probability for this answer.")
-    return Confidence(value=value, calibration_id=calibration.id, calibrated=True, score=score, signals=shown)
+    return Confidence(value, calibration.id, True, score, shown, domain, samples=len(samples))
 
 
 def measure(
-    tokens: Sequence[TokenTrace], prompt: PromptTrace, finish_reason: FinishReason, text: str
+    tokens: Sequence[TokenTrace],
+    prompt: PromptTrace,
+    finish_reason: FinishReason,
+    text: str,
+    *,
+    steps: Sequence[Step] = (),
+    samples: Sequence[str] = (),
 ) -> dict[str, float | None]:
     """Every signal of the catalogue by name: finite, or None."""
-    evidence = gather(tokens, prompt, finish_reason, text)
+    evidence = gather(tokens, prompt, finish_reason, text, steps=steps, samples=samples)
     return {name: finite(signal(evidence)) for name, signal in SIGNALS}
 
 
 def _objection(
-    tokens: Sequence[TokenTrace], signals: dict[str, float | None], model: str, calibration: Calibration
+    tokens: Sequence[TokenTrace],
+    signals: dict[str, float | None],
+    model: str,
+    calibration: Calibration,
+    stage: Stage,
 ) -> str | None:
     if calibration.model != model:
         return f"The calibration was fitted for {calibration.model}, and {model} answered."
     if not tokens:
         return "The model produced no tokens."
-    missing = unvouched(signals, calibration.shapes)
+    missing = unvouched(signals, stage.shapes)
     if missing:
         return f"Could not be measured, or is no finite number: {', '.join(missing)}."
     return None

@@ -31,24 +31,37 @@ def listing(value: Any, place: str, *, shortest: int, longest: int) -> list[Any]
 def text(fields: Mapping[str, Any], name: str, place: str = "") -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= 200:
-        raise InvalidCalibration(f"{_at(place, name)}: must be a text of 1 to 200 characters, not {_kind(value)}")
+        raise InvalidCalibration(f"{at(place, name)}: must be a text of 1 to 200 characters, not {_kind(value)}")
     return value
 
 
 def number(
     fields: Mapping[str, Any], name: str, place: str = "", *, lowest: float = -math.inf, highest: float = math.inf
 ) -> float:
-    value = _finite(fields.get(name), _at(place, name))
+    value = _finite(fields.get(name), at(place, name))
     if not lowest <= value <= highest:
-        raise InvalidCalibration(f"{_at(place, name)}: must lie from {lowest:g} to {highest:g}, not {value:g}")
+        raise InvalidCalibration(f"{at(place, name)}: must lie from {lowest:g} to {highest:g}, not {value:g}")
     return value
 
 
-def count(fields: Mapping[str, Any], name: str) -> int:
-    value = number(fields, name, lowest=1.0, highest=1e12)
+def count(fields: Mapping[str, Any], name: str, place: str = "", *, highest: float = 1e12) -> int:
+    value = number(fields, name, place, lowest=1.0, highest=highest)
     if value != int(value):
-        raise InvalidCalibration(f"{name}: must be a whole number, not {value:g}")
+        raise InvalidCalibration(f"{at(place, name)}: must be a whole number, not {value:g}")
     return int(value)
+
+
+def short(value: Any, place: str) -> str:
+    """A name or a word; it may be empty."""
+    if not isinstance(value, str) or len(value) > 100:
+        raise InvalidCalibration(f"{place}: every name must be a text of at most 100 characters")
+    return value
+
+
+def row(value: Any, place: str, length: int) -> tuple[float, ...]:
+    """So many finite numbers."""
+    entries = listing(value, place, shortest=length, longest=length)
+    return tuple(_finite(entry, f"{place}[{index}]") for index, entry in enumerate(entries))
 
 
 def numbers(fields: Mapping[str, Any], name: str) -> dict[str, float]:
@@ -85,5 +98,5 @@ def _kind(value: Any) -> str:
     return "missing" if value is None else f"a value of type {type(value).__name__}"
 
 
-def _at(place: str, name: str) -> str:
+def at(place: str, name: str) -> str:
     return f"{place}.{name}" if place else name

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from operator import mul
+from operator import sub
 
-from serving.answer import FinishReason, PromptTrace, TokenTrace
+from serving.answer import FinishReason, PromptTrace, Step, TokenTrace
+from serving.confidence.alternatives import alternatives
+
+Column = list[float]  # one number a token
 
 _MARK = "Answer:"
 _NUMBER = re.compile(r"[ \t]{0,8}[$€£]?[ \t]?([+-]?\d[\d,]{0,40}(?:\.\d{1,40})?)")
@@ -22,33 +25,56 @@ class Evidence:
     """What the signals look at. A column is None where one of its numbers is missing, not finite or impossible."""
 
     length: int
-    logprobs: tuple[float, ...] | None  # nats, each at most 0
-    entropies: tuple[float, ...] | None  # nats, over the whole vocabulary, else over the top alternatives
-    gate_entropies: tuple[float, ...] | None  # nats
-    margins: tuple[float, ...] | None  # nats between the best and the second alternative
-    answer: tuple[float, ...] | None  # log-probabilities of the stated number and of the token that ends it
+    logprobs: Column | None  # nats, each at most 0
+    entropies: Column | None  # nats, over the whole vocabulary, else over the top alternatives
+    gate_entropies: Column | None  # nats
+    margins: Column | None  # nats between the best and the second alternative
+    lags: Column | None  # nats between the best alternative and the token that was chosen
+    top_mass: float | None  # of the alternatives at the token whose best is the least probable
+    span: slice | None  # the tokens of the stated number and the one that ends it
     answer_found: bool
     finish_reason: FinishReason
     prompt: PromptTrace
+    text: str
+    steps: tuple[Step, ...]  # as self-verification saw them
+    samples: tuple[str, ...]  # further answers to the same question, to compare this one with
+
+    def stated(self, column: Column | None) -> Column | None:
+        """What of a column belongs to the stated number; None where there is no number or no column."""
+        return column[self.span] if self.span and column else None
 
 
-def gather(tokens: Sequence[TokenTrace], prompt: PromptTrace, finish_reason: FinishReason, text: str) -> Evidence:
+def gather(
+    tokens: Sequence[TokenTrace],
+    prompt: PromptTrace,
+    finish_reason: FinishReason,
+    text: str,
+    *,
+    steps: Sequence[Step] = (),
+    samples: Sequence[str] = (),
+) -> Evidence:
     """Check every number once. Accepts any trace, hostile ones too, and never raises over its numbers."""
-    logprobs = _column((token.logprob for token in tokens), highest=_ROUNDING)
-    entropies = _column((token.entropy for token in tokens), lowest=-_ROUNDING)
-    if entropies is None:
-        entropies = _column((_top_entropy(token.top) for token in tokens), lowest=-_ROUNDING)
+    logprobs = _column([token.logprob for token in tokens], highest=_ROUNDING)
+    entropies = _column([token.entropy for token in tokens], lowest=-_ROUNDING)
+    others = alternatives(tokens)
+    if entropies is None and others and (found := others.entropies()):
+        entropies = _column(found, lowest=-_ROUNDING)
     span = answer_span(tokens)
     return Evidence(
         length=len(tokens),
         logprobs=logprobs,
         entropies=entropies,
-        gate_entropies=_column((token.gate_entropy for token in tokens), lowest=-_ROUNDING),
-        margins=_column((_margin(token.top) for token in tokens), lowest=-_ROUNDING),
-        answer=logprobs[span[0] : span[1]] if logprobs and span else None,
+        gate_entropies=_column([token.gate_entropy for token in tokens], lowest=-_ROUNDING),
+        margins=_column(others.margins(), lowest=-_ROUNDING) if others else None,
+        lags=_column(list(map(sub, others.best, logprobs))) if others and logprobs else None,
+        top_mass=others.mass_of_least() if others else None,
+        span=slice(*span) if span else None,
         answer_found=span is not None or _stated(text) is not None,
         finish_reason=finish_reason,
         prompt=prompt,
+        text=text,
+        steps=tuple(steps),
+        samples=tuple(samples),
     )
 
 
@@ -75,28 +101,13 @@ def _stated(text: str) -> re.Match[str] | None:
 
 
 def _column(
-    values: Iterable[float | None], lowest: float = -math.inf, highest: float = math.inf
-) -> tuple[float, ...] | None:
+    values: list[float | None] | list[float], lowest: float | None = None, highest: float | None = None
+) -> Column | None:
+    column: Column = values  # type: ignore[assignment]  # a None makes the sum fail, a NaN shows in it
     try:
-        column: tuple[float, ...] = tuple(values)  # type: ignore[arg-type]  # a None makes the sum fail
-        usable = bool(column) and math.isfinite(sum(column)) and lowest <= min(column) and max(column) <= highest
-    except TypeError:
+        usable = bool(column) and math.isfinite(sum(column))
+        usable = usable and (lowest is None or lowest <= min(column))
+        usable = usable and (highest is None or max(column) <= highest)
+    except (TypeError, OverflowError):
         return None
     return column if usable else None
-
-
-def _margin(top: Sequence[tuple[str, float]]) -> float | None:
-    return top[0][1] - top[1][1] if len(top) > 1 else None
-
-
-def _top_entropy(top: Sequence[tuple[str, float]]) -> float | None:
-    """Entropy of the alternatives as if there were no others, in nats."""
-    if len(top) < 2:
-        return None
-    logprobs = [logprob for _, logprob in top]
-    if not math.isfinite(sum(logprobs)) or max(logprobs) > _ROUNDING:  # the sum sees a NaN, max() may not
-        return None
-    weights = list(map(math.exp, logprobs))
-    total = sum(weights)
-    # -sum(s * log(s)) over shares s = weight / total
-    return math.log(total) - sum(map(mul, weights, logprobs)) / total if total else None

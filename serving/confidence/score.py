@@ -42,6 +42,9 @@ class IsotonicMap:
         return interpolate(self.points, score)
 
 
+Map = PlattMap | IsotonicMap
+
+
 def fuse(signals: Mapping[str, float | None], shapes: Sequence[Shape], intercept: float) -> float:
     """The score in log-odds. Raises KeyError for a missing signal that no rule covers (see `unvouched`)."""
     score = intercept

@@ -5,4 +5,5 @@ from serving.confidence.evidence import Evidence
 
 def answer_logprob_min(evidence: Evidence) -> float | None:
     """Lowest log-probability in the number behind the last "Answer:", nats; None where no number stands there."""
-    return min(evidence.answer) if evidence.answer else None
+    stated = evidence.stated(evidence.logprobs)
+    return min(stated) if stated else None

@@ -1,0 +1,130 @@
+"""Keeps the watch over what a certificate released: which audits were counted, and what they came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import Connection
+
+from storage import audit_log, labels
+from storage.audit_log import OPERATIONS_TENANT
+from storage.bulk import insert_rows
+from storage.certified import Label, StoredCertificate, Watched, WatchPoint
+from storage.records import Action, Reason
+from storage.storable import from_json, to_json
+from storage.tables import decisions, interactions, review_items, verdicts, watch_points, watches
+
+LATE_SECONDS = 600.0  # a verdict may be committed this long after others that were given later
+MOST_POINTS = 200  # of a drawing
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """One released answer with the last word on it."""
+
+    interaction_id: str
+    wrong: bool
+    at: float
+
+
+def of(conn: Connection, certificate: StoredCertificate) -> Watched:
+    """As it stands; a new one where nothing was counted yet."""
+    row = conn.execute(sa.select(watches).where(watches.c.certificate_id == certificate.id)).one_or_none()
+    if row is None:  # nothing was released by it before it was there
+        return Watched(certificate.id, certificate.model, seen_at=certificate.created_at)
+    wealths = tuple(float(each) for each in from_json(row.log_wealths))
+    return Watched(row.certificate_id, row.model, wealths, row.audited, row.seen_at, row.alarmed_at)
+
+
+def unseen(conn: Connection, watched: Watched, limit: int = 100) -> list[Audited]:
+    """Audits of answers that this certificate released and that were not counted yet, in the order of their verdicts.
+
+    Audits that nobody decided are missing, as if they had not been drawn; so are records not written here.
+    """
+    found: list[Audited] = []
+    after: Label | None = None
+    while len(found) < limit and (read := _page(conn, watched, after, limit)):
+        ours = labels.written_here(conn, read)
+        found += [Audited(each.interaction_id, not each.right, each.at) for each in read if each.interaction_id in ours]
+        after = read[-1]
+    return found[:limit]
+
+
+def advance(conn: Connection, watched: Watched, points: Sequence[WatchPoint], wealth: float) -> None:
+    """Keeps the watch as it is after `points`. A second process that counted the same is refused (IntegrityError)."""
+    values = {
+        "model": watched.model,
+        "log_wealths": to_json("log_wealths", list(watched.log_wealths)),
+        "audited": watched.audited,
+        "seen_at": watched.seen_at,
+        "alarmed_at": watched.alarmed_at,
+    }
+    mine = watches.c.certificate_id == watched.certificate_id
+    if not conn.execute(sa.update(watches).where(mine).values(values)).rowcount:
+        conn.execute(watches.insert(), {"certificate_id": watched.certificate_id, **values})
+    insert_rows(conn, watch_points, [_row(watched.certificate_id, point) for point in points])
+    data = {
+        "certificate": watched.certificate_id,
+        "model": watched.model,
+        "counted": len(points),
+        "wrong": sum(point.wrong for point in points),
+        "audited": watched.audited,
+        "wealth": wealth,
+    }
+    audit_log.append(conn, "watch.advanced", "worker", OPERATIONS_TENANT, data=data)
+
+
+def points(conn: Connection, certificate_id: str, most: int = MOST_POINTS) -> list[WatchPoint]:
+    """Evenly over all that were counted, the latest included, in their order."""
+    table = watch_points.c
+    mine = table.certificate_id == certificate_id
+    last = conn.execute(sa.select(sa.func.max(table.number)).where(mine)).scalar() or 0
+    step = -(-last // most) or 1
+    query = sa.select(watch_points).where(mine, sa.or_(table.number % step == 0, table.number == last))
+    return [_point(row) for row in conn.execute(query.order_by(table.number))]
+
+
+def _page(conn: Connection, watched: Watched, after: Label | None, limit: int) -> list[Label]:
+    item, decided = review_items.c, decisions.c
+    counted = sa.and_(
+        watch_points.c.certificate_id == watched.certificate_id,
+        watch_points.c.interaction_id == item.interaction_id,
+    )
+    tables = (
+        review_items.join(decisions, decided.interaction_id == item.interaction_id)
+        .join(interactions, interactions.c.id == item.interaction_id)
+        .join(verdicts, sa.and_(verdicts.c.item_id == item.id, verdicts.c.final))
+        .outerjoin(watch_points, counted)
+    )
+    released = [
+        item.action == Action.RELEASE.value,
+        item.decided_at > watched.seen_at - LATE_SECONDS,
+        decided.certificate_id == watched.certificate_id,
+        decided.action == Action.RELEASE.value,
+        decided.audit_share > 0,
+        decided.reason == Reason.CONFIDENT.value,
+        watch_points.c.interaction_id.is_(None),
+    ]
+    place = (verdicts.c.created_at, verdicts.c.id)
+    if after is not None:
+        released.append(sa.tuple_(*place) > (after.at, after.verdict_id))
+    query = sa.select(*labels.FACTS).select_from(tables).where(*released).order_by(*place).limit(limit)
+    return [labels.label_from(row) for row in conn.execute(query)]
+
+
+def _row(certificate_id: str, point: WatchPoint) -> dict[str, Any]:
+    return {
+        "certificate_id": certificate_id,
+        "interaction_id": point.interaction_id,
+        "number": point.number,
+        "at": point.at,
+        "wrong": point.wrong,
+        "wealth": point.wealth,
+    }
+
+
+def _point(row: sa.Row[Any]) -> WatchPoint:
+    return WatchPoint(row.interaction_id, row.number, row.at, bool(row.wrong), row.wealth)
