@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from rich.console import Console
 from benchmarks import (
     confidence_certificate,
     confidence_cost,
-    confidence_distributions,
     confidence_docs,
     confidence_drift,
     confidence_own,
@@ -68,13 +68,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for name, part in _parts(options, model, calibration, judged).items():
         started = time.monotonic()
         try:
-            _merge(figures, part())
+            _merge(figures, name, part())
         except Exception as error:  # one part's failure must not cost the others' figures
             failed[name] = f"{type(error).__name__}: {error}"
             _SAY.print_exception()
         _SAY.print(f"{name}: {time.monotonic() - started:.1f} s, load {os.getloadavg()[0]:.1f}", highlight=False)
     return {
-        **figures,
+        **finite(figures),
         "missed": missed(figures),
         "failed": failed,
         "parts": list(options.parts),
@@ -105,7 +105,7 @@ def _parts(
     if "drift" in options.parts:
         parts["drift"] = lambda: confidence_drift.measure(options.data, options.seed)
     if "verify" in options.parts:
-        parts["verify"] = lambda: confidence_verify.measure(options.data, judged)
+        parts["verify"] = lambda: confidence_verify.measure(options.data, confidence_own.solutions(judged))
     if "cost" in options.parts and calibration:
         parts["cost"] = lambda: confidence_cost.measured(judged, model, calibration, options.seed)
     return parts
@@ -120,6 +120,8 @@ def _judged(options: argparse.Namespace) -> tuple[str, Calibration, list[Judged]
 
 
 def _peers(options: argparse.Namespace, judged: list[Judged]) -> dict[str, Any]:
+    from benchmarks import confidence_distributions  # loads transformers, which nothing else here needs
+
     folder = _folder(options.home)
     own = confidence_own.own(judged)
     outputs = [one.output for one in own]
@@ -127,15 +129,24 @@ def _peers(options: argparse.Namespace, judged: list[Judged]) -> dict[str, Any]:
     return confidence_peers.measure(own, _environment(options.home), folder, distributions)
 
 
-def _merge(figures: dict[str, Any], found: dict[str, Any]) -> None:
-    """Raises ValueError where two parts give one name to different figures."""
+def _merge(figures: dict[str, Any], part: str, found: dict[str, Any]) -> None:
+    """A name that another part gave to something else is told with its own part before it."""
     for name, value in found.items():
         if figures.setdefault(name, value) != value:
-            raise ValueError(f"{name} was measured before, as {figures[name]}, and now as {value}")
+            figures[f"{part}_{name}"] = value
+
+
+def finite(value: Any) -> Any:
+    """The value with None in place of numbers that JSON cannot tell: not measurable, or never."""
+    if isinstance(value, Mapping):
+        return {name: finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _environment(home: Path) -> Path:
-    return home / "peers" / "confidence"
+    return Path(os.environ.get("COUNTERSIGN_PEERS", home / "peers")) / "confidence"
 
 
 def _folder(home: Path) -> Path:

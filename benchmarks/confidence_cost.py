@@ -14,6 +14,7 @@ from serving.answer import TokenTrace
 from serving.confidence.assess import assess, measure
 from serving.confidence.calibration import Calibration
 from serving.confidence.certificate import Labelled, certify
+from serving.confidence.self_verify.verify import steps
 from training.calibration_fit import fit
 from training.calibration_rows import Row
 
@@ -40,9 +41,9 @@ def _score(judged: Sequence[Judged], model: str, calibration: Calibration) -> di
     taken: list[int] = []
     for _ in range(TIMES):
         for output in long:
-            tokens, text = _last(output)
+            (tokens, text), question = _last(output), output.question.text
             begun = time.perf_counter_ns()
-            assess(tokens, output.prompt, "stop", text, model, calibration)
+            assess(tokens, output.prompt, "stop", text, model, calibration, asked=question)
             taken.append(time.perf_counter_ns() - begun)
     return {
         "score_us": round(statistics.median(taken) / 1e3, 1),
@@ -59,7 +60,7 @@ def _last(output: Output) -> tuple[tuple[TokenTrace, ...], str]:
 
 
 def _fit(judged: Sequence[Judged], model: str, seed: int) -> dict[str, Any]:
-    """On the judged answers drawn with replacement: what fitting takes depends on how many rows there are."""
+    """On the judged answers drawn with replacement: every stage, all samples kept, as ./run calibrate fits."""
     rows = random.Random(seed).choices([_row(one.output, model) for one in judged], k=FITTED_ROWS)
     return {"fit_s": round(_seconds(lambda: fit(rows, model)), 2), "fit_rows": len(rows)}
 
@@ -80,7 +81,14 @@ def _row(output: Output, model: str) -> Row:
         written=greedy.text,
         finish_reason=greedy.finish_reason,
         right=output.right,
-        signals=measure(greedy.tokens, output.prompt, greedy.finish_reason, greedy.text),
+        signals=measure(
+            greedy.tokens,
+            output.prompt,
+            greedy.finish_reason,
+            greedy.text,
+            steps=steps(greedy.text, question.text),
+        ),
+        samples=tuple(sample.text for sample in output.samples),
     )
 
 

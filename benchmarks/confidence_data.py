@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.mmlu_pro import MODELS, SOURCE
+
 
 class Missing(Exception):
     """Data are not there; the message names each set that is wanted and where it can be had."""
@@ -22,22 +24,14 @@ class DataSet:
 
 MMLU_PRO = DataSet(
     "mmlu_pro",
-    tuple(
-        f"mmlu_pro/{model}.csv"
-        for model in (
-            "Meta-Llama-3.1-8B-Instruct-Turbo",
-            "Phi-3.5-MoE-instruct",
-            "Qwen3-14B",
-            "Qwen3-30B-A3B",
-            "Qwen3-4B",
-        )
-    ),
-    "six models' answers to 12,032 questions: the CSV files of github.com/Linwei94/LLM-Calibration-Study (MIT)",
+    tuple(f"mmlu_pro/{model}.csv" for model in MODELS),
+    f"six models' answers to 12,032 questions: {SOURCE} (MIT)",
 )
 GSM8K = DataSet(
     "gsm8k",
-    ("gsm8k/test_even.jsonl", "gsm8k/model_solutions_even.jsonl"),
-    "every second test question, and four models' solutions to them: github.com/openai/grade-school-math (MIT)",
+    ("gsm8k/train.jsonl", "gsm8k/test_even.jsonl", "gsm8k/model_solutions_even.jsonl"),
+    "github.com/openai/grade-school-math (MIT): train.jsonl as it is, and every second line from the first "
+    "of test.jsonl and of example_model_solutions.jsonl",
 )
 BIG_BENCH = DataSet(
     "big_bench_mistake",

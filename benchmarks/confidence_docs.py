@@ -57,8 +57,9 @@ def page(figures: Figures) -> Iterator[str]:
 
 def _own(figures: Figures) -> Iterator[str]:
     yield "\n## Our model's answers\n"
-    yield f"{figures['questions']:,} held-out questions that fitted nothing, greedy answers of `{figures['model']}`, "
-    yield f"calibration `{figures['calibration']}`; accuracy {figures['accuracy']}. Intervals: 95 %, by question.\n"
+    yield f"{figures['questions']:,} held-out questions that fitted nothing, answered greedily by `{figures['model']}`"
+    yield f"under calibration `{figures['calibration']}`; accuracy {figures['accuracy']}."
+    yield "Intervals: 95 %, by question.\n"
     rows = [
         [column, *(_with_interval(figures, f"{name}_{column}") for name in ("auroc", "prr", "aurc"))]
         for column in ("free", "sampled")
@@ -83,7 +84,7 @@ def _peers(figures: Figures) -> Iterator[str]:
     yield f"\n## Beside {versions}\n"
     yield "All over the same rows; AUROC by scikit-learn, PRR by lm-polygraph's own formula, for ours too. No NLI model"
     yield "and no sentence encoder can be had offline: where a method compares texts, *same stated answer* (canonical"
-    yield "numbers, as ours compares them) or rougeL stands in for it. The first is in their favour: it is never mistaken.\n"
+    yield "numbers, as ours compares them) or rougeL stands in for it. The first is in their favour: it does not err.\n"
     ran = [method for method in figures["peers"] if "why" not in method]
     for column in ("free", "sampled"):
         there = [method for method in ran if (method["samples"] > 0) == (column == "sampled")]

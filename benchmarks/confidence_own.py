@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,12 @@ import numpy as np
 from benchmarks import measures
 from benchmarks.confidence_outputs import FOREIGN, Output
 from benchmarks.measures import Floats
+from benchmarks.verify_sets import Solution
 from serving.answer import Confidence
-from serving.confidence.assess import assess
+from serving.confidence.assess import assess, measure
 from serving.confidence.calibration import Calibration
+from serving.confidence.cascade import wants_another
+from serving.confidence.self_verify.verify import steps
 
 THRESHOLD = 0.85
 RESAMPLES = 1_000
@@ -30,14 +33,34 @@ class Judged:
 
 
 def judge(outputs: Sequence[Output], model: str, calibration: Calibration) -> list[Judged]:
-    """As serving does it."""
+    """As serving does it, with the samples that are there in place of those it would draw."""
     return [_judged(output, model, calibration) for output in outputs]
 
 
 def _judged(output: Output, model: str, calibration: Calibration) -> Judged:
-    greedy = output.greedy
-    free = assess(greedy.tokens, output.prompt, greedy.finish_reason, greedy.text, model, calibration)
-    return Judged(output, free, free)
+    greedy, question = output.greedy, output.question.text
+    checked = steps(greedy.text, question)
+    texts = [sample.text for sample in output.samples]
+
+    def confidence(drawn: int) -> Confidence:
+        return assess(
+            greedy.tokens,
+            output.prompt,
+            greedy.finish_reason,
+            greedy.text,
+            model,
+            calibration,
+            asked=question,
+            steps=checked,
+            samples=texts[:drawn],
+        )
+
+    free = reached = confidence(0)
+    drawn = 0
+    while drawn < len(texts) and wants_another(reached.value, drawn, calibration.cascade):
+        drawn += 1
+        reached = confidence(drawn)
+    return Judged(output, free, replace(reached, samples=drawn))
 
 
 def ranked(judged: Sequence[Judged], column: str) -> Floats:
@@ -49,6 +72,25 @@ def ranked(judged: Sequence[Judged], column: str) -> Floats:
 def own(judged: Sequence[Judged]) -> list[Judged]:
     """Those of questions that the model was taught to answer."""
     return [one for one in judged if one.output.question.domain != FOREIGN]
+
+
+def solutions(judged: Sequence[Judged]) -> list[Solution]:
+    """Own answers as self-verification is measured on them, with the signals of their tokens alone."""
+    return [
+        Solution(
+            one.output.question.text,
+            one.output.greedy.text,
+            one.output.right,
+            one.output.question.domain,
+            _token_signals(one.output),
+        )
+        for one in own(judged)
+    ]
+
+
+def _token_signals(output: Output) -> dict[str, float | None]:
+    greedy = output.greedy
+    return measure(greedy.tokens, output.prompt, greedy.finish_reason, greedy.text)
 
 
 def figures(judged: Sequence[Judged], seed: int, resamples: int = RESAMPLES) -> dict[str, Any]:
@@ -86,19 +128,19 @@ def _ranking(mine: Sequence[Judged], right: Floats, seed: int, resamples: int) -
     found: dict[str, Any] = {}
     for column in ("free", "sampled"):
         confidence = ranked(mine, column)
-        for name, measure in (("auroc", measures.auroc), ("prr", measures.prr), ("aurc", measures.aurc)):
-            found[f"{name}_{column}"] = round(measure(confidence, right), 4)
-            found[f"{name}_{column}_interval"] = interval(measure, confidence, right, seed, resamples)
+        for name, of in (("auroc", measures.auroc), ("prr", measures.prr), ("aurc", measures.aurc)):
+            found[f"{name}_{column}"] = round(of(confidence, right), 4)
+            found[f"{name}_{column}_interval"] = interval(of, confidence, right, seed, resamples)
     return found
 
 
 def interval(
-    measure: Callable[[Floats, Floats], float], confidence: Floats, right: Floats, seed: int, resamples: int
+    of: Callable[[Floats, Floats], float], confidence: Floats, right: Floats, seed: int, resamples: int
 ) -> list[float]:
     """The middle 95 % of a measure over questions drawn again with replacement."""
     rng = np.random.default_rng(seed)
     draws = (rng.integers(0, len(right), len(right)) for _ in range(resamples))
-    values = [measure(confidence[drawn], right[drawn]) for drawn in draws]
+    values = [of(confidence[drawn], right[drawn]) for drawn in draws]
     return [round(float(value), 4) for value in np.nanquantile(values, (0.025, 0.975))]
 
 

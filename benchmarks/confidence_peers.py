@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.confidence_own import Judged, ranked
 from benchmarks.confidence_outputs import Output, Written
+from benchmarks.confidence_own import Judged, ranked
 from serving.answer import TokenTrace
-from training.questions import stated_answer
+from serving.confidence.canonical import canonical
 
 ROOT = Path(__file__).parent.parent
 TORCH = "torch==2.13.0"
@@ -98,7 +98,7 @@ def row(output: Output) -> dict[str, Any]:
 def _answer(written: Written) -> dict[str, Any]:
     return {
         "text": written.text,
-        "stated": stated_answer(written.text) or written.text,
+        "stated": canonical(written.text),
         "tokens": [token.text for token in written.tokens],
         "logprobs": [token.logprob for token in written.tokens],
     }

@@ -39,7 +39,8 @@ def run(rows: Sequence[Row], distributions: Sequence[Floats] | None) -> Iterator
     """`distributions`, for each row log-probabilities [tokens, vocabulary], are what some estimators look at."""
     shared = _free(rows, distributions) | _samples(rows)
     compared = {STATED: _stated(rows), ROUGE: _rouge(rows)}
-    for name, kind in inspect.getmembers(estimators, inspect.isclass):
+    kinds: list[tuple[str, Any]] = inspect.getmembers(estimators, inspect.isclass)
+    for name, kind in kinds:
         if not issubclass(kind, estimators.Estimator) or kind is estimators.Estimator:
             continue
         for arguments in VARIANTS.get(name, ({},)):

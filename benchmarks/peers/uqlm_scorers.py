@@ -58,7 +58,11 @@ def run(rows: Sequence[Row]) -> Iterator[Found]:
 
 def _white_box(name: str, normalised: bool, rows: Sequence[Row], stated: dict[str, str]) -> Floats | str:
     try:
-        scorer = WhiteBoxUQ(scorers=[name], top_k_logprobs=max(len(best) for row in rows for best in row.top), length_normalize=normalised)
+        scorer = WhiteBoxUQ(
+            scorers=[name],
+            top_k_logprobs=max(len(best) for row in rows for best in row.top),
+            length_normalize=normalised,
+        )
         if name in SAMPLED:
             scorer.sampled_logprobs_scorer._nli = StatedAnswers(stated)
         result = asyncio.run(scorer.score(**_white_box_input(rows), show_progress_bars=False))
