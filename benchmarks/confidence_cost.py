@@ -1,0 +1,105 @@
+"""What confidence costs: an answer's score in microseconds, a fit and a recertification in seconds, on one core."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from benchmarks.confidence_outputs import FOREIGN, Output
+from benchmarks.confidence_own import Judged
+from serving.answer import TokenTrace
+from serving.confidence.assess import assess, measure
+from serving.confidence.calibration import Calibration
+from serving.confidence.certificate import Labelled, certify
+from serving.confidence.self_verify.verify import steps
+from training.calibration_fit import fit
+from training.calibration_rows import Row
+
+TOKENS = 64
+ANSWERS, TIMES = 50, 40  # different answers, and how often each is scored
+FITTED_ROWS = 12_000
+ALPHA, DELTA = 0.15, 0.05
+
+
+def measured(judged: Sequence[Judged], model: str, calibration: Calibration, seed: int) -> dict[str, Any]:
+    """The keys of the measurement. Raises ValueError where no answer is long enough."""
+    return {
+        **_score(judged, model, calibration),
+        **_fit(judged, model, seed),
+        "recertify_s": round(_seconds(lambda: _certify(judged, model, calibration, seed)), 4),
+    }
+
+
+def _score(judged: Sequence[Judged], model: str, calibration: Calibration) -> dict[str, Any]:
+    """Median over many calls, each of which does what serving does once an answer is there."""
+    long = [one.output for one in judged if len(one.output.greedy.tokens) >= TOKENS][:ANSWERS]
+    if not long:
+        raise ValueError(f"no answer has {TOKENS} tokens: ask more questions")
+    taken: list[int] = []
+    for _ in range(TIMES):
+        for output in long:
+            (tokens, text), question = _last(output), output.question.text
+            begun = time.perf_counter_ns()
+            assess(tokens, output.prompt, "stop", text, model, calibration, asked=question)
+            taken.append(time.perf_counter_ns() - begun)
+    return {
+        "score_us": round(statistics.median(taken) / 1e3, 1),
+        "score_p99_us": round(statistics.quantiles(taken, n=100)[98] / 1e3, 1),
+        "scored_answers": len(long),
+        "scored_calls": len(taken),
+    }
+
+
+def _last(output: Output) -> tuple[tuple[TokenTrace, ...], str]:
+    """The end of an answer, where the number stands that it states."""
+    tokens = output.greedy.tokens[-TOKENS:]
+    return tokens, "".join(token.text for token in tokens)
+
+
+def _fit(judged: Sequence[Judged], model: str, seed: int) -> dict[str, Any]:
+    """On the judged answers drawn with replacement: every stage, all samples kept, as ./run calibrate fits."""
+    rows = random.Random(seed).choices([_row(one.output, model) for one in judged], k=FITTED_ROWS)
+    return {"fit_s": round(_seconds(lambda: fit(rows, model)), 2), "fit_rows": len(rows)}
+
+
+def _row(output: Output, model: str) -> Row:
+    question, greedy = output.question, output.greedy
+    foreign = question.domain == FOREIGN
+    return Row(
+        key="",
+        model=model,
+        text=question.text,
+        domain=question.domain,
+        difficulty=question.difficulty,
+        foreign=foreign,
+        template=FOREIGN if foreign else "",
+        temperature=0.0,
+        system=False,
+        written=greedy.text,
+        finish_reason=greedy.finish_reason,
+        right=output.right,
+        signals=measure(
+            greedy.tokens,
+            output.prompt,
+            greedy.finish_reason,
+            greedy.text,
+            steps=steps(greedy.text, question.text),
+        ),
+        samples=tuple(sample.text for sample in output.samples),
+    )
+
+
+def _certify(judged: Sequence[Judged], model: str, calibration: Calibration, seed: int) -> None:
+    known = [one for one in judged if one.sampled.value is not None]
+    labelled = [Labelled(one.sampled.value or 0.0, one.output.right, one.output.question.domain) for one in known]
+    rows = random.Random(seed).choices(labelled, k=FITTED_ROWS)
+    certify(rows, calibration_id=calibration.id, model=model, alpha=ALPHA, delta=DELTA, made_at=0.0)
+
+
+def _seconds(act: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    act()
+    return time.perf_counter() - begun

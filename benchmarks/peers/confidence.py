@@ -1,0 +1,83 @@
+"""Measures lm-polygraph's and uqlm's methods, and confidences given beside them, on the same outputs.
+
+Runs in the peers' own environment: python -m benchmarks.peers.confidence OUTPUTS.json FOUND.json [DISTRIBUTIONS.npz]
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+from lm_polygraph.ue_metrics.pred_rej_area import PredictionRejectionArea
+from lm_polygraph.ue_metrics.ue_metric import get_random_scores, normalize_metric
+from sklearn.metrics import roc_auc_score
+
+from benchmarks.peers import polygraph, uqlm_scorers
+from benchmarks.peers.outputs import Floats, Row, read
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Writes {"methods": [{method, package, samples, auroc, prr | why}, …], "ours": {column: …}, "versions": …}."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    given, written, *distributions = map(Path, arguments)
+    told = read(given)
+    rows: list[Row] = told["rows"]
+    measure = Measure(np.array([row.right for row in rows], dtype=np.float64))
+    found = {
+        "methods": list(_methods(rows, _distributions(rows, distributions), measure)),
+        "ours": {column: measure(np.array(values)) for column, values in told["ours"].items()},
+        "versions": {name: version(name) for name in ("lm-polygraph", "uqlm")},
+    }
+    written.write_text(json.dumps(found, allow_nan=False), encoding="utf-8")
+    return 0
+
+
+class Measure:
+    """AUROC by scikit-learn and PRR by lm-polygraph's own formula."""
+
+    def __init__(self, right: Floats) -> None:
+        self._right, self._area = right, PredictionRejectionArea()
+        self._oracle = self._area(-right, right)
+        self._chance = get_random_scores(self._area, right)
+
+    def __call__(self, confidence: Floats) -> dict[str, Any]:
+        """Rows without a finite confidence count as the least sure."""
+        known = np.isfinite(confidence)
+        if not known.any():
+            return {"why": "gave no finite number"}
+        filled = np.where(known, confidence, confidence[known].min() - 1.0)
+        prr = normalize_metric(self._area(-filled, self._right), self._oracle, self._chance)
+        figures = {"auroc": round(float(roc_auc_score(self._right, filled)), 4), "prr": round(float(prr), 4)}
+        return figures | ({} if known.all() else {"without_number": int((~known).sum())})
+
+
+def _methods(rows: Sequence[Row], distributions: list[Floats] | None, measure: Measure) -> Iterator[dict[str, Any]]:
+    runs = {"lm-polygraph": polygraph.run(rows, distributions), "uqlm": uqlm_scorers.run(rows)}
+    for package, methods in runs.items():
+        for method, samples, confidence in methods:
+            figures = {"why": confidence} if isinstance(confidence, str) else measure(confidence)
+            print(f"{package} {method}: {figures}", file=sys.stderr)
+            yield {"method": method, "package": package, "samples": samples, **figures}
+
+
+def _distributions(rows: Sequence[Row], paths: Sequence[Path]) -> list[Floats] | None:
+    """For each row the log-probabilities of all tokens [tokens, vocabulary]."""
+    if not paths:
+        return None
+    ends = np.cumsum([len(row.greedy.tokens) for row in rows])
+    return np.split(np.load(paths[0]), ends[:-1])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
