@@ -11,10 +11,11 @@ from typing import Any
 from gateway.errors import ApiError, unavailable
 from gateway.json_peer import JsonPeer, ask_again
 from gateway.model_client import Question, ServedModel
-from serving.answer import Answer, Confidence, FinishReason, PromptTrace, TokenTrace, Usage
+from serving.answer import Answer, Confidence, FinishReason, PromptTrace, Step, TokenTrace, Usage
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, InvalidCalibration, calibration_from_json
 from serving.confidence.cascade import Sample, compared, sample_seed
+from serving.confidence.self_verify.pool import SelfVerifier
 from storage.records import StoredCalibration
 
 NO_TOKEN_ID = -1  # upstreams tell texts and log-probabilities, not ids
@@ -40,6 +41,7 @@ class UpstreamClient:
         self._model = model
         self._timeout_seconds = timeout_seconds
         self._calibration: Calibration | None = None
+        self._verifier: SelfVerifier | None = None
 
     async def model(self) -> ServedModel:
         return ServedModel(self._model, self._model)
@@ -51,17 +53,28 @@ class UpstreamClient:
     async def ask(self, question: Question) -> Answer:
         body, started = chat_body(question, self._model), perf_counter()
         data = await ask_again(lambda: self._send(body, question), self._timeout_seconds)
-        answer = self._answer(data, question, (perf_counter() - started) * 1000)
+        answer = self._answer(data, (perf_counter() - started) * 1000)
+        answer = replace(answer, steps=await self._steps(question, answer.text))
+        answer = replace(answer, confidence=self._confidence(answer, question))
         return await self._compared(answer, question, started)
 
     async def close(self) -> None:
+        if self._verifier is not None:
+            await self._verifier.close()
         await self._peer.close()
+
+    async def _steps(self, question: Question, text: str) -> tuple[Step, ...]:
+        """What self-verification sees; its process starts with the first question, on the event loop of that."""
+        if self._verifier is None:
+            self._verifier = SelfVerifier()
+            self._verifier.begin()
+        return await self._verifier.steps(last_question(question) or "", text)
 
     async def _send(self, body: dict[str, Any], question: Question) -> dict[str, Any]:
         headers = {"traceparent": question.traceparent} if question.traceparent else {}
         return (await self._peer.send("POST", "/chat/completions", body, headers)).body_or_raise()
 
-    def _answer(self, data: dict[str, Any], question: Question, milliseconds: float) -> Answer:
+    def _answer(self, data: dict[str, Any], milliseconds: float) -> Answer:
         text, choice = told(data)
         try:
             tokens = tokens_of(choice.get("logprobs") or {})
@@ -70,10 +83,9 @@ class UpstreamClient:
             raise unreadable() from None
         finish = FINISHES.get(str(choice.get("finish_reason")), "error")
         prompt = PromptTrace(counted.prompt_tokens, None)  # upstreams do not tell how familiar the prompt was
-        answer = Answer(
+        return Answer(
             text, finish, tokens, prompt, UNASSESSED, counted, answered_by(data), "", {"upstream": milliseconds}
         )
-        return replace(answer, confidence=self._confidence(answer, question))
 
     def _confidence(self, answer: Answer, question: Question, samples: tuple[str, ...] = ()) -> Confidence:
         if "".join(token.text for token in answer.tokens) != answer.text:
