@@ -95,8 +95,8 @@ async def test_more_answers_than_children_wait_their_turn_and_no_longer(pool: Se
 async def test_the_answer_of_a_caller_that_gave_up_is_not_read_as_the_next_ones(pool: SelfVerifier) -> None:
     (pid,) = pool.pids
     given_up = asyncio.ensure_future(pool.steps("", "stop"))
-    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:  # it has read the text and is about to answer
-        await asyncio.sleep(0)
+    # It has read the text and is about to answer.
+    await asyncio.to_thread(os.waitid, os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
     given_up.cancel()
     with pytest.raises(asyncio.CancelledError):
         await given_up
