@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.verify_sets import Solution
-from serving.confidence.self_verify.pool import SelfVerifier
+from serving.confidence.self_verify.frames import TOO_SLOW
+from serving.confidence.self_verify.pool import BUSY, DIED, SelfVerifier
 from serving.confidence.self_verify.verify import steps
 
 HOSTILE = (
@@ -60,7 +61,7 @@ async def _through_the_pool(answers: Sequence[Solution]) -> tuple[list[float], l
             begun = time.perf_counter()
             found = await verifier.steps(answer.question, answer.text)
             pooled.append(1e3 * (time.perf_counter() - begun))
-            stopped += any(step.end == len(answer.text) and step.start == 0 for step in found)
+            stopped += any(step.why in (TOO_SLOW, BUSY, DIED) for step in found)
         for text in HOSTILE:
             begun = time.perf_counter()
             await verifier.steps(_HOSTILE_QUESTION, text)

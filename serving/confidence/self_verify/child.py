@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from serving.answer import Step
-from serving.confidence.self_verify.frames import HEAD, frame, length_of, rows_of
+from serving.confidence.self_verify.frames import HEAD, TOO_SLOW, frame, length_of, rows_of
 from serving.confidence.self_verify.verify import steps
 
-MEMORY_BYTES = 1 << 30  # of address space; sympy alone maps a fifth of it
+MEMORY_BYTES = 1 << 29  # of address space; with sympy it begins at a tenth of that
 CPU_SECONDS = 2  # for one answer
-TOO_SLOW = "The check took too long and was stopped."
 _WARM_UP = ("Solve √(x + 2) = x.", "x + 2 = x^2\nx = 2")
 
 

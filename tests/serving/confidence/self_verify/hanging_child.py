@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 
 from serving.confidence.self_verify.frames import HEAD, frame, length_of
@@ -14,6 +15,8 @@ def main() -> None:
         text = json.loads(parent.recv(length_of(head)))["text"]
         while text == "hang":
             pass
+        if text == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
         if text == "die":
             os._exit(1)
         if text == "babble":
