@@ -78,8 +78,8 @@ def test_reliability_and_risk_are_of_all_answers_audits_weighing_for_those_not_a
     assert [each["count"] for each in bins] == [22, 22, 20]
     assert bins[0]["accuracy"] == pytest.approx(16 / 22)
     assert bins[0]["confidence"] == pytest.approx(0.1 + 0.02 * 10.5)
-    # two held answers count once, twenty audited ones at 4 % for 25 each
-    assert bins[1]["accuracy"] == pytest.approx(1 - 2 * 25 / (2 + 20 * 25))
+    # two held answers count once, the twenty newest audits at 4 % for 25 each
+    assert bins[1]["accuracy"] == pytest.approx(1 - 3 * 25 / (2 + 20 * 25))
     assert all(each["low"] < each["accuracy"] < each["high"] for each in bins)
     curve = {point["threshold"]: point for point in found["risk_coverage"]}
     assert curve[0.0]["coverage"] == pytest.approx(1.0)
