@@ -7,9 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.certifying import ALPHA, labelled
+from gateway.certifying import labelled
 from gateway.confidence_figures import LABELS
-from gateway.standing import standing_of
 from serving.confidence.capacity import capacity, capacity_to_json
 from storage import certificates, confidence_reads, labels
 from storage.certified import AUDIT_SHARE
@@ -20,23 +19,20 @@ MONTH_SECONDS = 30 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody who plans knows; what is None is taken from what was measured."""
+    """What somebody who plans knows."""
 
     reviewer_hours: float  # a day, of all reviewers together
     minutes_per_item: float
-    error_budget: float | None  # None: the certificate's alpha
+    error_budget: float | None  # None: the fewest wrong answers that the hours allow
     asks_per_day: float | None  # None: as over the last 30 days
 
 
 def advice(connection: Connection, tenant: str, model: str | None, wanted: Wanted) -> dict[str, Any]:
     """What GET /v1/monitoring/capacity answers."""
-    calibration, stored = certificates.in_use(connection, model) if model is not None else (None, None)
+    calibration, _ = certificates.in_use(connection, model) if model is not None else (None, None)
     at = now(connection)
     found = labels.newest(connection, calibration.id, tenant=tenant, limit=LABELS) if calibration is not None else []
-    standing = None if stored is None else standing_of(stored)
-    budget, asks = wanted.error_budget, wanted.asks_per_day
-    if budget is None:
-        budget = ALPHA if standing is None else standing.certificate.alpha
+    asks = wanted.asks_per_day
     if asks is None:
         asks = confidence_reads.asks_per_day(connection, tenant, at - MONTH_SECONDS, at)
     audits = confidence_reads.mean_audit_share(connection, tenant, at - MONTH_SECONDS)
@@ -44,7 +40,7 @@ def advice(connection: Connection, tenant: str, model: str | None, wanted: Wante
         [labelled(label) for label in found],
         reviewer_hours=wanted.reviewer_hours,
         minutes_per_item=wanted.minutes_per_item,
-        error_budget=budget,
+        error_budget=wanted.error_budget,
         asks_per_day=asks,
         audit_share=AUDIT_SHARE if audits is None else audits,
     )

@@ -16,6 +16,7 @@ from serving.confidence.certificate import (
     certificate_from_json,
     certificate_to_json,
     certify,
+    delta_of_attempt,
 )
 from storage import calibrations, certificates, labels
 from storage.certified import Label, StoredCalibration, StoredCertificate
@@ -27,12 +28,16 @@ ALPHA, DELTA = 0.15, 0.05  # the product's own
 def make(connection: Connection, model: str | None, alpha: float, delta: float) -> tuple[Certificate, int]:
     """Stores a certificate for the active calibration of `model`, and returns it with how many labels it is made of.
 
-    After a suspension only answers decided since then count. None: the one model that has a calibration.
+    After a suspension only answers decided since then count. None: the one model that has a calibration. `delta` is
+    shared out among the attempts at this calibration, so that trying again until it succeeds is not wrong more often.
     Raises Refused: no such calibration, no labels, alpha or delta out of range.
     """
     calibration = calibration_of(connection, model)
     since = certificates.suspended_since(connection, calibration.model) or 0.0
-    rows = [labelled(label) for label in labels.every(connection, calibration.id, since=since)]
+    found = labels.every(connection, calibration.id, since=since)
+    # under a policy that audits nothing, what was released is never looked at: its labels are no sample of all answers
+    rows = [labelled(label) for label in found if label.heaviest != math.inf]
+    attempt = 1 + certificates.count_stored(connection, calibration.id, since)
     if not rows:
         later = " since its certificate was suspended" if since else ""
         raise Refused(f"No answer under the calibration {calibration.id} was reviewed{later}: review some first.")
@@ -42,7 +47,7 @@ def make(connection: Connection, model: str | None, alpha: float, delta: float) 
             calibration_id=calibration.id,
             model=calibration.model,
             alpha=alpha,
-            delta=delta,
+            delta=delta_of_attempt(delta, attempt),
             made_at=now(connection),
         )
         body = certificate_to_json(made)
@@ -91,9 +96,4 @@ def calibration_of(connection: Connection, model: str | None) -> StoredCalibrati
 
 
 def labelled(label: Label) -> Labelled:
-    return Labelled(label.confidence, label.right, label.domain, label.weight)
-
-
-def labels_needed(alpha: float = ALPHA, delta: float = DELTA) -> int:
-    """Right answers of one domain without which nothing can be certified there: the least n with (1-α)^n <= δ."""
-    return math.ceil(math.log(delta) / math.log1p(-alpha))
+    return Labelled(label.confidence, label.right, label.domain, label.weight, label.heaviest)

@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.certifying import ALPHA, DELTA, labelled, labels_needed
+from gateway.certifying import ALPHA, DELTA, labelled
 from gateway.policy import Standing
 from gateway.standing import standing_of
 from serving.confidence.capacity import Point, capacity
 from serving.confidence.eprocess import START, Watch
+from serving.confidence.learn_then_test import fewest
 from serving.confidence.weighted_risk import Audit, weighted_risk
 from storage import certificates, confidence_reads, labels, watches
 from storage.certified import CertificateState, Label, StoredCalibration, StoredCertificate
@@ -188,7 +189,7 @@ def waiting_for_labels(
     if calibration is not None:
         since = certificates.suspended_since(connection, calibration.model) or 0.0
         have = labels.count(connection, calibration.id, tenant=tenant, since=since)
-    return {"have": have, "need": max(WANTED_LABELS, 4 * labels_needed(alpha, delta))}
+    return {"have": have, "need": max(WANTED_LABELS, 4 * fewest(alpha, delta))}
 
 
 def _releases(standing: Standing, calibration: StoredCalibration) -> bool:

@@ -10,6 +10,7 @@ from gateway.operations import ACTOR, Refused, opened
 from gateway.settings import Settings
 from storage import keys as stored_keys
 from storage import policies as stored_policies
+from storage.certified import AUDIT_SHARE
 from storage.records import Action, Key, Policy, Role, Tier
 
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
@@ -144,6 +145,6 @@ def line_of(key: Key) -> str:
 
 def rules_of(policy: Policy) -> str:
     more = " four-eyes" if policy.four_eyes else ""
+    more += f" audits {policy.audit_share:g}" if policy.audit_share != AUDIT_SHARE else ""
     more += " without-certificate" if policy.without_certificate is Action.RELEASE else ""
-    rules = f"{policy.threshold:g} {policy.below.value} {policy.tier.value} audits {policy.audit_share:g}"
-    return f"{policy.name} v{policy.version} {rules}{more}"
+    return f"{policy.name} v{policy.version} {policy.threshold:g} {policy.below.value} {policy.tier.value}{more}"

@@ -52,11 +52,11 @@ async def advise(
     request: Request,
     reviewer_hours: float = Query(gt=0, le=1e6, description="A day, of all reviewers together."),
     minutes_per_item: float = Query(gt=0, ge=1e-3, le=1e6),
-    error_budget: float | None = Query(None, ge=0, le=1, description="None: the certificate's alpha."),
+    error_budget: float | None = Query(None, ge=0, le=1, description="None: as low as the hours allow."),
     asks_per_day: float | None = Query(None, ge=0, le=1e12, description="None: as over the last 30 days."),
     key: Key = Depends(watcher),
 ) -> dict[str, Any]:
-    """The threshold that keeps to the error budget and the reviewers' hours, or why none does."""
+    """The threshold that keeps to an error budget and the reviewers' hours, or why none does."""
     context = context_of(request)
     served = await served_model(context)
     wanted = Wanted(reviewer_hours, minutes_per_item, error_budget, asks_per_day)

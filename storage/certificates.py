@@ -129,6 +129,12 @@ def list_all(conn: Connection, model: str | None = None) -> list[StoredCertifica
     return [certificate_from(row) for row in conn.execute(query)]
 
 
+def count_stored(conn: Connection, calibration_id: str, since: float) -> int:
+    """Certificates of this calibration that were stored since `since` (unix seconds)."""
+    mine = (certificates.c.calibration_id == calibration_id, certificates.c.created_at >= since)
+    return int(conn.execute(sa.select(sa.func.count()).select_from(certificates).where(*mine)).scalar_one())
+
+
 def suspended_since(conn: Connection, model: str) -> float | None:
     """When a certificate of the model was last suspended: labels of before tell nothing of what came after."""
     query = sa.select(sa.func.max(certificates.c.suspended_at)).where(certificates.c.model == model)

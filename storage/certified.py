@@ -57,6 +57,7 @@ class Label:
     right: bool  # approved as it stood; edited or rejected: wrong
     domain: str | None
     weight: float  # 1/π of an answer that was drawn for audit, 1 of one that had to be reviewed
+    heaviest: float | None  # that there could be under the rule it was decided by; inf: some are never looked at
     released: bool  # the caller had it before anybody looked: it was drawn for audit
     at: float  # of the verdict, unix seconds
     verdict_id: str

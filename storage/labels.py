@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,8 +11,8 @@ from sqlalchemy import Connection
 
 from storage import interactions
 from storage.certified import Label
-from storage.records import Action, VerdictKind, Vouched
-from storage.tables import decisions, review_items, verdicts
+from storage.records import Action, Reason, VerdictKind, Vouched
+from storage.tables import decisions, policies, review_items, verdicts
 from storage.tables import interactions as asked
 
 PAGE = 500
@@ -19,8 +20,9 @@ _JUDGED = (VerdictKind.APPROVE.value, VerdictKind.EDIT.value, VerdictKind.REJECT
 FACTS: tuple[Any, ...] = (
     verdicts.c.id.label("verdict_id"), verdicts.c.kind, verdicts.c.created_at.label("at"), decisions.c.interaction_id,
     decisions.c.tenant, decisions.c.calibration_id, decisions.c.confidence, decisions.c.domain, decisions.c.action,
-    decisions.c.audit_share, asked.c.served_model,
+    decisions.c.audit_share, decisions.c.reason, asked.c.served_model, policies.c.audit_share.label("rule_share"),
 )  # fmt: skip
+_EVERYTHING_REVIEWED = (Reason.UNCERTIFIED.value, Reason.DRIFT.value)  # by whoever such a decision was made
 
 
 def newest(
@@ -76,10 +78,12 @@ def written_here(conn: Connection, labels: Sequence[Label]) -> set[str]:
     }
 
 
+RULE = sa.and_(policies.c.id == decisions.c.policy_id, policies.c.version == decisions.c.policy_version)
 _JOINED = (
     decisions.join(review_items, review_items.c.interaction_id == decisions.c.interaction_id)
     .join(verdicts, sa.and_(verdicts.c.item_id == review_items.c.id, verdicts.c.final))
     .join(asked, asked.c.id == decisions.c.interaction_id)
+    .outerjoin(policies, RULE)
 )
 
 
@@ -101,6 +105,7 @@ def _labelled(calibration_id: str, tenant: str | None, since: float) -> list[sa.
 def label_from(row: sa.Row[Any]) -> Label:
     """Of a row with FACTS."""
     released = row.action == Action.RELEASE.value
+    weight = 1.0 / row.audit_share if released else 1.0
     return Label(
         interaction_id=row.interaction_id,
         tenant=row.tenant,
@@ -109,8 +114,21 @@ def label_from(row: sa.Row[Any]) -> Label:
         confidence=row.confidence,
         right=row.kind == VerdictKind.APPROVE.value,
         domain=row.domain,
-        weight=1.0 / row.audit_share if released else 1.0,
+        weight=weight,
+        heaviest=weight if released else _heaviest(row),
         released=released,
         at=row.at,
         verdict_id=row.verdict_id,
     )
+
+
+def _heaviest(row: sa.Row[Any]) -> float | None:
+    """Of a held or flagged answer: what others of its moment, that were released, weigh if they were drawn.
+
+    None where the rule is not known any more.
+    """
+    if row.reason in _EVERYTHING_REVIEWED:
+        return 1.0
+    if row.rule_share is None:
+        return None
+    return 1.0 / row.rule_share if row.rule_share else math.inf

@@ -15,7 +15,7 @@ from storage.bulk import insert_rows
 from storage.certified import Label, StoredCertificate, Watched, WatchPoint
 from storage.records import Action, Reason
 from storage.storable import from_json, to_json
-from storage.tables import decisions, interactions, review_items, verdicts, watch_points, watches
+from storage.tables import decisions, interactions, policies, review_items, verdicts, watch_points, watches
 
 LATE_SECONDS = 600.0  # a verdict may be committed this long after others that were given later
 MOST_POINTS = 200  # of a drawing
@@ -97,6 +97,7 @@ def _page(conn: Connection, watched: Watched, after: Label | None, limit: int) -
         review_items.join(decisions, decided.interaction_id == item.interaction_id)
         .join(interactions, interactions.c.id == item.interaction_id)
         .join(verdicts, sa.and_(verdicts.c.item_id == item.id, verdicts.c.final))
+        .outerjoin(policies, labels.RULE)
         .outerjoin(watch_points, counted)
     )
     released = [

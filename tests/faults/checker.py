@@ -12,6 +12,7 @@ CHECKS: tuple[Check, ...] = (
     answer_checks.acknowledged_is_recorded,
     answer_checks.one_question_one_record,
     answer_checks.released_was_decided,
+    review_checks.items_are_of_their_decisions,
     review_checks.one_final_verdict,
     review_checks.tokens_only_grow,
     review_checks.transitions_have_events,

@@ -1,4 +1,4 @@
-"""The checks of what became of review items: I3, I4, I5, I6 and I9."""
+"""The checks of what became of review items: I1 of items, I3, I4, I5, I6 and I9."""
 
 from __future__ import annotations
 
@@ -12,6 +12,20 @@ from tests.faults.snapshot import Row
 OPEN = frozenset({"pending", "claimed", "referred"})
 FINAL = {"approve": "approved", "edit": "edited", "reject": "rejected"}
 OVERDUE_SECONDS = 15.0  # how long a sweep may take to end what is due
+
+
+def items_are_of_their_decisions(evidence: Evidence) -> Iterator[Violation]:
+    """I1: what is held or flagged has its item; what was released has one only if it was drawn for audit."""
+    for interaction, decided in evidence.decisions.items():
+        items = evidence.items_of.get(interaction, [])
+        for decision in decided:
+            if decision["action"] in ("hold", "flag") and not items:
+                yield Violation("I1", "to be reviewed, and without a review item", (interaction,), "lost")
+            for item in items:
+                drawn = item["reason"] == "random_audit"
+                could_be = decision["action"] == "release" and bool(decision["audit_share"])
+                if item["action"] != decision["action"] or drawn != could_be:
+                    yield Violation("I1", "its review item is of another decision", (interaction, item["id"]))
 
 
 def one_final_verdict(evidence: Evidence) -> Iterator[Violation]:

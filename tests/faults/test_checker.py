@@ -14,13 +14,14 @@ HASH = hash_of(TEXT)
 
 
 class Told:
-    """A history and a snapshot that agree: q1 was released, q2 held and approved, q3 waits, q4 was flagged."""
+    """A history and a snapshot that agree: q1 was released, q2 approved, q3 waits, q4 was flagged, q5 audited."""
 
     def __init__(self) -> None:
         self.history = History()
-        self.rows = Snapshot(at=1_000.0, waiting={"rev3", "rev4"})
+        self.rows = Snapshot(at=1_000.0, waiting={"rev3", "rev4", "rev5"})
         for number, action in ((1, "release"), (2, "hold"), (3, "hold"), (4, "flag")):
             self.record(number, action)
+        self.record(5, "release", audited=True)
         self.approve("rev2", token=1)
         self.say(Content("c1", TEXT, True, "none"))
         self.say(Content("c4", TEXT, True, "pending"))
@@ -32,18 +33,22 @@ class Told:
     def say(self, fact: object, at: float = 0.0) -> None:
         self.history.facts.append((at, fact))  # type: ignore[arg-type]
 
-    def record(self, number: int, action: str) -> None:
-        item = f"rev{number}" if action != "release" else None
+    def record(self, number: int, action: str, audited: bool = False) -> None:
+        item = f"rev{number}" if audited or action != "release" else None
+        reason = "random_audit" if audited else "low_confidence"
         confidence = 0.9 if action == "release" else 0.5
         interaction = {"id": f"c{number}", "content_hash": HASH, "text": TEXT, "deleted_at": None}
         self.rows.interactions.append({**interaction, "question": f"q{number}"})
         decision = {"id": f"dec{number}", "interaction_id": f"c{number}", "action": action, "content_hash": HASH}
-        self.rows.decisions.append({**decision, "confidence": confidence})
+        share = 0.3 if action == "release" else None
+        self.rows.decisions.append({**decision, "confidence": confidence, "audit_share": share})
         self.event(None, "interaction.recorded", {}, of=f"c{number}")
         self.event(item, "decision", {"decision_id": f"dec{number}", "action": action}, of=f"c{number}")
-        self.say(Acknowledged(f"c{number}", f"q{number}", None, 200, action, item, confidence, "instant"))
+        told = None if audited else item  # whoever asked is told nothing of it
+        self.say(Acknowledged(f"c{number}", f"q{number}", None, 200, action, told, confidence, "instant"))
         if item:
             row = {"id": item, "interaction_id": f"c{number}", "state": "pending", "version": 1}
+            row |= {"action": action, "reason": reason}
             self.rows.items.append({**row, "expires_at": 2_000.0, "claim_expires_at": None})
             self.event(item, "review.created", {"to": "pending", "version": 1})
 
@@ -121,6 +126,10 @@ DOCTORED: tuple[tuple[str, str, Doctor], ...] = (
     ("I1", "lost", lambda told: told.say(Missing("c1"))),
     ("I1", "", lambda told: told.rows.interactions.append({**told.rows.interactions[0], "id": "c8"})),
     ("I1", "", lambda told: told.rows.items.append({**told.item("rev3"), "id": "rev8"})),
+    ("I1", "", lambda told: told.item("rev5").update(reason="low_confidence")),
+    ("I1", "", lambda told: told.item("rev5").update(action="hold")),
+    ("I1", "", lambda told: told.rows.decisions[4].update(audit_share=None)),
+    ("I1", "", lambda told: told.item("rev3").update(reason="random_audit")),
     ("I2", "released unreviewed", lambda told: told.say(Content("c3", TEXT, True, "pending"))),
     ("I2", "released unreviewed", lambda told: told.say(Content("c1", "Other words", True, "none"))),
     ("I2", "released unreviewed", lambda told: told.say(Content("c1", "Spliced", False, "none"))),

@@ -53,10 +53,10 @@ def told(*words: str) -> str:
 
 def review(database: Database, fitted: str, right: int, wrong: int = 0) -> None:
     with database.transaction() as connection:
-        asker: Key = (
-            keys.by_name(connection, "acme", "chat") or keys.create(connection, "acme", "chat", [Role.CALLER])[0]
+        asker, ada = (
+            keys.create(connection, "acme", name, [role])[0]
+            for name, role in (("chat", Role.CALLER), ("Ada", Role.REVIEWER))
         )
-        ada = keys.by_name(connection, "acme", "Ada") or keys.create(connection, "acme", "Ada", [Role.REVIEWER])[0]
         for number in range(right + wrong):
             fields = {"right": number < right, "domain": "sums", "calibration": fitted}
             label(connection, asker, ada, 0.95 if number < right else 0.2, **fields)
@@ -75,7 +75,7 @@ def test_certificate_is_made_of_reviewed_answers_and_activated(database: Databas
     assert lines[0] == f"{made}\tof 28 reviewed answers"
     assert lines[1].startswith("sums\tfrom 0.2")  # above every wrong one
     assert state(database) == (made, CertificateState.IN_FORCE)
-    assert told("list").startswith(f"{made}\tin_force\t{MODEL}\t{fitted}\talpha 0.15\tdelta 0.05\t1 of 1 domains\t")
+    assert told("list").startswith(f"{made}\tin_force\t{MODEL}\t{fitted}\talpha 0.15\tdelta 0.025\t1 of 1 domains\t")
     assert told("show", made).splitlines()[1] == lines[1]
     told("suspend", made, "--why", "a complaint")
     assert state(database) == (made, CertificateState.SUSPENDED)

@@ -21,7 +21,7 @@ ROOMY = {"reviewer_hours": 8, "minutes_per_item": 3, "error_budget": 0.3, "asks_
 def gateway(
     tmp_path_factory: pytest.TempPathFactory, serving: FakeServing, valkey_url: str, migrated: Path
 ) -> Iterator[Gateway]:
-    """24 held answers and 8 released and audited ones are labelled; every fourth of them is wrong."""
+    """24 held answers, every fourth of them wrong, and 40 released and audited ones, every eighth, are labelled."""
     home = tmp_path_factory.mktemp("figures")
     (home / "countersign.db").write_bytes(migrated.read_bytes())
     with running(settings_for(home, serving.url, valkey_url)) as found:
@@ -32,13 +32,12 @@ def gateway(
             assert ada is not None
             assert fitted is not None
             assert certificate is not None
-            for number in range(32):
-                fields = {"domain": "arithmetic", "calibration": fitted.id, "certificate": certificate.id}
-                if number >= 24:
-                    fields["share"] = 0.04
-                sure = 0.1 + 0.02 * number if number < 24 else 0.9
-                label(connection, caller, ada, sure, right=number % 4 != 0, **fields)
-        until(lambda: told(found)["watch"]["audited"] == 8)
+            fields = {"domain": "arithmetic", "calibration": fitted.id, "certificate": certificate.id}
+            for number in range(24):
+                label(connection, caller, ada, 0.1 + 0.02 * number, right=number % 4 != 0, **fields)
+            for number in range(1, 41):
+                label(connection, caller, ada, 0.9, right=number % 8 != 0, share=0.04, **fields)
+        until(lambda: told(found)["watch"]["audited"] == 40)
         yield found
 
 
@@ -68,28 +67,31 @@ def test_certificate_is_told_with_its_domains_and_why(gateway: Gateway) -> None:
 
 def test_released_risk_is_that_of_the_audits_among_what_was_released(gateway: Gateway) -> None:
     risk = told(gateway)["released_risk"]
-    assert (risk["audited"], risk["released"], risk["level"]) == (8, 8, 0.95)
-    assert risk["estimate"] == pytest.approx(0.25)
-    assert 0 < risk["low"] < 0.25 < risk["high"] < 1
+    assert (risk["audited"], risk["released"], risk["level"]) == (40, 40, 0.95)
+    assert risk["estimate"] == pytest.approx(0.125)
+    assert 0 < risk["low"] < 0.125 < risk["high"] < 1
 
 
 def test_reliability_and_risk_are_of_all_answers_audits_weighing_for_those_not_audited(gateway: Gateway) -> None:
     found = told(gateway)
-    (only,) = found["reliability"]
-    assert only["count"] == 32
-    # 24 held answers count once, 8 audited ones at 4 % for 25 each
-    assert only["accuracy"] == pytest.approx(1 - (6 + 2 * 25) / (24 + 8 * 25))
-    assert only["low"] < only["accuracy"] < only["high"]
+    bins = found["reliability"]
+    assert [each["count"] for each in bins] == [22, 22, 20]
+    assert bins[0]["accuracy"] == pytest.approx(16 / 22)
+    assert bins[0]["confidence"] == pytest.approx(0.1 + 0.02 * 10.5)
+    # two held answers count once, the twenty newest audits at 4 % for 25 each
+    assert bins[1]["accuracy"] == pytest.approx(1 - 3 * 25 / (2 + 20 * 25))
+    assert all(each["low"] < each["accuracy"] < each["high"] for each in bins)
     curve = {point["threshold"]: point for point in found["risk_coverage"]}
     assert curve[0.0]["coverage"] == pytest.approx(1.0)
-    assert curve[0.85]["coverage"] == pytest.approx(200 / 224)
-    assert curve[0.85]["risk"] == pytest.approx(0.25)
+    assert curve[0.0]["risk"] == pytest.approx((6 + 5 * 25) / (24 + 40 * 25))
+    assert curve[0.85]["coverage"] == pytest.approx(1_000 / 1_024)
+    assert curve[0.85]["risk"] == pytest.approx(0.125)
 
 
 def test_watch_over_the_audits_has_a_point_for_each(gateway: Gateway) -> None:
     watch = told(gateway)["watch"]
     assert (watch["alarm_at"], watch["alarmed_at"]) == (20.0, None)
-    assert [point["audited"] for point in watch["points"]] == [*range(1, 9)]
+    assert [point["audited"] for point in watch["points"]] == [*range(1, 41)]
     assert watch["points"][-1]["wealth"] == pytest.approx(watch["wealth"])
 
 
@@ -136,12 +138,11 @@ def test_capacity_is_advised_from_what_was_reviewed(gateway: Gateway) -> None:
     assert advised(gateway, error_budget=0.01)["feasible"] is False
 
 
-def test_what_is_left_out_is_taken_from_what_was_measured(gateway: Gateway) -> None:
+def test_without_a_budget_the_hours_decide_and_the_asks_are_those_measured(gateway: Gateway) -> None:
     with gateway.http("auditor") as http:
-        few = {"reviewer_hours": 8, "minutes_per_item": 3}
-        found = http.get(CAPACITY, params=few).raise_for_status().json()
-    assert "15.0%" in found["why"]  # the certificate's alpha
-    assert found["reviews_per_day"] is None or found["reviews_per_day"] > 0
+        found = http.get(CAPACITY, params={"reviewer_hours": 8, "minutes_per_item": 3}).raise_for_status().json()
+    assert found["feasible"] is True
+    assert found["reviews_per_day"] == pytest.approx(64 * found["review_rate"])  # of the first day
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.mutations.of_records import OF_RECORDS
+from tests.mutations.of_releases import OF_RELEASES
 from tests.mutations.of_the_log import OF_THE_LOG
 from tests.mutations.of_the_verifier import OF_THE_VERIFIER
 from tests.mutations.on_postgresql import ON_POSTGRESQL
@@ -239,6 +240,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     SALT,
     *ON_POSTGRESQL,
     *OF_RECORDS,
+    *OF_RELEASES,
     *OF_THE_LOG,
     *OF_THE_VERIFIER,
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import Connection
 
-from storage import audit_query, interactions, labels, recording, review_sweeps, reviews
+from storage import audit_query, interactions, labels, policies, recording, review_sweeps, reviews
 from storage.audit_query import Filters
 from storage.database import Database
 from storage.errors import InvalidValue
@@ -33,6 +36,22 @@ def test_a_last_word_is_a_label_with_the_weight_of_its_draw(database: Database, 
         (0.6, True, 1.0, False, "sums"),
     ]
     assert {(each.model, each.calibration_id, each.tenant) for each in found} == {(MODEL, "cal_1", "acme")}
+
+
+def test_a_label_says_how_seldom_others_of_its_moment_were_looked_at(database: Database, caller: Key, ada: Key) -> None:
+    with database.transaction() as conn:
+        seldom, never = (policies.create_policy(conn, "acme", name="p", audit_share=share) for share in (0.05, 0.0))
+        for reason, policy in (("uncertified", seldom), ("drift", never), ("low_confidence", seldom)):
+            mine = label(conn, caller, ada, 0.5)
+            _rule(conn, mine.id, reason=reason, policy_id=policy.id)
+        _rule(conn, label(conn, caller, ada, 0.5).id, policy_id=never.id)
+        _rule(conn, label(conn, caller, ada, 0.9, share=0.04).id, policy_id=seldom.id)
+        label(conn, caller, ada, 0.5)  # its policy is gone
+    assert [each.heaviest for each in reversed(newest(database))] == [1.0, 1.0, 20.0, math.inf, 25.0, None]
+
+
+def _rule(conn: Connection, interaction_id: str, **columns: str) -> None:
+    conn.execute(sa.update(decisions).where(decisions.c.interaction_id == interaction_id).values(columns))
 
 
 def test_what_nobody_decided_has_no_label(database: Database, caller: Key, ada: Key) -> None:
