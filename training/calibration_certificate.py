@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.certifying import labels_needed
 from serving.confidence.calibration import Calibration
 from serving.confidence.certificate import Bound, Certificate, Labelled, certify
+from serving.confidence.learn_then_test import fewest
 from training.calibration_plots import Point
 from training.calibration_stages import Judged
 from training.labelled_answers import Graded
@@ -32,7 +32,7 @@ def certificate_of(
 def labelled(measured: Sequence[Graded], judged: Sequence[Judged]) -> list[Labelled]:
     """What a certificate is tested on. Answers that nothing vouches for are held, so no bound is about them."""
     return [
-        Labelled(told.confidence, graded.row.counted_right, told.domain, graded.weight)
+        Labelled(told.confidence, graded.row.counted_right, told.domain, graded.weight, graded.heaviest)
         for graded, told in zip(measured, judged, strict=True)
         if graded.certifies and told.confidence is not None
     ]
@@ -61,7 +61,7 @@ def promise(certificate: Certificate) -> str:
 
 def why_none(bound: Bound, alpha: float, delta: float) -> str:
     """Why nothing of a domain is certified."""
-    least = labels_needed(alpha, delta)
+    least = fewest(alpha, delta)
     if bound.labels < least:
         return f"too few: with no error at all, {least} answers are the least for α {alpha:g}, δ {delta:g}"
     return f"no threshold keeps errors under {alpha:.1%} with probability {1 - delta:.0%}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,8 @@ from sqlalchemy import Connection
 
 from serving.confidence.catalogue import NAMES
 from storage.certificates import suspended_since
-from storage.records import Action, Outcome, VerdictKind, Vouched
-from storage.reviewed import reviewed, reviewed_models
+from storage.records import Outcome, VerdictKind, Vouched
+from storage.reviewed import Reviewed, reviewed, reviewed_models
 from training.calibration_rows import Row
 from training.labelled_answers import Collected, Graded
 from training.labelled_file import Refused
@@ -24,18 +25,24 @@ def read_reviews(connection: Connection, model: str | None) -> Collected:
     answers: list[Graded] = []
     left_out: Counter[str] = Counter()
     since = suspended_since(connection, wanted)
-    for outcome in reviewed(connection, wanted):
-        objection = _objection(outcome)
+    for found in reviewed(connection, wanted):
+        objection = _objection(found)
         if objection:
             left_out[objection] += 1
         else:
-            answers.append(_graded(outcome, since))
+            answers.append(_graded(found, since))
     notes = [f"{count} reviewed answers left out: {why}." for why, count in left_out.items()]
     if not answers:
         raise Refused(" ".join([f"There are no reviewed answers of {wanted} to fit.", *notes]))
     early = sum(not graded.certifies for graded in answers)
     if early:
-        notes.append(f"{early} are from before the certificate was suspended: fitted to, but not certified on.")
+        notes.append(
+            f"{early} do not stand for what is asked now, or for what was released: fitted to, not certified on."
+        )
+    if any(graded.heaviest != 1.0 for graded in answers):
+        notes.append(
+            "Figures are of the answers that people saw, mostly the less sure ones; the certificate weighs them."
+        )
     return Collected(wanted, answers, notes)
 
 
@@ -48,24 +55,31 @@ def _only_model(counts: Mapping[str, int]) -> str:
     return next(iter(counts))
 
 
-def _objection(outcome: Outcome) -> str | None:
-    if outcome.vouched is not Vouched.OURS:
+def _objection(found: Reviewed) -> str | None:
+    if found.outcome.vouched is not Vouched.OURS:
         return "their stored records are not vouched for by this master key"
-    if not _signals(outcome):
+    if not _signals(found.outcome):
         return "they came without log-probabilities, so nothing was measured"
-    if outcome.decision.action is Action.RELEASE and not outcome.decision.audit_share:
+    if math.isinf(found.weight):
         return "they were released and not drawn by chance, so they have no weight"
     return None
 
 
-def _graded(outcome: Outcome, since: float | None) -> Graded:
+def _graded(found: Reviewed, since: float | None) -> Graded:
+    """It certifies where it was asked after the last suspension, under a rule that audits what it releases."""
+    outcome = found.outcome
+    certifies = found.heaviest != math.inf and (since is None or outcome.interaction.created_at >= since)
+    row = _row(outcome)
+    return Graded(row, row.domain, found.weight, found.heaviest, certifies)
+
+
+def _row(outcome: Outcome) -> Row:
     interaction, verdict = outcome.interaction, outcome.verdict
-    domain = (outcome.item.domain if outcome.item is not None else None) or ""
-    row = Row(
+    return Row(
         key=interaction.id,
         model=interaction.served_model,
         text=_question(interaction.messages),
-        domain=domain,
+        domain=(outcome.item.domain if outcome.item is not None else None) or "",
         difficulty=0,
         foreign=False,
         template="",
@@ -76,9 +90,6 @@ def _graded(outcome: Outcome, since: float | None) -> Graded:
         right=verdict is not None and verdict.kind is VerdictKind.APPROVE,
         signals=_signals(outcome),
     )
-    released = outcome.decision.action is Action.RELEASE
-    weight = 1.0 / (outcome.decision.audit_share or 1.0) if released else 1.0
-    return Graded(row, domain, weight, certifies=since is None or interaction.created_at >= since)
 
 
 def _signals(outcome: Outcome) -> dict[str, float | None]:

@@ -28,6 +28,7 @@ class Graded:
     row: Row
     group: str  # the domain as whoever labelled it named it: for figures
     weight: float = 1.0  # 1 / the chance with which it came to be labelled: for the certificate
+    heaviest: float | None = None  # that others of its moment could weigh; None: as the heaviest there is
     certifies: bool = True  # False: a further answer to a question, not independent; or from before an alarm
 
 

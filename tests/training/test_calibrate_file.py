@@ -16,6 +16,7 @@ from storage.database import migrate, open_database
 from storage.log_keys import vault
 from tests.training.made_answers import MODEL, made_answers, made_measured, write_lines, write_table
 from training.calibrate import main
+from training.calibration_fitting import fit_and_measure
 from training.calibration_report import confidence
 from training.labelled_answers import read_answers
 from training.labelled_columns import Columns
@@ -65,7 +66,7 @@ def test_on_answers_of_known_chance_it_means_what_it_says_and_its_certificate_ho
     measured = write_lines(tmp_path / "measured.jsonl", (line for _, line in made_measured(3_000)))
     assert main(["--file", str(measured), "--out", str(tmp_path), "--alpha", str(ALPHA)]) == 0
     calibration, certificate = parts(tmp_path)
-    fresh = made_measured(4_000, seed=1)
+    fresh = made_measured(3_000, seed=1)
     write_lines(tmp_path / "fresh.jsonl", (line for _, line in fresh))
     rows = [graded.row for graded in read_answers(tmp_path / "fresh.jsonl", None, Columns({})).answers]
     told = np.array([confidence(calibration, row) for row in rows], dtype=float)
@@ -105,30 +106,26 @@ def test_it_writes_two_small_images_and_its_figures(tmp_path: Path, capsys: pyte
 def test_nothing_is_activated_where_nobody_can_be_asked(
     lines: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--file", str(lines), "--out", str(tmp_path / "out")]) == 0
-    assert "Not activated" in capsys.readouterr().err
     assert main(["--file", str(lines), "--out", str(tmp_path / "out"), "--activate"]) == 1
+    assert "Not activated" in capsys.readouterr().err
     assert in_use(home) == (None, None)
 
 
-def test_samples_make_a_cascade_that_tells_more_than_the_tokens(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_samples_make_a_cascade_that_tells_more_than_the_tokens(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     answers = made_answers(500)
     for answer in answers:
         agrees = rng.random() < (0.9 if answer["right"] else 0.2)
         answer["samples"] = [answer["answer"] if agrees else "The answer follows. Answer: 7."]
-    told = {}
+    fitted = {}
     for name, lines in (("with", answers), ("without", [{**answer, "samples": []} for answer in answers])):
         file = write_lines(tmp_path / f"{name}.jsonl", lines)
-        assert main(["--file", str(file), "--out", str(tmp_path / name), "--json"]) == 0
-        told[name] = json.loads(capsys.readouterr().out)["figures"]["auroc"]["value"]
-    assert parts(tmp_path / "without")[0].cascade is None
-    cascade = parts(tmp_path / "with")[0].cascade
+        fitted[name] = fit_and_measure(read_answers(file, None, Columns({})), ALPHA, 0.05)
+    assert fitted["without"].calibration.cascade is None
+    cascade = fitted["with"].calibration.cascade
     assert cascade is not None
     assert cascade.most == 1
-    assert told["with"] > told["without"] + 0.03
+    assert fitted["with"].figures["auroc"].value > fitted["without"].figures["auroc"].value + 0.03
 
 
 class Terminal(io.StringIO):
@@ -136,7 +133,7 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("word", "agreed"), [("y", True), ("n", False), ("", False)])
+@pytest.mark.parametrize(("word", "agreed"), [("y", True), ("", False)])
 def test_at_a_terminal_it_asks_and_does_as_told(
     word: str, agreed: bool, lines: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

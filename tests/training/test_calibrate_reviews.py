@@ -137,7 +137,7 @@ def test_answers_from_before_an_alarm_are_fitted_to_but_not_certified_on(
     with database.read() as conn:
         collected = read_reviews(conn, MODEL)
     assert {graded.row.key: graded.certifies for graded in collected.answers} == {before: False, after: True}
-    assert any("1 are from before the certificate was suspended" in note for note in collected.notes)
+    assert any("1 do not stand for what is asked now" in note for note in collected.notes)
 
 
 def test_reviews_become_the_calibration_that_acts_next(
