@@ -19,6 +19,7 @@ from serving.engine.local import local_engine
 from training.calibration_asks import Ask
 from training.calibration_rows import Row, append_rows, read_rows
 from training.questions import grade
+from training.verified_steps import verified
 
 TOGETHER = 32  # generations under way at a time
 WRITTEN_AT_ONCE = 50  # rows
@@ -97,6 +98,7 @@ def _together(engine: Engine, requests: Iterable[tuple[Asked, GenerationRequest]
 
 def graded(ask: Ask, generated: Generated, model: str) -> Row:
     """The row of one answer: its signals as serving measures them, and whether it is right."""
+    steps = verified(ask.question.text, generated.text)
     return Row(
         key=ask.key,
         model=model,
@@ -110,7 +112,7 @@ def graded(ask: Ask, generated: Generated, model: str) -> Row:
         written=generated.text,
         finish_reason=generated.finish_reason,
         right=grade(ask.question, generated.text),
-        signals=measure(generated.tokens, generated.prompt, generated.finish_reason, generated.text),
+        signals=measure(generated.tokens, generated.prompt, generated.finish_reason, generated.text, steps=steps),
     )
 
 

@@ -10,7 +10,9 @@ from gateway.upstream_client import FINISHES, tokens_of
 from serving.answer import PromptTrace
 from serving.confidence.assess import measure
 from serving.confidence.catalogue import NAMES
+from training.labelled_fields import prompt_of
 from training.labelled_file import Place
+from training.verified_steps import verified
 
 Signals = dict[str, float | None]
 # what no OpenAI-compatible server tells the gateway: a calibration that needs them would vouch for nothing there
@@ -58,7 +60,8 @@ def _measured(place: Place, fields: Mapping[str, Any]) -> Signals | None:
     if "".join(token.text for token in tokens) != text:
         return None
     prompt = PromptTrace(_count(place, fields), _optional(place, fields, "prompt_logprob_mean"))
-    signals = measure(tokens, prompt, FINISHES.get(str(finish), "error"), text)
+    steps = verified(prompt_of(place, fields), text)
+    signals = measure(tokens, prompt, FINISHES.get(str(finish), "error"), text, steps=steps)
     if finish is None:
         signals["finished"] = None
     return signals
