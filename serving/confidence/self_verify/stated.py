@@ -1,0 +1,121 @@
+"""Finds the answer that a text states, and puts it back into the question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from serving.answer import Step
+from serving.confidence.self_verify.algebra import identical
+from serving.confidence.self_verify.answer_step import DEPARTS, PUT_BACK
+from serving.confidence.self_verify.arithmetic import Verdict, judge, shown
+from serving.confidence.self_verify.chains import Member, chains, formula_behind, roles
+from serving.confidence.self_verify.expressions import Expression
+from serving.confidence.self_verify.pairs import Pair
+from serving.confidence.self_verify.question import Asked
+from serving.confidence.self_verify.tokens import Token, tokenize
+from serving.confidence.self_verify.values import Budget, DividesByZero, NoValue, Reading, evaluate, half_digit
+
+_MARK = re.compile(
+    r"####|\\boxed|(?:^|\n)[ \t]*\**A(?:nswer)?\**[ \t]*:|\b[Aa]nswer\**(?:[ \t]+is\b|[ \t]*[:=])|\bANSWER:"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    start: int  # characters of the text
+    end: int
+    members: tuple[Member, ...]  # `5`, or what stands behind `x =` in each of `x = 2 or x = -2`
+
+    @property
+    def formula(self) -> Expression | None:
+        return self.members[-1].expression
+
+
+def stated_answer(text: str) -> Stated | None:
+    """The formula behind the last mark such as `Answer:`, `####` or `\\boxed`, or a text that is one formula."""
+    marks = list(_MARK.finditer(text))
+    start = marks[-1].end() if marks else 0
+    line = text[start : (text.find("\n", start) + 1 or len(text) + 1) - 1]
+    if not marks and line.strip() != text.strip():
+        return None
+    tokens = roles(tokenize(line, start))
+    members = _members(tokens)
+    if not members or any(member.expression is None for member in members):
+        return None
+    return Stated(members[0].start, members[-1].end, tuple(members))
+
+
+def _members(tokens: Sequence[Token]) -> list[Member]:
+    if found := list(chains(tokens)):
+        return [chain.members[-1] for chain in found]
+    at = next((at for at, token in enumerate(tokens) if token.kind in ("number", "sign", "open", "name", "root")), None)
+    return [] if at is None else [formula_behind(tokens, at - 1)]
+
+
+def put_back(stated: Stated, asked: Asked, budget: Budget, *, symbolic: bool) -> Step:
+    """The step that says whether the stated answer is what the question asks for."""
+    try:
+        verdict = _verdict(stated, asked, budget, symbolic=symbolic)
+    except NoValue as reason:
+        verdict = Verdict("unknown", str(reason))
+    told = {"valid": "the answer holds.", "invalid": "the answer fails.", "unknown": "the answer could not be checked."}
+    return Step(stated.start, stated.end, verdict.state, f"{PUT_BACK}, {told[verdict.state]} {verdict.why}".rstrip())
+
+
+def departure(stated: Stated, last: Fraction, budget: Budget) -> Step | None:
+    """For a question that holds no formula: a step where the answer is not what the last equation came to.
+
+    It is unknown: the last equation need not have been the answer's.
+    """
+    try:
+        value = evaluate(stated.formula.node, Reading(budget)) if stated.formula else last
+    except NoValue:
+        return None
+    if value in (last, last * 100, last / 100):  # a share may be told in per cent
+        return None
+    return Step(stated.start, stated.end, "unknown", f"{DEPARTS} {shown(last)}, not {shown(value)}.")
+
+
+def _verdict(stated: Stated, asked: Asked, budget: Budget, *, symbolic: bool) -> Verdict:
+    if asked.other is not None and asked.unknown:
+        verdicts = [_solves(member, asked.one, asked.other, asked.unknown, budget) for member in stated.members]
+        return next((verdict for verdict in verdicts if verdict.state != "valid"), verdicts[-1])
+    member = stated.members[-1]
+    if member.expression is None:
+        return Verdict("unknown")
+    if asked.one.names:
+        same = identical(asked.one, member.expression, budget, symbolic=symbolic)
+        return Verdict("valid") if same else Verdict("invalid", "It is not equal for every value.")
+    question = Member(0, 0, asked.one)
+    return judge(Pair(question, "=", member, asked.one, member.expression, first=False), Reading(budget))
+
+
+def _solves(member: Member, one: Expression, other: Expression, name: str, budget: Budget) -> Verdict:
+    if member.expression is None:
+        return Verdict("unknown")
+    value = evaluate(member.expression.node, Reading(budget))
+    try:
+        apart = _apart(one, other, name, value, budget)
+        if apart == 0:
+            return Verdict("valid")
+        literal = member.expression.literal
+        if literal and literal.places and _is_near(one, other, name, value, half_digit(literal.places), budget):
+            return Verdict("valid", "Rounded.")
+    except DividesByZero:
+        return Verdict("invalid", f"For {name} = {shown(value)} it divides by zero.")
+    left = evaluate(one.node, Reading(budget, {name: value}))
+    return Verdict("invalid", f"The left side comes to {shown(left)}, the right side to {shown(left - apart)}.")
+
+
+def _is_near(one: Expression, other: Expression, name: str, value: Fraction, half: Fraction, budget: Budget) -> bool:
+    """Whether a solution lies where rounding to the nearest or cutting off would have led to `value`."""
+    low, high = (value - half, value + 2 * half) if value >= 0 else (value - 2 * half, value + half)
+    return _apart(one, other, name, low, budget) * _apart(one, other, name, high, budget) <= 0
+
+
+def _apart(one: Expression, other: Expression, name: str, value: Fraction, budget: Budget) -> Fraction:
+    reading = Reading(budget, {name: value})
+    return evaluate(one.node, reading) - evaluate(other.node, reading)
