@@ -11,7 +11,7 @@ from typing import Any
 from gateway.errors import ApiError, unavailable
 from gateway.json_peer import JsonPeer, ask_again
 from gateway.model_client import Question, ServedModel
-from serving.answer import Answer, Confidence, FinishReason, PromptTrace, Step, TokenTrace, Usage
+from serving.answer import Answer, Confidence, FinishReason, PromptTrace, TokenTrace, Usage
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, InvalidCalibration, calibration_from_json
 from serving.confidence.cascade import Sample, compared, sample_seed
@@ -36,12 +36,15 @@ class UpstreamClient:
 
     provider = "openai"
 
-    def __init__(self, url: str, key: str, model: str, timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, key: str, model: str, timeout_seconds: float, verifier: SelfVerifier | None = None
+    ) -> None:
+        """`verifier` checks the answers' steps; None: nothing is known of them."""
         self._peer = JsonPeer(url, key, timeout_seconds)
         self._model = model
         self._timeout_seconds = timeout_seconds
         self._calibration: Calibration | None = None
-        self._verifier: SelfVerifier | None = None
+        self._verifier = verifier
 
     async def model(self) -> ServedModel:
         return ServedModel(self._model, self._model)
@@ -54,27 +57,21 @@ class UpstreamClient:
         body, started = chat_body(question, self._model), perf_counter()
         data = await ask_again(lambda: self._send(body, question), self._timeout_seconds)
         answer = self._answer(data, (perf_counter() - started) * 1000)
-        answer = replace(answer, steps=await self._steps(question, answer.text))
+        if self._verifier:
+            steps = await self._verifier.steps(last_question(question) or "", answer.text)
+            answer = replace(answer, steps=steps)
         answer = replace(answer, confidence=self._confidence(answer, question))
         return await self._compared(answer, question, started)
 
     async def close(self) -> None:
-        if self._verifier is not None:
-            await self._verifier.close()
         await self._peer.close()
-
-    async def _steps(self, question: Question, text: str) -> tuple[Step, ...]:
-        """What self-verification sees; its process starts with the first question, on the event loop of that."""
-        if self._verifier is None:
-            self._verifier = SelfVerifier()
-            self._verifier.begin()
-        return await self._verifier.steps(last_question(question) or "", text)
 
     async def _send(self, body: dict[str, Any], question: Question) -> dict[str, Any]:
         headers = {"traceparent": question.traceparent} if question.traceparent else {}
         return (await self._peer.send("POST", "/chat/completions", body, headers)).body_or_raise()
 
     def _answer(self, data: dict[str, Any], milliseconds: float) -> Answer:
+        """The answer as it was told, its confidence still to be assessed."""
         text, choice = told(data)
         try:
             tokens = tokens_of(choice.get("logprobs") or {})
@@ -83,9 +80,8 @@ class UpstreamClient:
             raise unreadable() from None
         finish = FINISHES.get(str(choice.get("finish_reason")), "error")
         prompt = PromptTrace(counted.prompt_tokens, None)  # upstreams do not tell how familiar the prompt was
-        return Answer(
-            text, finish, tokens, prompt, UNASSESSED, counted, answered_by(data), "", {"upstream": milliseconds}
-        )
+        model, timings = answered_by(data), {"upstream": milliseconds}
+        return Answer(text, finish, tokens, prompt, UNASSESSED, counted, model, "", timings)
 
     def _confidence(self, answer: Answer, question: Question, samples: tuple[str, ...] = ()) -> Confidence:
         if "".join(token.text for token in answer.tokens) != answer.text:
@@ -97,8 +93,8 @@ class UpstreamClient:
             answer.text,
             answer.model,
             self._read(question.calibration),
+            answer.steps,
             asked=last_question(question),
-            steps=answer.steps,
             samples=samples,
         )
 

@@ -74,16 +74,16 @@ class Replica:
         exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
         config = EngineConfig(ranks=settings.ranks, exchange=exchange, start_seconds=settings.repair_seconds)
         self.gang = GangKeeper(self.checkpoint, config, cpu_share)
-        self.verifier = SelfVerifier()
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica
         self._calibrations = KnownCalibrations()
+        self._verifier = SelfVerifier()
         self._provider = telemetry.tracer_provider(settings)
         self._tracer = self._provider.get_tracer(__name__)
 
     async def start(self) -> None:
-        """Starts the gang, and beside it the process that checks steps. Raises what the gang's start raises."""
-        self.verifier.begin()
+        """Returns when answers can be made and checked. Raises what either start raises."""
+        await self._verifier.start()
         await self.gang.start()
 
     async def ask(self, ask: Ask, traceparent: str | None) -> Answer:
@@ -101,8 +101,8 @@ class Replica:
             calibration = self._calibrations.resolve(ask.calibration)
             generated = await self._generate(request_of(ask))
             telemetry.record_engine_spans(self._tracer, generated, self.reports)
-            steps = await self.verifier.steps(last_question(ask) or "", generated.text)
-            answer = self._assessed(ask, generated, calibration, steps)
+            steps = await self._verifier.steps(last_question(ask) or "", generated.text)
+            answer = self._assessed(ask, generated, steps, calibration)
             answer = await self._compared(ask, answer, calibration)
             telemetry.describe_answer(span, answer)
             log.info(
@@ -157,7 +157,7 @@ class Replica:
             raise Unhealthy(f"Replica {self.id}: asks wait and no step has finished for {still:.0f} s.")
 
     async def stop(self) -> None:
-        await self.verifier.close()
+        await self._verifier.close()
         await self.gang.stop()
         self._provider.shutdown()
         log.info("replica.stopped")
@@ -181,7 +181,7 @@ class Replica:
             self.held -= 1
 
     def _assessed(
-        self, ask: Ask, generated: Generated, calibration: Calibration | None, steps: tuple[Step, ...]
+        self, ask: Ask, generated: Generated, steps: tuple[Step, ...], calibration: Calibration | None
     ) -> Answer:
         started, model = time.perf_counter(), self.checkpoint.model_id
         with self._tracer.start_as_current_span(telemetry.CONFIDENCE):
@@ -192,8 +192,8 @@ class Replica:
                 generated.text,
                 model,
                 calibration,
+                steps,
                 asked=last_question(ask),
-                steps=steps,
             )
         return Answer(
             text=generated.text,

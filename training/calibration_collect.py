@@ -112,7 +112,7 @@ def graded(ask: Ask, generated: Generated, model: str) -> Row:
         written=generated.text,
         finish_reason=generated.finish_reason,
         right=grade(ask.question, generated.text),
-        signals=measure(generated.tokens, generated.prompt, generated.finish_reason, generated.text, steps=steps),
+        signals=measure(generated.tokens, generated.prompt, generated.finish_reason, generated.text, steps),
     )
 
 

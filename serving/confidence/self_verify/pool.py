@@ -57,11 +57,6 @@ class SelfVerifier:
         """The processes that are there, those about to end among them."""
         return tuple(child.process.pid for child in self._children)
 
-    def begin(self) -> None:
-        """Has the children started beside other work; until one is ready, and where none can be, steps are unknown."""
-        for _ in range(self._count):
-            self._later(self._add_child())
-
     async def start(self) -> None:
         """Returns when a first child is ready. Raises OSError, TimeoutError or BrokenFrame where none can be."""
         try:
