@@ -45,6 +45,7 @@ from gateway.under_way import UnderWay
 from gateway.upstream_client import UpstreamClient
 from gateway.waiting import Bell, look_out
 from gateway.worker import Worker
+from serving.confidence.self_verify.pool import SelfVerifier
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.review_queue import ReviewQueue
@@ -90,7 +91,7 @@ def create_app(
             facts=CaseFacts(),
             queue=(orders := queue or ReviewQueue(settings.redis, settings.queue_prefix)),
             hints=Hints(orders),
-            model_client=model_client or client_of(settings),
+            model_client=model_client or await client_of(settings),
             telemetry=Telemetry(settings),
             metrics=metrics,
             bell=Bell(),
@@ -148,14 +149,19 @@ def places_of(settings: Settings) -> Places:
     return Places(settings.max_questions, share, settings.max_waiting_questions)
 
 
-def client_of(settings: Settings) -> ModelClient:
-    """Our serving application, or the upstream that the settings name in its place."""
+async def client_of(settings: Settings) -> ModelClient:
+    """Our serving application, or the upstream that the settings name in its place, whose answers are verified here.
+
+    Raises what the verifier's start raises: without it the upstream's steps would silently stay unknown.
+    """
     if settings.upstream_url:
+        await (verifier := SelfVerifier()).start()
         return UpstreamClient(
             settings.upstream_url,
             settings.upstream_key.get_secret_value(),
             settings.upstream_model,
             settings.ask_timeout_seconds,
+            verifier,
         )
     return ServingClient(settings.serving_url, settings.serving_token.get_secret_value(), settings.ask_timeout_seconds)
 

@@ -39,7 +39,7 @@ class UpstreamClient:
     def __init__(
         self, url: str, key: str, model: str, timeout_seconds: float, verifier: SelfVerifier | None = None
     ) -> None:
-        """`verifier` checks the answers' steps; None: nothing is known of them."""
+        """`verifier` checks the answers' steps and is closed with this; None: nothing is known of them."""
         self._peer = JsonPeer(url, key, timeout_seconds)
         self._model = model
         self._timeout_seconds = timeout_seconds
@@ -64,6 +64,8 @@ class UpstreamClient:
         return await self._compared(answer, question, started)
 
     async def close(self) -> None:
+        if self._verifier:
+            await self._verifier.close()
         await self._peer.close()
 
     async def _send(self, body: dict[str, Any], question: Question) -> dict[str, Any]:

@@ -63,6 +63,8 @@ class Upstream:
             "finish_reason": "stop",
             "logprobs": {"content": rows},
         }
+        if "[steps]" in question:
+            choice["message"]["content"] = "3 + 4 = 7\n7 * 2 = 15\nAnswer: 15"
         if "[bare]" in question:
             choice["logprobs"] = None
         if "[swapped]" in question:
@@ -139,6 +141,13 @@ def test_sure_tokens_release_and_unsure_ones_hold(gateway: Gateway) -> None:
     assert unsure["review"]["action"] == "hold"
     assert unsure["review"]["confidence"] < 0.85 <= sure["review"]["confidence"]
     assert sure["review"]["calibration"].startswith("cal_")
+
+
+def test_steps_of_an_upstreams_answer_are_verified_for_the_desk(gateway: Gateway) -> None:
+    held = ask(gateway, "say -2.0 [steps]")
+    with gateway.http("ada") as http:
+        steps = http.get(f"/v1/reviews/{held['review']['id']}").json()["steps"]
+    assert [step["state"] for step in steps][:2] == ["valid", "invalid"]
 
 
 @pytest.mark.parametrize("mark", ["[bare]", "[swapped]", "[odd]"])
