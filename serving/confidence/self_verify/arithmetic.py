@@ -123,7 +123,7 @@ def _excused(pair: Pair, left: Fraction, right: Fraction) -> Verdict | None:
         return Verdict("unknown", "It can be read in more than one way.")
     if pair.left.joined:
         return Verdict("unknown", "Words before it may belong to the calculation.")
-    if pair.first and pair.one.literal:
+    if pair.first and pair.one.literal and pair.relation not in _COMPARISONS:
         return Verdict("unknown", "It sets two different numbers equal, so one may stand for something else.")
     if pair.one.percent or pair.other.percent:
         return Verdict("unknown", "It depends on how the percent sign is meant.")
@@ -151,7 +151,7 @@ def _rounding(pair: Pair, left: Fraction, right: Fraction, reading: Reading) -> 
     slack = Fraction(0)
     for expression, value in ((pair.one, left), (pair.other, right)):
         for number in expression.numbers:
-            if number.places:
+            if number.places and not expression.literal:
                 slack += abs(evaluate(expression.node, replace(reading, nudged=number.index)) - value)
     if slack and apart <= slack + half_digit(max(number.places for number in pair.other.numbers or pair.one.numbers)):
         return Verdict("unknown", "Rounded numbers go into it; it may be true of what they stand for.")

@@ -214,7 +214,8 @@ def _right_member(tokens: Sequence[Token], start: int, end: int, relation: int) 
     after = tokens[end : end + _WORDS_AFTER]
     about = any(token.text in ABOUT for token in (*tokens[relation + 1 : start], *after))
     about = about or any(token.kind == "mark" for token in tokens[start : end + 1])
-    if after and (after[0].kind in ("opaque", "sign", "number") or after[0].text in REMAINDER):
+    goes_on = bool(after) and after[0].kind in ("opaque", "sign", "number") and after[0].text != "-"
+    if goes_on or (after and after[0].text in REMAINDER):
         member = replace(member, expression=None, objection="What follows could not be read.")
     behind = []
     for token in after[:2]:

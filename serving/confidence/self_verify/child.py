@@ -17,12 +17,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from serving.answer import Step
-from serving.confidence.self_verify.frames import HEAD, frame, length_of, rows_of
+from serving.confidence.self_verify.frames import HEAD, TOO_SLOW, frame, length_of, rows_of
 from serving.confidence.self_verify.verify import steps
 
-MEMORY_BYTES = 1 << 30  # of address space; sympy alone maps a fifth of it
+MEMORY_BYTES = 1 << 29  # of address space; with sympy it begins at a tenth of that
 CPU_SECONDS = 2  # for one answer
-TOO_SLOW = "The check took too long and was stopped."
 _WARM_UP = ("Solve √(x + 2) = x.", "x + 2 = x^2\nx = 2")
 
 
@@ -34,7 +33,6 @@ def main() -> None:
     """Answers requests until there are no more."""
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 0)
-    signal.signal(signal.SIGALRM, _raise_too_slow)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the parent's to answer; it closes the socket
     steps(_WARM_UP[1], _WARM_UP[0], symbolic=True)  # sympy loads much of itself with its first equation
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
@@ -60,11 +58,13 @@ def checked(text: str, question: str, seconds: float) -> tuple[Step, ...]:
 
 @contextlib.contextmanager
 def _at_most(seconds: float) -> Iterator[None]:
+    before = signal.signal(signal.SIGALRM, _raise_too_slow)
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _raise_too_slow(*_: object) -> None:

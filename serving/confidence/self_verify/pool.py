@@ -14,7 +14,7 @@ from types import TracebackType
 
 from serving.answer import Step
 from serving.confidence.self_verify import limits
-from serving.confidence.self_verify.frames import HEAD, BrokenFrame, frame, length_of, steps_of
+from serving.confidence.self_verify.frames import HEAD, TOO_SLOW, BrokenFrame, frame, length_of, steps_of
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +22,8 @@ SECONDS = 0.25  # for one answer, waiting included
 START_SECONDS = 60.0
 _CHILD_SHARE = 0.7  # of the time that is left; a child that stops by itself need not be killed and started again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to start a child
-_TOO_SLOW = "The check took too long and was stopped."
-_BUSY = "Other answers were being checked; this one was not."
-_DIED = "The check broke off."
+BUSY = "Other answers were being checked; this one was not."
+DIED = "The check broke off."
 
 
 @dataclass(eq=False, slots=True)
@@ -80,7 +79,7 @@ class SelfVerifier:
             async with asyncio.timeout_at(deadline):
                 child = await self._idle.get()
         except TimeoutError:
-            return _unknown(text, _BUSY)
+            return _unknown(text, BUSY)
         answered = False
         try:
             async with asyncio.timeout_at(deadline):
@@ -88,9 +87,9 @@ class SelfVerifier:
             answered = True
             return found
         except TimeoutError:
-            return _unknown(text, _TOO_SLOW)
+            return _unknown(text, TOO_SLOW)
         except (OSError, BrokenFrame):
-            return _unknown(text, _DIED)
+            return _unknown(text, DIED)
         finally:
             if answered:
                 self._idle.put_nowait(child)

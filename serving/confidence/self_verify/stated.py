@@ -16,7 +16,7 @@ from serving.confidence.self_verify.expressions import Expression
 from serving.confidence.self_verify.pairs import Pair
 from serving.confidence.self_verify.question import Asked
 from serving.confidence.self_verify.tokens import Token, tokenize
-from serving.confidence.self_verify.values import Budget, DividesByZero, NoValue, Reading, evaluate
+from serving.confidence.self_verify.values import Budget, DividesByZero, NoValue, Reading, evaluate, half_digit
 
 _MARK = re.compile(
     r"####|\\boxed|(?:^|\n)[ \t]*\**A(?:nswer)?\**[ \t]*:|\b[Aa]nswer\**(?:[ \t]+is\b|[ \t]*[:=])|\bANSWER:"
@@ -102,14 +102,18 @@ def _solves(member: Member, one: Expression, other: Expression, name: str, budge
         if apart == 0:
             return Verdict("valid")
         literal = member.expression.literal
-        if literal and literal.places:
-            width = Fraction(1, 10**literal.places)
-            if _apart(one, other, name, value - width, budget) * _apart(one, other, name, value + width, budget) <= 0:
-                return Verdict("valid", "Rounded.")
+        if literal and literal.places and _is_near(one, other, name, value, half_digit(literal.places), budget):
+            return Verdict("valid", "Rounded.")
     except DividesByZero:
         return Verdict("invalid", f"For {name} = {shown(value)} it divides by zero.")
     left = evaluate(one.node, Reading(budget, {name: value}))
     return Verdict("invalid", f"The left side comes to {shown(left)}, the right side to {shown(left - apart)}.")
+
+
+def _is_near(one: Expression, other: Expression, name: str, value: Fraction, half: Fraction, budget: Budget) -> bool:
+    """Whether a solution lies where rounding to the nearest or cutting off would have led to `value`."""
+    low, high = (value - half, value + 2 * half) if value >= 0 else (value - 2 * half, value + half)
+    return _apart(one, other, name, low, budget) * _apart(one, other, name, high, budget) <= 0
 
 
 def _apart(one: Expression, other: Expression, name: str, value: Fraction, budget: Budget) -> Fraction:

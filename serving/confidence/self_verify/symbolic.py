@@ -5,9 +5,11 @@ The trees are turned into sympy's own objects; no text of an answer is ever eval
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from functools import wraps
 from random import Random
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import sympy
 
@@ -25,6 +27,26 @@ class NotSolved(NoValue):
         super().__init__("Its solutions could not be worked out.")
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _settled(ask: Callable[P, T]) -> Callable[P, T]:
+    """sympy raises much that it does not tell of; all of it means that it could not settle the matter."""
+
+    @wraps(ask)
+    def asked(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return ask(*args, **kwargs)
+        except NoValue:
+            raise
+        except Exception as error:
+            raise NotSolved from error
+
+    return asked
+
+
+@_settled
 def identical(one: Expression, other: Expression) -> bool:
     """Whether both are equal at random points where both have a real value. Raises NoValue where there are none."""
     names = sorted(one.names | other.names)
@@ -45,8 +67,9 @@ def identical(one: Expression, other: Expression) -> bool:
     raise NotSolved
 
 
+@_settled
 def solutions(one: Expression, other: Expression, name: str) -> frozenset[Fraction | str] | None:
-    """Real solutions: fractions, else their first twenty digits; None where every number is one. Raises NoValue."""
+    """Real solutions: fractions, else their first fourteen digits; None where every number is one. Raises NoValue."""
     symbol = sympy.Symbol(name, real=True)
     left, right = _sympy(one.node), _sympy(other.node)
     found = sympy.solveset(left - right, symbol, domain=sympy.S.Reals)
@@ -65,7 +88,7 @@ def _is_defined(side: Any, symbol: Any, root: Any) -> bool:
 def _named(root: Any) -> Fraction | str:
     if root.is_Rational:
         return Fraction(int(root.p), int(root.q))
-    return str(sympy.N(root, 20))
+    return f"{float(sympy.N(root, _DIGITS)):.13e}"
 
 
 def _sympy(node: Node) -> Any:
