@@ -1,7 +1,9 @@
 """The alarm on a real change of model: Qwen3-30B-A3B is certified, then Qwen3-4B answers in its place, unannounced.
 
 The score stays the one fitted to the first model. Released answers are audited with probability π; after the alarm
-everything is held, so everything is labelled, until a new certificate can be made.
+everything is held, so everything is labelled, until a new certificate can be made: at growing numbers of labels, each
+attempt at its part of δ. Either the second model stays, and the score is fitted anew to a third of the labels, the old
+score among its signals, and certified on the rest; or the first model is put back, and its score is certified again.
 """
 
 from __future__ import annotations
@@ -11,12 +13,17 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import SplineTransformer, StandardScaler
 
-from benchmarks.mmlu_pro import NoData, Scored, data_folder, scored
+from benchmarks.mmlu_pro import Floats, NoData, Score, Scored, data_folder, read, split
 from serving.confidence.binomial import clopper_pearson
 from serving.confidence.certificate import Bound, Labelled, certify, delta_of_attempt
 from serving.confidence.eprocess import Watch
@@ -27,7 +34,16 @@ LABELS = 2000  # of the first certificate
 RUNS = 500
 LONGEST = 2000  # audits that a run without drift is watched for, and that an alarm may take
 HISTORIES = (0, 100, 500)  # audits of the first model before the change
-FIRST_ATTEMPT, GROWTH = 100, 1.5  # labels of the first attempt to recertify, and how they grow to the next
+ATTEMPTS = (250, 500, 1000, 2000, 4000, 8000, 16000)  # labels at which a new certificate is tried for
+MOST_FITTED = 2500  # of the labels; more no longer make the new score better
+RECERTIFICATIONS = 50
+
+
+@dataclass(frozen=True)
+class Recertified:
+    requests: int  # after the alarm, each of them labelled
+    coverage: float
+    risk: float
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +63,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(data: Path, seed: int, *, runs: int = RUNS) -> dict[str, Any]:
     """Raises NoData, and ValueError where the first model cannot be certified at all."""
-    before, after = scored(data, BEFORE, seed, also=[AFTER])
+    first, second = read(data, BEFORE), read(data, AFTER)
+    fit, rest = split(len(first.wrong), seed)
+    score = Score(first, fit, seed)
+    before, after = score.of(first, rest), score.of(second, rest)
     rng = np.random.default_rng(seed)
     threshold = _bound(_drawn(before, LABELS, rng), DELTA).threshold
     if threshold is None:
@@ -57,7 +76,9 @@ def measure(data: Path, seed: int, *, runs: int = RUNS) -> dict[str, Any]:
     median = float(np.median(delays[0]))
     false_alarms = sum(_alarm(_audits(old, LONGEST, rng)) is not None for _ in range(runs))
     at_alpha = sum(_alarm(_audits(ALPHA, LONGEST, rng)) is not None for _ in range(runs))
-    requests, coverages = zip(*(_recertified(after, rng) for _ in range(runs // 5)), strict=True)
+    others = score.of(second, fit)  # other questions, for a new score to be fitted to
+    renewed = [_renewed(others, after, rng) for _ in range(RECERTIFICATIONS)]
+    restored = [_restored(before, rng) for _ in range(RECERTIFICATIONS)]
     return {
         "threshold": threshold,
         "risk_before": round(old, 4),
@@ -69,8 +90,8 @@ def measure(data: Path, seed: int, *, runs: int = RUNS) -> dict[str, Any]:
         "false_alarm_rate": false_alarms / runs,
         "false_alarm_rate_at_alpha": at_alpha / runs,
         "false_alarm_rate_at_alpha_lower": round(clopper_pearson(at_alpha, runs)[0], 4),
-        "recertify_requests": float(np.median(requests)),
-        "recertified_coverage": round(float(np.mean(coverages)), 4),
+        **_figures("recertify", renewed),
+        **_figures("recertify_restored", restored),
         "alpha": ALPHA,
         "delta": DELTA,
         "audit_share": AUDIT_SHARE,
@@ -116,16 +137,48 @@ def _delays(old: float, new: float, history: int, runs: int, rng: np.random.Gene
     return found
 
 
-def _recertified(after: Scored, rng: np.random.Generator) -> tuple[float, float]:
-    """Requests after the alarm until a certificate is back, each labelled, and its coverage; infinite for never."""
+def _renewed(others: Scored, after: Scored, rng: np.random.Generator) -> Recertified | None:
+    """The second model stays: a new score is fitted to answers to other questions than those it is certified on."""
+    for attempt, labels in enumerate(ATTEMPTS, start=1):
+        fit = rng.integers(0, len(others.wrong), min(labels // 3, MOST_FITTED))
+        score = _new_score().fit(_signals(others)[fit], ~others.wrong[fit])
+        population = Scored(score.predict_proba(_signals(after))[:, 1], after.wrong, after.features)
+        threshold = _bound(_drawn(population, labels - len(fit), rng), delta_of_attempt(DELTA, attempt)).threshold
+        if threshold is not None:
+            return Recertified(labels, population.coverage(threshold), population.risk(threshold))
+    return None
+
+
+def _restored(before: Scored, rng: np.random.Generator) -> Recertified | None:
+    """The first model is put back, and its score stays."""
     rows: list[Labelled] = []
-    for attempt in range(1, 12):
-        due = round(FIRST_ATTEMPT * GROWTH ** (attempt - 1))
-        rows += _drawn(after, due - len(rows), rng)
-        bound = _bound(rows, delta_of_attempt(DELTA, attempt))
-        if bound.threshold is not None:
-            return float(due), after.coverage(bound.threshold)
-    return math.inf, 0.0
+    for attempt, labels in enumerate(ATTEMPTS, start=1):
+        rows += _drawn(before, labels - len(rows), rng)
+        threshold = _bound(rows, delta_of_attempt(DELTA, attempt)).threshold
+        if threshold is not None:
+            return Recertified(labels, before.coverage(threshold), before.risk(threshold))
+    return None
+
+
+def _signals(scored: Scored) -> Floats:
+    return np.column_stack([np.log(scored.confidence / (1.0 - scored.confidence)), scored.features])
+
+
+def _new_score() -> Pipeline:
+    curves = SplineTransformer(n_knots=5, degree=2, knots="quantile", extrapolation="constant")
+    return make_pipeline(SimpleImputer(), StandardScaler(), curves, LogisticRegression(C=0.1, max_iter=1000))
+
+
+def _figures(name: str, runs: Sequence[Recertified | None]) -> dict[str, float | None]:
+    """The median over all runs, in which one that never certified counts as the longest; None where that is it."""
+    certified = sorted((each for each in runs if each is not None), key=lambda each: each.requests)
+    middle = len(runs) // 2
+    return {
+        f"{name}_requests": certified[middle].requests if middle < len(certified) else None,
+        f"{name}_share": len(certified) / len(runs),
+        f"{name}_coverage": round(sum(each.coverage for each in certified) / max(1, len(certified)), 4),
+        f"{name}_violation_rate": sum(each.risk > ALPHA for each in certified) / len(runs),
+    }
 
 
 def _divergence(new: float, allowed: float) -> float:

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(data: Path, seed: int, *, runs: int = RUNS) -> dict[str, Any]:
     """`interval_coverage` is the worst over the settings. Raises NoData."""
-    population = scored(data, MODEL, seed)[0]
+    population = scored(data, MODEL, seed)
     found = {setting.name: _of(setting, population, seed, runs) for setting in SETTINGS}
     return {
         "interval_coverage": min(each["coverage"] for each in found.values()),

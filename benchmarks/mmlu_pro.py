@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +52,7 @@ class Scored:
 
     confidence: Floats  # [answers]
     wrong: Flags  # [answers]
+    features: Floats  # [answers, features], as in Answers
 
     def risk(self, threshold: float) -> float:
         """Share of wrong answers among those at or above the threshold; NaN where there are none."""
@@ -82,7 +82,7 @@ class Score:
     def of(self, answers: Answers, rows: NDArray[np.intp]) -> Scored:
         with threadpool_limits(1):
             confidence = self._fitted.predict_proba(answers.features[rows])[:, 1]
-        return Scored(np.clip(confidence, 0.0, 1.0), answers.wrong[rows])
+        return Scored(np.clip(confidence, 0.0, 1.0), answers.wrong[rows], answers.features[rows])
 
 
 def data_folder() -> Path:
@@ -110,12 +110,11 @@ def split(answers: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return order[:FIT_ROWS], order[FIT_ROWS:]
 
 
-def scored(data: Path, model: str, seed: int, *, also: Sequence[str] = ()) -> list[Scored]:
-    """The population of `model` under a score fitted on its other rows; then of models in `also`, under the same."""
+def scored(data: Path, model: str, seed: int) -> Scored:
+    """The population of a model, under a score fitted to its other rows."""
     answers = read(data, model)
     fit, rest = split(len(answers.wrong), seed)
-    score = Score(answers, fit, seed)
-    return [score.of(answers, rest), *(score.of(read(data, other), rest) for other in also)]
+    return Score(answers, fit, seed).of(answers, rest)
 
 
 def _number(text: str) -> float:

@@ -78,10 +78,10 @@ def certify(
     a weight below 1 or above `heaviest`.
     """
     _refuse_levels(alpha=alpha, delta=delta, at_least=at_least)
+    _refuse_rows(rows, heaviest)
     most = max((row.weight for row in rows), default=1.0) if heaviest is None else heaviest
     domains: dict[str, list[Labelled]] = {}
-    for place, row in enumerate(rows):
-        _refuse_row(row, place, most)
+    for row in rows:
         domains.setdefault(row.domain or "", []).append(row)
     bounds = {
         name: bound_of(domains[name], alpha=alpha, delta=delta, at_least=at_least, heaviest=most)
@@ -108,14 +108,13 @@ def _refuse_levels(*, alpha: float, delta: float, at_least: float) -> None:
         raise ValueError(f"at_least: must lie from 0 to 1, not {at_least}")
 
 
-def _refuse_row(row: Labelled, place: int, heaviest: float) -> None:
-    if not 0.0 <= row.confidence <= 1.0:
-        raise ValueError(f"rows[{place}].confidence: must lie from 0 to 1, not {row.confidence}")
-    most = heaviest if row.heaviest is None else row.heaviest
-    if not (1.0 <= row.weight <= most and math.isfinite(most)):
-        raise ValueError(
-            f"rows[{place}].weight: must be 1/π, so from 1 to the rule's heaviest {most:g}, not {row.weight}"
-        )
+def _refuse_rows(rows: Sequence[Labelled], heaviest: float | None) -> None:
+    for place, row in enumerate(rows):
+        if not 0.0 <= row.confidence <= 1.0:
+            raise ValueError(f"rows[{place}].confidence: must lie from 0 to 1, not {row.confidence}")
+        most = row.heaviest or heaviest or row.weight
+        if not (1.0 <= row.weight <= most < math.inf):
+            raise ValueError(f"rows[{place}].weight: must be 1/π, from 1 to its rule's heaviest, not {row.weight}")
 
 
 def certificate_to_json(certificate: Certificate) -> dict[str, Any]:

@@ -13,17 +13,18 @@ equal weight, as while everything is reviewed, are all kept.
 rate R(λ); so P(Bin(n, α) <= errors) is an exact p-value of "R(λ) > α".
 
 **Sequence.** From a start towards looser thresholds, each tested at the full δ, until one is not rejected. The start
-is the strictest threshold with at least m rows, m an eighth of the rows at the loosest threshold and never fewer than
-a certificate takes; labels have no part in it. Starting at the very top would end the sequence by chance among a
-handful of rows; an eighth kept most power on five models and 100 to 4,000 labels (decision 0019).
+is the strictest threshold with at least m rows. With n rows at the loosest threshold, and f the fewest that a
+certificate takes, m is n/8, or √(f·n) where that is less, and at least f; labels have no part in it. Starting at the
+very top would end the sequence by chance among a handful of rows; this m kept most power on five models and 100 to
+8,000 labels (decision 0019).
 
 **Why a single δ suffices.** Let J be the strictest threshold with R > α, and suppose that the cells of answers below
 it are wrong in at least α of cases, as they are whenever the risk does not rise with confidence. If J has m rows or
 more, the sequence comes to J before any looser one, so whatever is wrongly certified needs J rejected; that J has m
 rows is a statement about counts at J and looser, given which its errors are still binomial: at most δ. If J has fewer,
 the first test is of a looser threshold and includes all rows between it and J, wrong in at least α of cases each: its
-errors are no fewer than binomial ones of rate α, and again at most δ. Where the risk instead rises and falls with
-confidence, crossing α k times, the bound is kδ at worst; the tests draw from such populations too.
+errors are no fewer than binomial ones of rate α, and again at most δ. Where the risk rises and falls with confidence
+so that it crosses α more than once, this argument does not reach; the tests draw from such populations too.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def bound_of(rows: Sequence[Labelled], *, alpha: float, delta: float, at_least: 
     wrong = [0, *accumulate(int(not row.right) for row in fair)]
     counts = [len(fair) - first for first in firsts]
     errors = [wrong[-1] - wrong[first] for first in firsts]
-    enough = max(fewest(alpha, delta), counts[-1] * START_SHARE)
+    enough = _enough(counts[-1], fewest(alpha, delta))
     certified: int | None = None
     for index, count in enumerate(counts):
         if count < enough:
@@ -91,6 +92,10 @@ def bound_of(rows: Sequence[Labelled], *, alpha: float, delta: float, at_least: 
 def fewest(alpha: float, delta: float) -> int:
     """The least number of rows with which anything can be certified: all right, and (1 − α)^n <= δ."""
     return math.ceil(math.log(delta) / math.log1p(-alpha))
+
+
+def _enough(rows: int, least: int) -> float:
+    return max(float(least), min(rows * START_SHARE, math.sqrt(least * rows)))
 
 
 def _fair(rows: Sequence[Labelled], heaviest: float) -> list[Labelled]:
