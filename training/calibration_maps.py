@@ -33,18 +33,37 @@ def fit_map(scores: Floats, right: Floats) -> Map:
         IsotonicRegression().fit_transform(centres, rights / sizes, sample_weight=sizes), return_inverse=True
     )
     # Each step of the staircase is smoothed by all of its rows, so that long steps may come close to 0 and 1.
-    smooth = (np.bincount(step, rights) + 0.5) / (np.bincount(step, sizes) + 1.0)
-    return _isotonic(centres, np.maximum.accumulate(smooth[step]))
+    smooth = np.maximum.accumulate((np.bincount(step, rights) + 0.5) / (np.bincount(step, sizes) + 1.0))
+    return _isotonic(centres, _tilted(smooth, step))
 
 
 def fit_domain_maps(scores: Floats, right: Floats, domains: Sequence[str | None], for_all: Map) -> dict[str, Map]:
-    """By domain, "" where none was recognised: p = (n * own + KAPPA * for_all) / (n + KAPPA), where n rows suffice."""
+    """By domain, "" where none was recognised: p = (n * own + KAPPA * common) / (n + KAPPA), where n rows suffice.
+
+    What recognised domains have in common is the map of all of them: foreign questions are no reason to trust a
+    familiar one less. What is not recognised is drawn towards `for_all`.
+    """
     names = np.array([name or "" for name in domains])
+    recognised = names != ""
+    common = fit_map(scores[recognised], right[recognised]) if recognised.sum() >= DOMAIN_FROM else for_all
     return {
-        str(name): _drawn_together(scores[names == name], right[names == name], for_all)
+        str(name): _drawn_together(scores[names == name], right[names == name], common if name else for_all)
         for name in np.unique(names)
         if np.sum(names == name) >= DOMAIN_FROM
     }
+
+
+def _tilted(heights: Floats, step: NDArray[np.int64]) -> Floats:
+    """[bins]: each step's height, tilted about its middle by an eighth of the way to the nearer step, 0 or 1.
+
+    So scores within a step keep their order, and on the whole of it the probability stays what was counted.
+    """
+    below, above = np.diff(heights, prepend=0.0), np.diff(heights, append=1.0)
+    tilt = np.minimum(below, above) / 8
+    sizes = np.bincount(step)
+    place = np.arange(len(step)) - (np.cumsum(sizes) - sizes)[step]  # of a bin within its step
+    along = 2.0 * place / np.maximum(sizes - 1, 1)[step] - 1.0
+    return np.maximum.accumulate(heights[step] + np.where(sizes[step] > 1, tilt[step] * along, 0.0))
 
 
 def _drawn_together(scores: Floats, right: Floats, for_all: Map) -> IsotonicMap:

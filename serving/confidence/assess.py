@@ -18,18 +18,18 @@ def assess(
     text: str,
     model: str,
     calibration: Calibration | None,
+    steps: Sequence[Step] = (),
     *,
     asked: str | None = None,
-    steps: Sequence[Step] = (),
     samples: Sequence[str] = (),
 ) -> Confidence:
     """The calibrated probability that `text` is right, with every signal; its value is None where nothing vouches.
 
-    `model` is the id of the checkpoint that answered, as in Answer.model; `asked` the caller's last message, from which
-    alone the domain is recognised; `steps` what self-verification saw; `samples` further answers to compare with, drawn
-    as the calibration's cascade wants them. Raises nothing over a trace's numbers.
+    `model` is the id of the checkpoint that answered, as in Answer.model; `steps` what self-verification saw; `asked`
+    the caller's last message, from which alone the domain is recognised; `samples` further answers to compare with,
+    drawn as the calibration's cascade wants them. Raises nothing over a trace's numbers.
     """
-    signals = measure(tokens, prompt, finish_reason, text, steps=steps, samples=samples)
+    signals = measure(tokens, prompt, finish_reason, text, steps, samples=samples)
     shown = tuple(Signal(name, value) for name, value in signals.items())
     if calibration is None:
         return _unknown(shown, "No calibration is active for this model.")
@@ -52,12 +52,12 @@ def measure(
     prompt: PromptTrace,
     finish_reason: FinishReason,
     text: str,
-    *,
     steps: Sequence[Step] = (),
+    *,
     samples: Sequence[str] = (),
 ) -> dict[str, float | None]:
     """Every signal of the catalogue by name: finite, or None."""
-    evidence = gather(tokens, prompt, finish_reason, text, steps=steps, samples=samples)
+    evidence = gather(tokens, prompt, finish_reason, text, steps, samples=samples)
     return {name: finite(signal(evidence)) for name, signal in SIGNALS}
 
 

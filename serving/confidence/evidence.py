@@ -49,8 +49,8 @@ def gather(
     prompt: PromptTrace,
     finish_reason: FinishReason,
     text: str,
-    *,
     steps: Sequence[Step] = (),
+    *,
     samples: Sequence[str] = (),
 ) -> Evidence:
     """Check every number once. Accepts any trace, hostile ones too, and never raises over its numbers."""

@@ -1,5 +1,7 @@
 """Rows as a model might give them, from a hidden chance of being right; no model is needed."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from training.calibration_rows import Row
@@ -11,6 +13,22 @@ def made_rows(count: int, seed: int = 0, foreign_share: float = 0.2, unstated_sh
     """Right with chance sigmoid(skill); the signals follow skill with noise, the prompt's follow strangeness."""
     rng = np.random.default_rng(seed)
     return [_row(rng, index, rng.random() < foreign_share, rng.random() < unstated_share) for index in range(count)]
+
+
+def sampled_rows(count: int, seed: int = 0) -> list[Row]:
+    """Rows of two domains with four samples: they agree with a right answer in four of five cases, else in one."""
+    rng = np.random.default_rng(seed + 1_000)
+    return [_sampled(rng, index, row) for index, row in enumerate(made_rows(count, seed))]
+
+
+def _sampled(rng: np.random.Generator, index: int, row: Row) -> Row:
+    agreeing = rng.random(4) < (0.8 if row.right else 0.2)
+    samples = tuple("Answer: 5.0" if agrees else f"Answer: {rng.integers(6, 99)}" for agrees in agreeing)
+    story = not row.foreign and index % 2 == 0
+    text = f"Mia has {index} apples. How many apples?" if story else f"What is {index} + 5?"
+    text = f"Who wrote the {index}th anthem of Peru?" if row.foreign else text
+    domain = "word_problems" if story else row.domain
+    return replace(row, written="Answer: 5", samples=samples, text=text, domain=domain)
 
 
 def _row(rng: np.random.Generator, index: int, foreign: bool, unstated: bool) -> Row:

@@ -62,3 +62,16 @@ def test_a_row_holds_the_signals_that_serving_shows(checkpoint: Path, asks: list
     shown = {signal.name: signal.value for signal in confidence.signals}
     assert row.written == generated.text
     assert shown == pytest.approx(row.signals, abs=1e-4)
+
+
+def test_samples_are_drawn_for_the_rows_that_want_them_and_only_once(
+    checkpoint: Path, asks: list[Ask], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    wanted = {ask.key for ask in asks[:2]}
+    collect(checkpoint, asks, path)
+    rows = collect(checkpoint, asks, path, samples=2, among=lambda row: row.key in wanted)
+    assert [len(row.samples) for row in rows] == [2, 2, *[0] * (len(asks) - 2)]
+    size = path.stat().st_size
+    assert collect(checkpoint, asks, path, samples=2, among=lambda row: row.key in wanted) == rows
+    assert path.stat().st_size == size

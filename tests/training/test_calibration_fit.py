@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks import measures
 from serving.confidence.calibration import Calibration, calibration_from_json, calibration_to_json
 from serving.confidence.score import IsotonicMap, PlattMap, Points
-from tests.training.made_rows import MODEL, made_rows
-from training.calibration_fit import fit, fit_map
+from tests.training.made_rows import MODEL, made_rows, sampled_rows
+from training.calibration_fit import fit
+from training.calibration_logistic import Problem
+from training.calibration_maps import DOMAIN_FROM, KAPPA, fit_domain_maps, fit_map
 from training.calibration_report import by_group, confidence, report
+from training.calibration_stages import judge
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +79,7 @@ def test_an_ever_stranger_prompt_never_raises_the_confidence(fitted: Calibration
 def test_shapes_reach_from_the_lowest_to_the_highest_value_seen(fitted: Calibration) -> None:
     seen = [row.signals["prompt_logprob_mean"] for row in made_rows(1_500)]
     points: Points = next(s for s in fitted.shapes if s.signal == "prompt_logprob_mean").points
-    assert (points[0][0], points[-1][0]) == (min(seen), max(seen))  # type: ignore[type-var]
+    assert (points[0][0], points[-1][0]) == pytest.approx((min(seen), max(seen)))  # type: ignore[type-var]
 
 
 def test_constant_signals_are_left_out(fitted: Calibration) -> None:
@@ -118,3 +122,78 @@ def test_a_right_answer_to_a_foreign_question_counts_as_wrong() -> None:
 
 def test_measures_are_finite_numbers(fitted: Calibration) -> None:
     assert all(math.isfinite(value) for value in report(fitted, made_rows(200, seed=4)).values())
+
+
+@pytest.fixture(scope="module")
+def cascade() -> Calibration:
+    return fit(sampled_rows(2_500), MODEL, fitted_at=1_760_000_000.0)
+
+
+def test_rows_with_samples_give_a_stage_for_each_and_rank_better_with_them(cascade: Calibration) -> None:
+    rows = [row for row in sampled_rows(3_000, seed=7) if not row.foreign]
+    right = [row.right for row in rows]
+    free = [judge(cascade, row, 0).confidence or 0.0 for row in rows]
+    compared = [judge(cascade, row) for row in rows]
+    assert cascade.cascade is not None
+    assert len(cascade.stages) == cascade.cascade.most == 4
+    sure = [each.confidence or 0.0 for each in compared]
+    assert measures.auroc(sure, right) > measures.auroc(free, right) + 0.01
+    assert measures.debiased_ece(sure, right) <= 0.03
+    assert 0.0 < np.mean([each.samples for each in compared]) < 3.0
+
+
+def test_only_rows_inside_the_band_are_compared(cascade: Calibration) -> None:
+    for row in sampled_rows(300, seed=8):
+        alone, compared = judge(cascade, row, 0), judge(cascade, row)
+        inside = alone.confidence is not None and 0.1 < alone.confidence < 0.93
+        assert (compared.samples > 0) is inside
+        assert inside or compared == alone
+
+
+def test_the_more_samples_agree_the_surer(cascade: Calibration) -> None:
+    row = next(row for row in sampled_rows(200, seed=9) if 0.3 < (judge(cascade, row, 0).confidence or 0) < 0.7)
+    agreeing = [judge(cascade, replace(row, samples=(said,))).confidence for said in ("Answer: 7", "Answer: 5")]
+    assert agreeing[0] < agreeing[1]  # type: ignore[operator]
+
+
+def test_domains_are_recognised_and_foreign_questions_are_of_none(cascade: Calibration) -> None:
+    assert cascade.recogniser is not None
+    assert cascade.recogniser.domain("What is 7 + 9?") == "sums"
+    assert cascade.recogniser.domain("Tom has 3 apples. How many apples?") == "word_problems"
+    assert cascade.recogniser.domain("Who wrote the 4th anthem of Peru?") is None
+    assert cascade.recogniser.domain("Translate good morning into Welsh") is None
+    assert set(cascade.maps) == {"", "sums", "word_problems"}
+
+
+def test_a_cascade_survives_its_json_and_stays_small(cascade: Calibration) -> None:
+    text = json.dumps(calibration_to_json(cascade))
+    assert calibration_from_json(json.loads(text)) == cascade
+    assert len(text) < 500_000
+
+
+def test_a_domain_s_map_lies_between_its_own_and_the_one_for_all_by_its_size() -> None:
+    scores = np.tile(np.linspace(-4.0, 4.0, 300), 2)
+    right = np.concatenate([(np.linspace(-4.0, 4.0, 300) > 1).astype(float), np.ones(300)])
+    for_all = fit_map(scores, right)
+    own = fit_map(scores[:300], right[:300])
+    maps = fit_domain_maps(scores, right, ["hard"] * 300 + ["easy"] * (DOMAIN_FROM - 1) + [None] * 101, for_all)
+    assert set(maps) == {"hard"}
+    for x in np.quantile(scores[:300], np.linspace(0.0, 1.0, 33)).tolist():
+        expected = (300 * own.probability(x) + KAPPA * for_all.probability(x)) / (300 + KAPPA)
+        assert maps["hard"].probability(x) == pytest.approx(expected, abs=0.02)
+
+
+def test_the_solver_finds_what_scikit_learn_finds_and_keeps_to_its_floors() -> None:
+    rng = np.random.default_rng(3)
+    design = rng.normal(size=(800, 5))
+    right = (rng.random(800) < 1 / (1 + np.exp(-(design @ [2.0, -1.0, 0.5, 0.0, 1.0] - 0.3)))).astype(float)
+    free = Problem(design, np.zeros(800), right, 2.0, np.full(5, -np.inf)).solve()
+    peer = LogisticRegression(C=0.5, tol=1e-10, max_iter=1_000).fit(design, right)
+    assert free.columns == pytest.approx(peer.coef_[0], abs=1e-4)
+    assert free.intercept == pytest.approx(peer.intercept_[0], abs=1e-4)
+    bounded = Problem(design, np.zeros(800), right, 2.0, np.zeros(5)).solve()
+    assert bounded.columns.min() == 0.0
+    assert bounded.columns[1] == 0.0
+    others = [0, 2, 3, 4]
+    alone = LogisticRegression(C=0.5, tol=1e-10, max_iter=1_000).fit(design[:, others], right)
+    assert bounded.columns[0] == pytest.approx(alone.coef_[0, 0], abs=0.05)

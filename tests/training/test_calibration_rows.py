@@ -1,5 +1,7 @@
 """Rows survive an interruption: whole lines are kept, a half-written one is dropped and written anew."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 from tests.training.made_rows import made_rows
@@ -29,3 +31,14 @@ def test_a_question_and_a_kind_of_foreign_question_never_lie_in_both_halves() ->
     assert {row.template for row in measured} & {row.template for row in fitted} == {""}
     assert not {row.text for row in measured} & {row.text for row in fitted}
     assert 0.4 < len(measured) / len(rows) < 0.6
+
+
+def test_samples_are_kept_and_rows_written_before_there_were_any_are_still_read(tmp_path: Path) -> None:
+    path, (row, old) = tmp_path / "rows.jsonl", made_rows(2)
+    append_rows(path, [replace(row, samples=("Answer: 5", "Answer: 6")), old])
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    del lines[1]["samples"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    again = list(read_rows(path))
+    assert again[0].samples == ("Answer: 5", "Answer: 6")
+    assert again[1] == old

@@ -11,7 +11,7 @@ from serving.answer import Confidence, FinishReason, PromptTrace, TokenTrace
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration
 from serving.confidence.catalogue import SIGNALS
-from tests.serving.confidence.made import MODEL, PROMPT, TEXT, calibration, trace
+from tests.serving.confidence.made import MODEL, PROMPT, TEXT, calibration, cascading, trace
 
 any_float = st.floats(allow_nan=True, allow_infinity=True)
 any_top = st.lists(st.tuples(st.text(max_size=3), any_float), max_size=5).map(tuple)
@@ -87,7 +87,40 @@ def test_without_a_calibration_the_signals_are_still_shown() -> None:
     confidence = assess(trace(), PROMPT, "stop", TEXT, MODEL, None)
     assert confidence.value is None
     assert "No calibration" in (confidence.note or "")
-    assert {signal.name for signal in confidence.signals if signal.value is None} == set()
+    assert {signal.name for signal in confidence.signals if signal.value is None} == {"agreement"}
+
+
+ASKED = "What is 12 + 81?"
+
+
+def sampled(samples: tuple[str, ...], asked: str | None = ASKED, logprob: float = -0.05) -> Confidence:
+    return assess(trace(logprob=logprob), PROMPT, "stop", TEXT, MODEL, cascading(), asked=asked, samples=samples)
+
+
+def test_a_recognised_domain_is_judged_by_its_own_map() -> None:
+    recognised, unheard = sampled(()), sampled((), asked=None)
+    assert (recognised.domain, unheard.domain) == ("sums", None)
+    assert recognised.value is not None
+    assert unheard.value is not None
+    assert unheard.value < recognised.value
+
+
+def test_a_domain_without_a_map_is_judged_by_the_one_for_all() -> None:
+    story = sampled((), asked="What has # apples many")
+    assert story.domain == "stories"
+    assert story.value == assess(trace(logprob=-0.05), PROMPT, "stop", TEXT, MODEL, calibration()).value
+
+
+def test_samples_that_agree_raise_the_confidence_and_others_lower_it() -> None:
+    alone, agreeing, other = sampled(()), sampled(("Answer: 93",)), sampled(("Answer: 5",))
+    assert other.value < alone.value < agreeing.value  # type: ignore[operator]
+    assert (alone.samples, agreeing.samples) == (0, 1)
+
+
+def test_more_samples_than_stages_are_vouched_for_by_nothing() -> None:
+    confidence = sampled(("Answer: 93",) * 3)
+    assert confidence.value is None
+    assert "3 samples" in (confidence.note or "")
 
 
 @settings(deadline=None, max_examples=200)

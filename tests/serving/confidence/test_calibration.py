@@ -3,34 +3,44 @@
 import copy
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serving.confidence.calibration import InvalidCalibration, calibration_from_json, calibration_to_json
-from tests.serving.confidence.made import calibration
+from tests.serving.confidence.made import calibration, cascading
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    """The made-up calibration without its id, changed."""
-    made = json.loads(json.dumps(calibration_to_json(calibration())))
+    """The made-up calibration with everything there is and without its id, changed."""
+    made = json.loads(json.dumps(calibration_to_json(cascading())))
     del made["id"]
     return {**made, **changes}
 
 
 def test_json_round_trip_keeps_every_number_and_the_id() -> None:
-    again = calibration_from_json(json.loads(json.dumps(calibration_to_json(calibration()))))
-    assert again == calibration()
-    assert again.id == calibration().id
+    for made in (calibration(), cascading(), replace(calibration(), format=1)):
+        again = calibration_from_json(json.loads(json.dumps(calibration_to_json(made))))
+        assert again == made
+        assert again.id == made.id
+
+
+def test_a_calibration_of_format_1_keeps_the_name_it_was_given_then() -> None:
+    old = replace(calibration(), format=1)
+    assert old.id == "cal_2662fa54763fae6d"
+    assert set(calibration_to_json(old)).isdisjoint({"maps", "recogniser", "stages", "cascade"})
+    assert calibration_from_json(calibration_to_json(old)).cascade is None
 
 
 def test_whole_numbers_written_without_a_point_keep_the_id() -> None:
     loose = body(intercept=0, fitted_at=1_760_000_000)
-    assert calibration_from_json(loose).id == calibration().id
+    assert calibration_from_json(loose).id == cascading().id
 
 
 def test_another_number_is_another_calibration() -> None:
-    assert calibration_from_json(body(intercept=0.1)).id != calibration().id
+    assert calibration_from_json(body(intercept=0.1)).id != cascading().id
+    assert calibration_from_json(body(cascade={**CASCADE, "low": 0.2})).id != cascading().id
 
 
 def test_a_changed_body_under_the_old_id_is_refused() -> None:
@@ -39,13 +49,45 @@ def test_a_changed_body_under_the_old_id_is_refused() -> None:
         calibration_from_json(changed)
 
 
+RECOGNISER = {
+    "domains": ["sums", ""],
+    "weights": {"what": [1.0, 0.0]},
+    "offsets": [0.0, 0.0],
+    "lead": 1,
+    "strange": 0.1,
+}
+CASCADE = {"low": 0.1, "high": 0.93, "most": 2, "temperature": 1.0}
+STAGE = body()["stages"][0]
 SHAPE = {"signal": "logprob_mean", "points": [[-1.0, 0.0], [0.0, 1.0]], "missing": None}
 
 
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"format": 2}, "format"),
+        ({"format": 3}, "format"),
+        ({"format": True}, "format"),
+        ({"maps": []}, "maps"),
+        ({"maps": {"sums": None}}, "maps.sums"),
+        ({"maps": {"sums": {"kind": "isotonic", "points": [[0.0, 0.9], [1.0, 0.2]]}}}, "maps.sums.points"),
+        ({"maps": {"x" * 101: {"kind": "platt"}}}, "maps"),
+        ({"maps": {str(n): {"kind": "platt"} for n in range(33)}}, "maps"),
+        ({"recogniser": {**RECOGNISER, "domains": []}}, "recogniser.domains"),
+        ({"recogniser": {**RECOGNISER, "domains": ["sums", "sums"]}}, "recogniser.domains"),
+        ({"recogniser": {**RECOGNISER, "weights": {"what": [1.0]}}}, "recogniser.weights.what"),
+        ({"recogniser": {**RECOGNISER, "weights": {"what": [1.0, math.nan]}}}, "recogniser.weights.what[1]"),
+        ({"recogniser": {**RECOGNISER, "weights": {str(n): [0.0, 0.0] for n in range(2_001)}}}, "recogniser.weights"),
+        ({"recogniser": {**RECOGNISER, "offsets": [0.0]}}, "recogniser.offsets"),
+        ({"recogniser": {**RECOGNISER, "strange": 2.0}}, "recogniser.strange"),
+        ({"recogniser": {**RECOGNISER, "lead": -1.0}}, "recogniser.lead"),
+        ({"stages": [STAGE] * 5}, "stages"),
+        ({"stages": [STAGE]}, "cascade.most"),
+        ({"stages": [STAGE, {**STAGE, "shapes": []}]}, "stages[1].shapes"),
+        ({"stages": [STAGE, {**STAGE, "map": {"kind": "oracle"}}]}, "stages[1].map.kind"),
+        ({"stages": [STAGE, {**STAGE, "intercept": math.inf}]}, "stages[1].intercept"),
+        ({"cascade": None}, "cascade.most"),
+        ({"cascade": {**CASCADE, "low": 0.95}}, "cascade.high"),
+        ({"cascade": {**CASCADE, "most": 5}}, "cascade.most"),
+        ({"cascade": {**CASCADE, "temperature": math.nan}}, "cascade.temperature"),
         ({"model": ""}, "model"),
         ({"model": None}, "model"),
         ({"intercept": math.nan}, "intercept"),

@@ -9,7 +9,7 @@ from serving.answer import PromptTrace, TokenTrace
 from serving.confidence.assess import measure
 from serving.confidence.catalogue import SIGNALS
 from serving.confidence.evidence import answer_span
-from tests.serving.confidence.made import PROMPT, TEXT, trace
+from tests.serving.confidence.made import PROMPT, SAMPLES, TEXT, trace
 
 LOGPROBS = [-0.1, -0.2, -3.0, -0.3, -0.1, -0.1, -0.1, -0.1, -0.1, -1.0]
 
@@ -36,6 +36,14 @@ def tokens_of(logprobs: list[float], text: str = "x" * 100) -> list[TokenTrace]:
         ("logprob_lowest_window", (-3.0 - 0.3 - 0.1 * 5 - 1.0) / 8),
         ("logprob_tail", (-3.0 - 0.3 - 0.1 * 5 - 1.0) / 8),
         ("margin_min", 0.5),
+        ("margin_mean", 0.5),
+        ("lag_max", 0.0),
+        ("lag_sum", 0.0),
+        ("top_mass", math.exp(-3.0) + math.exp(-3.5)),
+        ("answer_margin_min", None),
+        ("answer_entropy_max", None),
+        ("agreement", None),
+        ("samples", 0.0),
         ("length", math.log(10)),
         ("prompt_logprob_mean", -1.2),
         ("prompt_logprob_window", -2.0),
@@ -85,6 +93,38 @@ def test_no_number_behind_the_mark_is_no_answer(text: str) -> None:
     assert measured["answer_logprob_min"] is None
 
 
+def test_the_answer_s_own_margin_and_entropy_are_told_apart_from_the_rest() -> None:
+    tokens = trace()
+    at = TEXT.rindex("93")
+    tokens[at] = replace(tokens[at], entropy=0.6, top=(("9", -0.2), ("8", -1.7)))
+    tokens[0] = replace(tokens[0], entropy=0.9, top=(("1", -0.2), ("2", -0.3)))
+    measured = signals(tokens)
+    assert measured["answer_entropy_max"] == 0.6
+    assert measured["answer_margin_min"] == pytest.approx(1.5)
+    assert measured["margin_min"] == pytest.approx(0.1)
+
+
+def test_a_token_that_was_not_the_best_lags_behind_it() -> None:
+    tokens = tokens_of([-0.1] * 4)
+    tokens[1] = replace(tokens[1], logprob=-1.1, top=(("a", -0.5), ("b", -1.1)))
+    tokens[3] = replace(tokens[3], logprob=-2.0, top=(("a", -0.2), ("b", -2.0)))
+    measured = signals(tokens)
+    assert measured["lag_max"] == pytest.approx(1.8)
+    assert measured["lag_sum"] == pytest.approx(2.4)
+
+
+def test_samples_that_say_the_same_otherwise_agree() -> None:
+    measured = measure(trace(), PROMPT, "stop", TEXT, samples=SAMPLES)
+    assert measured["agreement"] == 0.5
+    assert measured["samples"] == 4.0
+
+
+def test_tokens_with_unequally_many_alternatives_are_measured_by_what_all_have() -> None:
+    tokens = [TokenTrace("x", 1, -0.1, tuple((str(n), -0.1 - n) for n in range(count))) for count in (5, 3)]
+    assert signals(tokens)["margin_mean"] == pytest.approx(1.0)
+    assert signals(tokens)["entropy_mean"] is not None
+
+
 def test_entropy_comes_from_the_alternatives_where_the_whole_is_unknown() -> None:
     half = (("a", math.log(0.4)), ("b", math.log(0.4)))
     assert signals([TokenTrace("x", 1, -0.9, half)])["entropy_mean"] == pytest.approx(math.log(2))
@@ -114,6 +154,7 @@ def test_nothing_is_measured_of_no_tokens_but_what_the_prompt_shows() -> None:
         "prompt_length",
         "finished",
         "answer_found",
+        "samples",
     }
 
 
