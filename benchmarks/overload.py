@@ -27,11 +27,12 @@ from gateway.settings import Settings
 from launch.settings import LaunchSettings
 from serving.confidence.calibration import calibration_to_json
 from serving.engine.engine_config import EngineConfig
-from storage import calibrations, keys
+from storage import keys
 from storage.database import Database, migrate, open_database
 from storage.records import Role
 from storage.tables import interactions
 from tests.faults.instant import TOKEN, InstantModel
+from tests.gateway.certified import put_in_use
 from tests.serving.confidence.made import MODEL, calibration
 
 NORMAL = 0.7  # of the measured capacity
@@ -148,8 +149,7 @@ def figures(normal: Sequence[Sent], overload: Sequence[Sent], recorded: set[str]
 
 def _people(database: Database) -> list[str]:
     with database.transaction() as conn:
-        stored = calibrations.store(conn, calibration_to_json(calibration(MODEL)))
-        calibrations.activate(conn, stored.id, "benchmark")
+        put_in_use(conn, calibration_to_json(calibration(MODEL)))
         return [keys.create(conn, "benchmark", f"caller {number}", {Role.CALLER})[1] for number in range(CALLERS)]
 
 

@@ -35,6 +35,7 @@ from gateway.limits import Places
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient, ServingClient
 from gateway.operations import signer_of, vault_of
+from gateway.random_audit import Draw, draw_secretly
 from gateway.recorder import Recorder
 from gateway.request_log import RequestLog
 from gateway.sealer import Sealer
@@ -71,8 +72,12 @@ def create_app(
     model_client: ModelClient | None = None,
     database: Database | None = None,
     queue: ReviewQueue | None = None,
+    draw: Draw = draw_secretly,
 ) -> FastAPI:
-    """The application. What is handed over is used in place of what the settings name, and closed with it."""
+    """The application. What is handed over is used in place of what the settings name, and closed with it.
+
+    `draw`: the chance by which released answers are audited.
+    """
     metrics = Metrics()
 
     @asynccontextmanager
@@ -91,6 +96,7 @@ def create_app(
             bell=Bell(),
             places=places_of(settings),
             under_way=UnderWay(),
+            draw=draw,
         )
         app.state.context = context
         context.recorder.start()

@@ -13,12 +13,12 @@ from storage import earlier_records, rights_told, vouched_records
 from storage.checkpoint_file import CheckpointFile
 from storage.database import Database
 
-NAMED = 20  # interactions, or keys and policies, that a command lists
+NAMED = 20  # interactions, or keys, policies and certificates, that a command lists
 
 
 def vouched(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
     """Check every stored decision and verdict of all tenants, and that what the log says ended or was deleted still is;
-    keys and policies too.
+    keys, policies and certificates too.
 
     Exit status 1 when something is not as it was written, or not as the log tells.
     """

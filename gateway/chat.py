@@ -19,16 +19,18 @@ from gateway.idempotency import REPLAYED, Attempt, attempt_of, of_question, once
 from gateway.model_client import Question, ServedModel
 from gateway.openapi import CHAT
 from gateway.outcomes import Asked, outcome_of
-from gateway.policy import Ruling, decide
+from gateway.policy import Ruling, Standing, decide
 from gateway.preferences import applied, wait_seconds
+from gateway.random_audit import drawn
 from gateway.responding import await_verdict, respond, watch
 from gateway.schemas import ChatRequest, chat_request
+from gateway.standing import standing_of
 from gateway.streaming import stream
 from gateway.telemetry import tell_answer, trace_id_of, traceparent_of
 from gateway.under_way import Answered
 from gateway.waiting import is_open
 from serving.answer import Answer
-from storage import calibrations, full_text
+from storage import certificates, full_text
 from storage.idempotency import Hold
 from storage.recording import Recording
 from storage.records import Key, Outcome, StoredCalibration, Vouched
@@ -88,18 +90,25 @@ async def answered(request: Request, wanted: ChatRequest, attempt: Attempt, hold
             attempt.retry_count,
         )
         state["trace_id"] = asked.trace_id
-        calibration = await active_calibration(context, served.id)
+        calibration, stands = await in_use(context, served.id)
         answer = await ask(context, question(asked, calibration))
         asked = dataclasses.replace(asked, key=await still_caller(request))
-        fits = calibration is not None and calibration.model == answer.model
-        ruling = decide(answer.confidence, asked.key.policy, answer.finish_reason, calibration_fits=fits)
+        ruling = decide(
+            answer.confidence,
+            asked.key.policy,
+            answer.finish_reason,
+            standing=stands,
+            calibration_fits=calibration is not None and calibration.model == answer.model,
+        )
         got = await record(context, asked, answer, ruling, attempt, hold)
         tell_answer(span, answer, ruling, got.outcome.item)
     return got
 
 
-async def active_calibration(context: Context, model: str) -> StoredCalibration | None:
-    return await context.recorder.read(lambda connection: calibrations.active(connection, model))
+async def in_use(context: Context, model: str) -> tuple[StoredCalibration | None, Standing | None]:
+    """The model's active calibration and the certificate that stands, of one moment."""
+    calibration, certificate = await context.recorder.read(lambda connection: certificates.in_use(connection, model))
+    return calibration, None if certificate is None else standing_of(certificate)
 
 
 def messages_of(wanted: ChatRequest) -> tuple[dict[str, str], ...]:
@@ -133,10 +142,10 @@ async def record(
 ) -> Answered:
     """Commits interaction, decision, review item, audit events and outbox rows as one, unless that was done before."""
 
-    tier, words = asked.key.policy.tier, await words_of(context, asked, answer)
+    tier, words, audited = asked.key.policy.tier, await words_of(context, asked, answer), drawn(ruling, context.draw)
 
     def make(at: float) -> Recording:
-        outcome = outcome_of(asked, answer, ruling, at)
+        outcome = outcome_of(asked, answer, ruling, at, audited=audited)
         sent = attempt.sent(outcome.interaction.id)
         return Recording(outcome.interaction, outcome.decision, outcome.item, sent, hold, tier, words)
 

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 from pydantic import ValidationError
 
-from gateway import audit_command, keys_command, operations
+from gateway import audit_command, certificates_command, keys_command, operations
 from gateway.settings import Settings
 from storage.errors import StorageError
 
@@ -18,6 +18,7 @@ calibrations = typer.Typer(no_args_is_help=True, help="What turns signals into a
 app.add_typer(keys_command.keys, name="keys")
 app.add_typer(keys_command.policies, name="policies")
 app.add_typer(calibrations, name="calibrations")
+app.add_typer(certificates_command.certificates, name="certificates")
 app.add_typer(audit_command.app, name="audit")
 
 Tenant = Annotated[str, typer.Option(help="The tenant the key belongs to.")]

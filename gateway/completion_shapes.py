@@ -7,7 +7,7 @@ from typing import Any
 from gateway.schemas import MAX_TOP_LOGPROBS
 from gateway.waiting import is_open
 from serving.answer import token_from_json
-from storage.records import Action, ItemState, Outcome, Vouched
+from storage.records import Action, ItemState, Outcome, ReviewItem, Vouched
 
 WITHHELD = {
     ItemState.REJECTED: "A reviewer decided that this answer must not be released.",
@@ -27,7 +27,7 @@ NOT_VOUCHED = {
 
 def review_of(outcome: Outcome) -> dict[str, Any]:
     """The extension: what was decided and where the item stands."""
-    item, decision = outcome.item, outcome.decision
+    item, decision = shown_item(outcome), outcome.decision
     known = outcome.vouched is Vouched.OURS  # else nothing stored about the answer is told
     status = "none" if known else outcome.vouched.value
     if item is not None and known:
@@ -44,6 +44,18 @@ def review_of(outcome: Outcome) -> dict[str, Any]:
         "expires_at": int(item.expires_at) if item else None,
         "url": location(outcome.interaction.id),
     }
+
+
+def shown_item(outcome: Outcome) -> ReviewItem | None:
+    """The review item, as far as it is the caller's business.
+
+    That an answer which was released is looked at by chance is not, until somebody corrects it or takes it back: the
+    caller of an audited answer sees what all others see.
+    """
+    item = outcome.item
+    if item is None or outcome.decision.action is not Action.RELEASE:
+        return item
+    return item if item.state in (ItemState.EDITED, ItemState.REJECTED) else None
 
 
 def location(interaction_id: str) -> str:

@@ -12,6 +12,7 @@ from gateway.hints import Hints
 from gateway.limits import Places
 from gateway.metrics import Metrics
 from gateway.model_client import ModelClient
+from gateway.random_audit import Draw
 from gateway.recorder import Recorder
 from gateway.settings import Settings
 from gateway.telemetry import Telemetry
@@ -38,6 +39,7 @@ class Context:
     bell: Bell
     places: Places
     under_way: UnderWay
+    draw: Draw  # for random audits
 
 
 def context_of(request: Request) -> Context:

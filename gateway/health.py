@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from gateway.context import Context, context_of
 from gateway.errors import ApiError
-from storage import proofs, review_alarms, review_reads, sealing
+from storage import certificates, proofs, review_alarms, review_reads, sealing
 from storage.database import now
 from storage.errors import QueueUnreachable
 
@@ -73,7 +73,8 @@ async def metrics(request: Request) -> Response:
     except ApiError:
         context.metrics.items.clear()  # better no figure than an old one
         context.metrics.ended.counts = None
-        for gauge in (context.metrics.overdue, context.metrics.without_reviewer, *context.metrics.of_the_log):
+        own = (context.metrics.overdue, context.metrics.without_reviewer, context.metrics.suspended)
+        for gauge in (*own, *context.metrics.of_the_log):
             gauge.set(math.nan)
     return Response(context.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
@@ -92,5 +93,9 @@ def measure_queue(context: Context, connection: Any) -> None:
     late = review_alarms.overdue(connection)
     context.metrics.overdue.set(late)
     context.metrics.without_reviewer.set(sum(review_alarms.without_reviewer(connection).values()))
+    suspended = certificates.suspended(connection)
+    context.metrics.suspended.set(suspended)
+    if suspended:
+        log.error("certificates are suspended: nothing of these models is released", models=suspended)
     if late:
         log.error("review items are open past their deadline: no worker ends them", items=late)

@@ -24,6 +24,10 @@ TierName = Annotated[str | None, typer.Option("--tier", help="How much a mistake
 FourEyes = Annotated[
     bool | None, typer.Option("--four-eyes/--two-eyes", help="Two people must agree on a text to release it.")
 ]
+WithoutCertificate = Annotated[
+    str | None, typer.Option(help="What no certificate bounds: hold, or release by the threshold alone.")
+]
+AuditShare = Annotated[float | None, typer.Option(help="Probability, 0 to 1, that a released answer is reviewed too.")]
 
 
 @keys.command("create")
@@ -37,9 +41,11 @@ def create_key(
     review_seconds: ReviewSeconds = None,
     tier: TierName = None,
     four_eyes: FourEyes = None,
+    without_certificate: WithoutCertificate = None,
+    audit_share: AuditShare = None,
 ) -> None:
     """Make a key and print its secret, which is shown this once."""
-    fields = policy_fields(threshold, below, review_seconds, tier, four_eyes)
+    fields = policy_fields(threshold, below, review_seconds, tier, four_eyes, without_certificate, audit_share)
     with opened(Settings()) as found, found.transaction() as connection:
         policy_id = None
         if fields:
@@ -86,9 +92,11 @@ def update_policy(
     review_seconds: ReviewSeconds = None,
     tier: TierName = None,
     four_eyes: FourEyes = None,
+    without_certificate: WithoutCertificate = None,
+    audit_share: AuditShare = None,
 ) -> None:
     """Make a policy's next version, for questions asked from now on."""
-    fields = policy_fields(threshold, below, review_seconds, tier, four_eyes)
+    fields = policy_fields(threshold, below, review_seconds, tier, four_eyes, without_certificate, audit_share)
     if not fields:
         raise Refused("Name at least one thing to change, for example --threshold 0.9.")
     with opened(Settings()) as found, found.transaction() as connection:
@@ -96,21 +104,31 @@ def update_policy(
 
 
 def policy_fields(
-    threshold: float | None, below: str | None, review_seconds: float | None, tier: str | None, four_eyes: bool | None
+    threshold: float | None,
+    below: str | None,
+    review_seconds: float | None,
+    tier: str | None,
+    four_eyes: bool | None,
+    without_certificate: str | None,
+    audit_share: float | None,
 ) -> dict[str, Any]:
     """What was named, as storage takes it. Raises Refused."""
     named = {
         "threshold": threshold,
-        "below": None if below is None else one_of("--below", below, Action, but=Action.ESCALATE),
+        "below": None if below is None else one_of("--below", below, Action, but=(Action.ESCALATE,)),
         "review_seconds": review_seconds,
         "tier": None if tier is None else one_of("--tier", tier, Tier),
         "four_eyes": four_eyes,
+        "without_certificate": None
+        if without_certificate is None
+        else one_of("--without-certificate", without_certificate, Action, but=(Action.FLAG, Action.ESCALATE)),
+        "audit_share": audit_share,
     }
     return {name: value for name, value in named.items() if value is not None}
 
 
-def one_of(option: str, given: str, kind: type[Action] | type[Tier], but: Action | None = None) -> Action | Tier:
-    known = [each for each in kind if each is not but]
+def one_of(option: str, given: str, kind: type[Action] | type[Tier], but: tuple[Action, ...] = ()) -> Action | Tier:
+    known = [each for each in kind if each not in but]
     for each in known:
         if each.value == given:
             return each
@@ -125,5 +143,7 @@ def line_of(key: Key) -> str:
 
 
 def rules_of(policy: Policy) -> str:
-    eyes = " four-eyes" if policy.four_eyes else ""
-    return f"{policy.name} v{policy.version} {policy.threshold:g} {policy.below.value} {policy.tier.value}{eyes}"
+    more = " four-eyes" if policy.four_eyes else ""
+    more += " without-certificate" if policy.without_certificate is Action.RELEASE else ""
+    rules = f"{policy.threshold:g} {policy.below.value} {policy.tier.value} audits {policy.audit_share:g}"
+    return f"{policy.name} v{policy.version} {rules}{more}"

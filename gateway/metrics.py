@@ -105,6 +105,12 @@ class Metrics:
             "1: the audit log is not what its checkpoints say; sealing has stopped.",
             registry=own,
         )
+        self.suspended = Gauge(
+            "countersign_certificates_suspended", "Models of which nothing is released until recertified.", registry=own
+        )
+        self.suspensions = Counter(
+            "countersign_certificate_suspensions", "Certificates that this worker's alarm suspended.", registry=own
+        )
         self.worker_failures = Counter("countersign_worker_failures", "Failures of the worker's duties.", registry=own)
 
     @property

@@ -1,4 +1,4 @@
-"""Makes the records of one question: interaction, decision and, unless it is released, a review item."""
+"""Makes the records of one question: interaction, decision and, where a person is to look, a review item."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.policy import Ruling, urgency
 from gateway.schemas import ChatRequest
 from serving.answer import Answer, answer_to_json
 from storage.ids import new_id
-from storage.records import Action, Decision, Interaction, ItemState, Key, Outcome, ReviewItem
+from storage.records import Action, Decision, Interaction, ItemState, Key, Outcome, Reason, ReviewItem
 from storage.storable import content_hash
 
 
@@ -26,8 +26,8 @@ class Asked:
     retry_count: int = 0  # as the client counted
 
 
-def outcome_of(asked: Asked, answer: Answer, ruling: Ruling, at: float) -> Outcome:
-    """What is to be recorded; `at` is the database's time in unix seconds."""
+def outcome_of(asked: Asked, answer: Answer, ruling: Ruling, at: float, *, audited: bool = False) -> Outcome:
+    """What is to be recorded; `at` is the database's time in unix seconds. `audited`: it was `drawn`."""
     interaction = interaction_of(asked, answer, ruling, at)
     decision = Decision(
         id=new_id("dec"),
@@ -41,8 +41,12 @@ def outcome_of(asked: Asked, answer: Answer, ruling: Ruling, at: float) -> Outco
         policy_version=asked.key.policy.version,
         content_hash=interaction.content_hash,
         created_at=at,
+        domain=answer.confidence.domain,
+        audit_share=ruling.audit_share,
+        certificate_id=ruling.certificate_id,
     )
-    item = None if ruling.action is Action.RELEASE else item_of(asked, answer, ruling, interaction)
+    reviewed = audited or ruling.action is not Action.RELEASE
+    item = item_of(asked, answer, ruling, interaction) if reviewed else None
     return Outcome(interaction, decision, item, None)
 
 
@@ -78,7 +82,7 @@ def item_of(asked: Asked, answer: Answer, ruling: Ruling, interaction: Interacti
         state=ItemState.PENDING,
         version=1,
         urgency=urgency(ruling, policy, at),
-        reason=ruling.reason,
+        reason=Reason.RANDOM_AUDIT if ruling.action is Action.RELEASE else ruling.reason,
         action=ruling.action,
         domain=answer.confidence.domain or asked.wanted.review.domain,
         created_at=at,

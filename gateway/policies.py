@@ -14,6 +14,7 @@ from gateway.errors import bad_request
 from gateway.names import Seen
 from gateway.openapi import ERRORS, body_of
 from storage import policies
+from storage.certified import AUDIT_SHARE
 from storage.records import Action, Key, Policy, Tier
 
 router = APIRouter(prefix="/v1/policies", tags=["keys"], responses=ERRORS)
@@ -33,6 +34,16 @@ class PolicyRequest(PolicyFields):
     review_seconds: float = Field(86_400.0, gt=0, le=LONGEST_SECONDS, strict=True)
     tier: Literal["base", "pro", "ultra"] = Field("base", description="How much a mistake costs: urgency follows it.")
     four_eyes: bool = Field(False, strict=True, description="Two people must agree on a text before it is released.")
+    without_certificate: Literal["hold", "release"] = Field(
+        "hold", description="What no certificate bounds; `release`: the threshold alone is enough."
+    )
+    audit_share: float = Field(
+        AUDIT_SHARE,
+        ge=0,
+        le=1,
+        strict=True,
+        description="Probability that a released answer is drawn for review.",
+    )
 
 
 class PolicyChange(PolicyFields):
@@ -44,6 +55,8 @@ class PolicyChange(PolicyFields):
     review_seconds: float | None = Field(None, gt=0, le=LONGEST_SECONDS, strict=True)
     tier: Literal["base", "pro", "ultra"] | None = None
     four_eyes: bool | None = Field(None, strict=True)
+    without_certificate: Literal["hold", "release"] | None = None
+    audit_share: float | None = Field(None, ge=0, le=1, strict=True)
 
 
 @router.get("/{id}")
@@ -71,7 +84,7 @@ async def change(request: Request, id: str, key: Key = Depends(admin)) -> dict[s
 def stored_fields(wanted: PolicyRequest | PolicyChange) -> dict[str, Any]:
     """What was named, as storage takes it."""
     fields = wanted.model_dump(exclude_none=True)
-    kinds = {"below": Action, "tier": Tier}
+    kinds = {"below": Action, "tier": Tier, "without_certificate": Action}
     return {name: kinds[name](value) if name in kinds else value for name, value in fields.items()}
 
 
@@ -86,4 +99,6 @@ def described(policy: Policy) -> dict[str, Any]:
         "review_seconds": policy.review_seconds,
         "tier": policy.tier.value,
         "four_eyes": policy.four_eyes,
+        "without_certificate": policy.without_certificate.value,
+        "audit_share": policy.audit_share,
     }

@@ -8,6 +8,7 @@ from time import monotonic
 
 import structlog
 
+from gateway import release_watch
 from gateway.duties import FIRST_PAUSE_SECONDS, Duty
 from gateway.lease import RENEW_SECONDS, Lease
 from gateway.metrics import Metrics
@@ -21,6 +22,7 @@ from storage.review_queue import ReviewQueue
 DUTY = "worker"
 SWEEP_SECONDS = 0.5
 WATCH_SECONDS = 15.0
+AUDIT_SECONDS = 1.0
 PREPARE_SECONDS = 3_600.0
 RECONCILE_TURN_SECONDS = 0.02  # in each round: requests wait for this thread's turns
 log = structlog.get_logger("worker")
@@ -50,6 +52,7 @@ class Worker:
         self._duties = (
             Duty("sweep", self._sweep),
             Duty("watch", self._watch),
+            Duty("audits", self._count_audits),
             self._reconciling,
             Duty("prepare", self._prepare, pause=PREPARE_SECONDS),  # readers may be in its way for a while
             Duty("relay", self._relay),
@@ -128,6 +131,11 @@ class Worker:
         for (tenant, domain), items in lonely.items():
             log.error("no present reviewer may decide these items", tenant=tenant, domain=domain, items=items)
         return WATCH_SECONDS
+
+    def _count_audits(self) -> float:
+        """Suspends a certificate whose audited releases are wrong too often: the next question of its model is held."""
+        self._metrics.suspensions.inc(len(release_watch.advance_all(self._database)))
+        return AUDIT_SECONDS
 
     def _prepare(self) -> float:
         """Makes the partitions of the months to come, long before any event needs one."""

@@ -62,6 +62,12 @@ def active(conn: Connection, model: str) -> StoredCalibration | None:
     return _one(conn, calibrations.c.model == model, calibrations.c.active)
 
 
+def list_active(conn: Connection) -> list[StoredCalibration]:
+    """One a model at most."""
+    query = sa.select(calibrations).where(calibrations.c.active).order_by(calibrations.c.model)
+    return [calibration_from(row) for row in conn.execute(query)]
+
+
 def get(conn: Connection, calibration_id: str) -> StoredCalibration | None:
     return _one(conn, calibrations.c.id == calibration_id)
 

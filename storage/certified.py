@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+AUDIT_SHARE = 0.04  # probability with which a released answer is drawn for review, where a policy does not say
+
 
 @dataclass(frozen=True, slots=True)
 class StoredCalibration:

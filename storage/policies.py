@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage import audit_log
+from storage.certified import AUDIT_SHARE
 from storage.database import now
 from storage.errors import InvalidValue, NotFound
 from storage.ids import new_id
@@ -31,7 +32,7 @@ def create_policy(
     tier: Tier = Tier.BASE,
     four_eyes: bool = False,
     without_certificate: Action = Action.HOLD,
-    audit_share: float = 0.04,
+    audit_share: float = AUDIT_SHARE,
     actor: str = "system",
 ) -> Policy:
     """Version 1 of a new policy; never the tenant's default, whatever its name. Raises InvalidValue."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from storage.certified import AUDIT_SHARE
 from storage.certified import StoredCalibration as StoredCalibration
 
 # All times are unix seconds in UTC (float); all ids are random, with a prefix that names their kind.
@@ -99,7 +100,7 @@ class Policy:
     tier: Tier = Tier.BASE
     four_eyes: bool = False  # two people must agree on the same text before it is released
     without_certificate: Action = Action.HOLD  # what nothing certifies: hold, or release by the threshold alone
-    audit_share: float = 0.04  # probability with which a released answer is drawn for review
+    audit_share: float = AUDIT_SHARE  # probability with which a released answer is drawn for review
 
 
 @dataclass(frozen=True, slots=True)

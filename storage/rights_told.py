@@ -1,4 +1,4 @@
-"""Compares keys and policies, by which it is decided who may do what, with the events that tell of them."""
+"""Compares keys, policies and certificates, which decide what may be done, with the events that tell of them."""
 
 from __future__ import annotations
 
@@ -15,33 +15,44 @@ from storage.audit_tables import audit_events
 from storage.database import Database
 from storage.records import AuditEvent
 from storage.storable import from_json
-from storage.tables import keys, policies
+from storage.tables import certificates, keys, policies
 from storage.vault import vault_of
 
 _CREATED, _UPDATED, _REVOKED, _PURGED = "key.created", "key.updated", "key.revoked", "audit.purged"
 _POLICY = ("policy.created", "policy.updated")
-_RULES = ("threshold", "below", "review_seconds", "tier", "four_eyes")
+_RULES = ("threshold", "below", "review_seconds", "tier", "four_eyes", "without_certificate", "audit_share")
+_STORED, _ACTIVATED, _SUSPENDED = "certificate.stored", "certificate.activated", "certificate.suspended"
+_MAY_BE = {  # after the last event of it
+    _STORED: ("stored",),
+    _ACTIVATED: ("in_force", "superseded"),
+    _SUSPENDED: ("suspended", "superseded"),
+}
 Rights = dict[str, Any]
 
 
 def otherwise(database: Database) -> list[str]:
-    """A sentence for each key and policy that is not as its events say. Raises DatabaseUnreachable.
+    """A sentence for each key, policy and certificate that is not as its events say. Raises DatabaseUnreachable.
 
     Of what was made before the last purge, whose events may be gone, only what the log still tells is compared.
     """
     with database.read() as conn:
-        told = _told(conn)
-        purged = max((event.data["cutoff"] for event in told if event.kind == _PURGED), default=float("-inf"))
-        compared = (*_keys(conn, told), *_policies(conn, told))
+        return on(conn)
+
+
+def on(conn: Connection) -> list[str]:
+    """`otherwise`, as one transaction sees it."""
+    told = _told(conn)
+    purged = max((event.data["cutoff"] for event in told if event.kind == _PURGED), default=float("-inf"))
+    compared = (*_keys(conn, told), *_policies(conn, told), *_certificates(conn, told))
     return [what for created_at, what in compared if created_at is None or created_at >= purged]
 
 
 def _told(conn: Connection) -> list[AuditEvent]:
-    """The log's events of keys, policies and purges, oldest first, with private facts."""
+    """The log's events of keys, policies, certificates and purges, oldest first, with private facts."""
     vault, table = vault_of(conn), audit_events.c
     if vault is None:
         raise ValueError("vault: the database was opened without one, so nobody can tell which events are the log's.")
-    kinds = (_CREATED, _UPDATED, _REVOKED, *_POLICY, _PURGED)
+    kinds = (_CREATED, _UPDATED, _REVOKED, *_POLICY, *_MAY_BE, _PURGED)
     rows = conn.execute(sealed_events.with_seals().where(table.kind.in_(kinds)).order_by(table.id)).all()
     events = [event_from(row) for row in rows if sealed_events.is_the_logs(vault, row)]
     return subjects.revealed(
@@ -79,6 +90,20 @@ def _policies(conn: Connection, told: Sequence[AuditEvent]) -> Iterator[tuple[fl
             continue
         said = {name: mine[0].data[name] for name in _RULES if name in mine[0].data}
         yield from _different(named, {**said, "tenant": mine[0].tenant}, row._mapping)
+
+
+def _certificates(conn: Connection, told: Sequence[AuditEvent]) -> Iterator[tuple[float | None, str]]:
+    of = _grouped(told, tuple(_MAY_BE), lambda event: event.data.get("certificate"))
+    activated = [event.data for event in told if event.kind == _ACTIVATED]
+    latest = {data.get("model"): data.get("certificate") for data in activated}
+    for row in conn.execute(sa.select(certificates).order_by(certificates.c.id)):
+        mine = of.get(row.id, [])
+        if not mine or mine[0].kind != _STORED:
+            yield row.created_at, f"certificate {row.id} is there, and the log tells of no {_STORED} of it"
+        elif row.state not in _MAY_BE[mine[-1].kind]:
+            yield None, f"certificate {row.id} is {row.state}, and the log last tells {mine[-1].kind} of it"
+        elif row.state == "in_force" and latest.get(row.model) != row.id:
+            yield None, f"certificate {row.id} is in force, and the log tells that another one took its place"
 
 
 def _different(named: str, said: Rights, found: Any) -> Iterator[tuple[float | None, str]]:

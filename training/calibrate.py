@@ -17,6 +17,7 @@ from gateway.operations import variable_of
 from gateway.settings import Settings
 from storage.errors import StorageError
 from training.calibration_activation import activate, may_activate, product_database
+from training.calibration_certificate import promise
 from training.calibration_files import Written, write_all
 from training.calibration_fitting import Fitted, fit_and_measure
 from training.calibration_options import Options, read_options
@@ -49,7 +50,7 @@ def calibrate(options: Options, console: Console) -> int:
     show(console, fitted)
     written = write_all(fitted, options.folder(fitted.calibration.model), options.plots(fitted.calibration.model))
     for file in written.files:
-        console.print(f"written: {file}", highlight=False, soft_wrap=True)
+        console.print(f"written: {file}", highlight=False, markup=False, soft_wrap=True)
     activated = settled(options, console, fitted, written)
     if options.json:
         print(json.dumps({**as_json(fitted), "files": [str(file) for file in written.files], "activated": activated}))
@@ -70,13 +71,13 @@ def settled(options: Options, console: Console, fitted: Fitted, written: Written
     """Whether it was activated, which somebody must have agreed to."""
     if may_activate(console, fitted, yes=options.yes):
         activate(fitted, Settings())
-        console.print(f"{fitted.calibration.id} acts on the next ask.", highlight=False)
+        console.print(f"{fitted.calibration.id} acts on the next ask. {promise(fitted.certificate)}", highlight=False)
         return True
-    console.print(
-        f"Not activated. Later: ./run countersign calibrations import {written.calibration} --activate",
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print("Not activated. Later, if you want it:", highlight=False)
+    for kind, file in (("calibrations", written.calibration), ("certificates", written.certificate)):
+        console.print(
+            f"  ./run countersign {kind} import {file} --activate", highlight=False, markup=False, soft_wrap=True
+        )
     return False
 
 

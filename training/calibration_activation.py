@@ -15,6 +15,7 @@ from serving.confidence.calibration import calibration_to_json
 from serving.confidence.certificate import certificate_to_json
 from storage import calibrations, certificates
 from storage.database import Database
+from training.calibration_certificate import certifies_anything, promise
 from training.calibration_fitting import Fitted
 from training.labelled_file import Refused
 
@@ -44,18 +45,25 @@ def may_activate(console: Console, fitted: Fitted, *, yes: bool) -> bool:
     if not (sys.stdin is not None and sys.stdin.isatty() and has_database(settings)):
         return False
     with product_database(settings) as database, database.read() as connection:
-        console.print(_consequence(connection, fitted), highlight=False)
-    told = console.input(f"Activate {fitted.calibration.id} for {fitted.calibration.model}? \\[y/N] ")
-    return told.strip().lower() in ("y", "yes")
+        console.print(_consequence(connection, fitted), highlight=False, markup=False)
+    question = f"Activate {fitted.calibration.id} for {fitted.calibration.model}? [y/N] "
+    try:
+        return console.input(question, markup=False).strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 def activate(fitted: Fitted, settings: Settings) -> None:
-    """Both act on the next ask; one transaction, so that no ask sees the one without the other."""
+    """Both act on the next ask; one transaction, so that no ask sees the one without the other.
+
+    A certificate that certifies nothing is only stored: every answer is held then, as without any.
+    """
     with product_database(settings) as database, database.transaction() as connection:
         calibration = calibrations.store(connection, calibration_to_json(fitted.calibration), ACTOR)
         certificate = certificates.store(connection, certificate_to_json(fitted.certificate), ACTOR)
         calibrations.activate(connection, calibration.id, ACTOR)
-        certificates.activate(connection, certificate.id, ACTOR)
+        if certifies_anything(fitted.certificate):
+            certificates.activate(connection, certificate.id, ACTOR)
 
 
 def _consequence(connection: Connection, fitted: Fitted) -> str:
@@ -68,8 +76,4 @@ def _consequence(connection: Connection, fitted: Fitted) -> str:
         told.append(
             f"{standing.id} is suspended: these answers must be from after that, or the alarm is only silenced."
         )
-    if any(bound.threshold is not None for bound in certificate.bounds.values()):
-        told.append(f"{certificate.id} bounds errors to {certificate.alpha:.1%} of what it lets out.")
-    else:
-        told.append("Nothing is certified: unless a policy releases without a certificate, every answer will be held.")
-    return " ".join(told)
+    return " ".join([*told, promise(certificate)])

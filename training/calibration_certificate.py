@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+from gateway.certifying import labels_needed
 from serving.confidence.calibration import Calibration
 from serving.confidence.certificate import Bound, Certificate, Labelled, certify
 from training.calibration_plots import Point
-from training.calibration_report import confidence
+from training.calibration_stages import Judged
 from training.labelled_answers import Graded
 
 AT_LEAST = 0.0  # looser thresholds than a policy's own are shown too; the gateway takes the stricter of the two
 
 
 def certificate_of(
-    calibration: Calibration, measured: Sequence[Graded], alpha: float, delta: float, made_at: float
+    calibration: Calibration, rows: Sequence[Labelled], alpha: float, delta: float, made_at: float
 ) -> Certificate:
-    """By domain as the gateway tells it. Answers that nothing vouches for are held, so no bound is about them."""
+    """By domain as the calibration recognises it from the question, which is how the gateway will look it up."""
     return certify(
-        labelled(calibration, measured),
+        rows,
         calibration_id=calibration.id,
         model=calibration.model,
         alpha=alpha,
@@ -29,13 +29,12 @@ def certificate_of(
     )
 
 
-def labelled(calibration: Calibration, measured: Sequence[Graded]) -> list[Labelled]:
-    """What a certificate is tested on."""
-    rows = ((graded, confidence(calibration, graded.row)) for graded in measured if graded.certifies)
+def labelled(measured: Sequence[Graded], judged: Sequence[Judged]) -> list[Labelled]:
+    """What a certificate is tested on. Answers that nothing vouches for are held, so no bound is about them."""
     return [
-        Labelled(value, graded.row.right and not graded.row.foreign, graded.row.domain or None, graded.weight)
-        for graded, value in rows
-        if value is not None
+        Labelled(told.confidence, graded.row.counted_right, told.domain, graded.weight)
+        for graded, told in zip(measured, judged, strict=True)
+        if graded.certifies and told.confidence is not None
     ]
 
 
@@ -49,9 +48,20 @@ def released_by(certificate: Certificate, rows: Sequence[Labelled]) -> Point | N
     return Point(weight / sum(row.weight for row in rows), wrong / weight, "certified")
 
 
+def certifies_anything(certificate: Certificate) -> bool:
+    return any(bound.threshold is not None for bound in certificate.bounds.values())
+
+
+def promise(certificate: Certificate) -> str:
+    """What follows from activating it, in one sentence."""
+    if certifies_anything(certificate):
+        return f"{certificate.id} bounds errors to {certificate.alpha:.1%} of what it lets out."
+    return "Nothing is certified: unless a policy releases without a certificate, every answer will be held."
+
+
 def why_none(bound: Bound, alpha: float, delta: float) -> str:
     """Why nothing of a domain is certified."""
-    least = math.ceil(math.log(delta) / math.log1p(-alpha))
+    least = labels_needed(alpha, delta)
     if bound.labels < least:
         return f"too few: with no error at all, {least} answers are the least for α {alpha:g}, δ {delta:g}"
     return f"no threshold keeps errors under {alpha:.1%} with probability {1 - delta:.0%}"

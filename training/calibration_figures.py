@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from benchmarks.bootstrap import Measure, intervals
 from serving.confidence.binomial import clopper_pearson
 
 THRESHOLD = 0.85
+_DEBIASED = "the same less what chance alone would give a calibrated score"
 GROUP_AT_LEAST = 50  # answers before a domain's calibration error says anything
 
 
@@ -74,7 +75,12 @@ def figures(judged: Sequence[Scored], by_domain: Sequence[Group]) -> dict[str, F
         )
         for name, (measure, meaning) in plain.items()
     }
-    found["debiased_ece"] = _debiased(found["ece"], sure, right)
+    # The basic interval takes off what noise adds, so it belongs to the debiased error. Near nought, where the error
+    # cannot fall, that is too little: its lower end also loses what chance alone would give.
+    low, high = spans["ece"]
+    found["ece"] = replace(found["ece"], low=None, high=None)
+    debiased = measures.debiased_ece(sure, right)
+    found["debiased_ece"] = _figure(debiased, low - measures.chance_ece(sure), high, _DEBIASED)
     worst = max((group for group in by_domain if group.ece == group.ece), key=lambda g: g.ece, default=None)
     if worst:
         found["worst_domain_ece"] = Figure(worst.ece, None, None, f"debiased, of the worst domain: {worst.name}")
@@ -114,14 +120,6 @@ def _released(judged: Sequence[Scored]) -> dict[str, Figure]:
         ),
         "released_risk": _figure(risk, *clopper_pearson(wrong, len(out)), "share of wrong ones among those"),
     }
-
-
-def _debiased(ece: Figure, sure: Sequence[float], right: Sequence[bool]) -> Figure:
-    """What chance alone would give depends on the confidences only, so the interval moves by the same."""
-    value = measures.debiased_ece(sure, right)
-    chance = measures.chance_ece(sure)
-    low, high = (None if end is None else max(0.0, end - chance) for end in (ece.low, ece.high))
-    return Figure(value, low, high, "the same less what chance alone would give a calibrated score")
 
 
 def _figure(value: float, low: float, high: float, meaning: str, lowest: float = 0.0) -> Figure:

@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.confidence.calibration import calibration_to_json
 from serving.confidence.certificate import certificate_to_json
-from training.calibration_certificate import labelled, released_by
+from training.calibration_certificate import released_by
 from training.calibration_figures import THRESHOLD
 from training.calibration_fitting import Fitted
 from training.calibration_plots import Point, draw_reliability, draw_risk_coverage
@@ -52,13 +52,13 @@ def write_json(body: dict[str, Any], path: Path) -> None:
 
 
 def draw(fitted: Fitted, written: Written) -> None:
-    known = [(one.confidence, one.right) for one in fitted.judged if one.confidence is not None]
+    known = [(one.confidence, one.right) for one in fitted.scored if one.confidence is not None]
     sure, right = [confidence for confidence, _ in known], [label for _, label in known]
     ece = fitted.figures["debiased_ece"].value
     note = f"{len(known)} answers that did not make the calibration, debiased ECE {ece:.3f}"
     draw_reliability(written.reliability, sure, right, fitted.calibration.model, note)
     certificate = fitted.certificate
-    points = [released_by(certificate, labelled(fitted.calibration, fitted.measured)), _at_threshold(fitted)]
+    points = [released_by(certificate, fitted.labelled), _at_threshold(fitted)]
     title = f"{fitted.calibration.model}\n{len(known)} answers, AUROC {fitted.figures['auroc'].value:.3f}"
     shown = [point for point in points if point is not None]
     draw_risk_coverage(written.risk_coverage, sure, right, certificate.alpha, shown, title)

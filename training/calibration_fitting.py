@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from serving.confidence.calibration import Calibration
-from serving.confidence.certificate import Certificate
-from training.calibration_certificate import certificate_of
-from training.calibration_figures import Figure, Group, Scored, figures, groups
-from training.calibration_fit import ISOTONIC_FROM, fit
-from training.calibration_report import confidence, report
+from serving.confidence.certificate import Certificate, Labelled
+from training.calibration_certificate import certificate_of, labelled
+from training.calibration_figures import THRESHOLD, Figure, Group, Scored, figures, groups
+from training.calibration_fit import fit
+from training.calibration_maps import ISOTONIC_FROM
+from training.calibration_report import report
 from training.calibration_rows import in_second_half
+from training.calibration_stages import Judged, judge
 from training.labelled_answers import Collected, Graded
 from training.labelled_file import Refused
 
@@ -28,8 +30,8 @@ class Fitted:
     certificate: Certificate
     figures: dict[str, Figure]
     domains: list[Group]
-    measured: list[Graded]
-    judged: list[Scored]  # those of `measured` that are about familiar questions: what the figures are of
+    scored: list[Scored]  # what the figures are of
+    labelled: list[Labelled]  # what was certified on
     notes: list[str]
 
 
@@ -40,26 +42,27 @@ def fit_and_measure(collected: Collected, alpha: float, delta: float, made_at: f
     seen = [graded for graded in collected.answers if not in_second_half(graded.row)]
     measured = [graded for graded in collected.answers if in_second_half(graded.row)]
     for half, what in ((seen, "fit"), (measured, "measure")):
-        if len({_is_right(graded) for graded in half}) < 2:
+        if len({graded.row.counted_right for graded in half}) < 2:
             raise Refused(
                 f"The half of the questions kept to {what} holds only one kind of answer: label more of them."
             )
     calibration = fit([graded.row for graded in seen], collected.model, fitted_at=at)
-    judged = [_judged(calibration, graded) for graded in measured if not graded.row.foreign]
-    if all(one.confidence is None for one in judged):
+    judged = [judge(calibration, graded.row) for graded in measured]
+    scored = _scored(measured, judged)
+    if all(one.confidence is None for one in scored):
         raise Refused("Not one measured answer has every signal that the calibration needs: measure all alike.")
-    by_domain = groups(judged)
-    found = figures(judged, by_domain)
+    by_domain = groups(scored)
+    found = figures(scored, by_domain)
     told = {name: round(figure.value, 5) for name, figure in found.items() if figure.value == figure.value}
     calibration = replace(calibration, metrics={**report(calibration, [graded.row for graded in measured]), **told})
-    certificate = certificate_of(calibration, measured, alpha, delta, at)
-    return Fitted(
-        calibration, certificate, found, by_domain, measured, judged, _notes(collected, seen, measured, judged)
-    )
+    rows = labelled(measured, judged)
+    certificate = certificate_of(calibration, rows, alpha, delta, at)
+    notes = [*collected.notes, *_notes(seen, measured, judged)]
+    return Fitted(calibration, certificate, found, by_domain, scored, rows, notes)
 
 
 def refuse_too_few(answers: Sequence[Graded]) -> None:
-    right = sum(map(_is_right, answers))
+    right = sum(graded.row.counted_right for graded in answers)
     wrong = len(answers) - right
     if not right or not wrong:
         only = "right" if right else "wrong"
@@ -71,24 +74,28 @@ def refuse_too_few(answers: Sequence[Graded]) -> None:
         )
 
 
-def _notes(
-    collected: Collected, seen: Sequence[Graded], measured: Sequence[Graded], judged: Sequence[Scored]
-) -> list[str]:
-    kind = "isotonic" if len(seen) >= ISOTONIC_FROM else f"Platt, since isotonic takes {ISOTONIC_FROM}"
-    notes = [
-        *collected.notes,
-        f"Fitted to {len(seen)} answers ({kind}), measured and certified on {len(measured)} others.",
+def _scored(measured: Sequence[Graded], judged: Sequence[Judged]) -> list[Scored]:
+    """Those about familiar questions."""
+    return [
+        Scored(told.confidence, graded.row.right, graded.row.text, graded.group)
+        for graded, told in zip(measured, judged, strict=True)
+        if not graded.row.foreign
     ]
-    unknown = sum(one.confidence is None for one in judged)
+
+
+def _notes(seen: Sequence[Graded], measured: Sequence[Graded], judged: Sequence[Judged]) -> list[str]:
+    kind = "isotonic" if len(seen) >= ISOTONIC_FROM else f"Platt, since isotonic takes {ISOTONIC_FROM}"
+    notes = [f"Fitted to {len(seen)} answers ({kind}), measured and certified on {len(measured)} others."]
+    unknown = sum(told.confidence is None for told in judged)
     if unknown:
         notes.append(f"{unknown} measured answers lack a signal that the calibration needs: such are held.")
+    drawn = sum(told.samples for told in judged)
+    if drawn:
+        notes.append(f"Compared with {drawn / len(judged):.2f} further samples an answer, drawn where they can decide.")
+    strange = [told.confidence or 0.0 for graded, told in zip(measured, judged, strict=True) if graded.row.foreign]
+    if strange:
+        released = sum(confidence >= THRESHOLD for confidence in strange)
+        notes.append(
+            f"Of {len(strange)} foreign questions, {released} reach {THRESHOLD}; certificates count them wrong."
+        )
     return notes
-
-
-def _judged(calibration: Calibration, graded: Graded) -> Scored:
-    row = graded.row
-    return Scored(confidence(calibration, row), _is_right(graded), row.template or row.text, graded.group)
-
-
-def _is_right(graded: Graded) -> bool:
-    return graded.row.right and not graded.row.foreign

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.certifying import ALPHA, DELTA
+from serving.confidence.cascade import MOST_SAMPLES
 from training.labelled_columns import Columns, columns_named
 from training.labelled_file import Refused
 
@@ -34,6 +36,7 @@ class Options:
     foreign: int
     gsm8k: bool
     seed: int
+    samples: int
     rows: Path
 
     def folder(self, model: str) -> Path:
@@ -81,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
         "--right", metavar="COLUMN", help="which column says what is right, or A=B: where the two agree"
     )
     parser.add_argument("--domain", metavar="COLUMN", help="which column names the domain")
-    parser.add_argument("--alpha", type=_share, default=0.15, help="errors allowed among released answers (0.15)")
-    parser.add_argument("--delta", type=_share, default=0.05, help="chance that this bound does not hold (0.05)")
+    parser.add_argument("--alpha", type=_share, default=ALPHA, help=f"errors allowed among released answers ({ALPHA})")
+    parser.add_argument("--delta", type=_share, default=DELTA, help=f"chance that this bound does not hold ({DELTA})")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for everything that is written")
     parser.add_argument("--activate", action="store_true", help="fail unless it is activated in the end")
     parser.add_argument("--yes", action="store_true", help="activate without asking")
@@ -93,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     own.add_argument("--foreign", type=int, default=2_500, help="questions it was never taught, counted as wrong")
     own.add_argument("--gsm8k", action="store_true", help="add foreign questions of GSM8K under COUNTERSIGN_DATA")
     own.add_argument("--seed", type=int, default=1)
+    own.add_argument(
+        "--samples",
+        type=int,
+        choices=range(MOST_SAMPLES + 1),
+        default=MOST_SAMPLES,
+        help="further answers to compare undecided ones with; 0: none, and no cascade",
+    )
     own.add_argument("--rows", type=Path, default=KEPT / "rows.jsonl", help="kept answers; an interrupted run goes on")
     return parser
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from training.calibration_asks import plan
 from training.calibration_collect import collect
+from training.calibration_fit import BAND, fit
+from training.calibration_fitting import refuse_too_few
 from training.calibration_options import Options
-from training.calibration_rows import Row
+from training.calibration_report import confidence
+from training.calibration_rows import Row, in_second_half
 from training.labelled_answers import Collected, Graded
 from training.labelled_file import Refused
+
+NEAR = 2.0  # so many times closer to nought or one than the band's ends is near: later fits may move a row that far
 
 
 class MissingData(Refused):
@@ -20,10 +26,31 @@ class MissingData(Refused):
 
 
 def own_answers(options: Options) -> Collected:
-    """Raises MissingData where GSM8K was asked for and is not there."""
+    """Raises MissingData where GSM8K was asked for and is not there; Refused where answers are too much alike."""
     asks = plan(options.seed, options.own, options.foreign, _gsm8k() if options.gsm8k else None)
-    rows = collect(options.checkpoint, asks, options.rows)
-    return graded_rows(rows)
+    collected = graded_rows(collect(options.checkpoint, asks, options.rows))
+    if not options.samples:
+        return collected
+    refuse_too_few(collected.answers)
+    undecided = in_reach_of_the_band([graded.row for graded in collected.answers])
+    return graded_rows(
+        collect(
+            options.checkpoint,
+            asks,
+            options.rows,
+            samples=options.samples,
+            among=lambda row: row.key in undecided,
+            temperature=BAND.temperature,
+        )
+    )
+
+
+def in_reach_of_the_band(rows: list[Row]) -> set[str]:
+    """Keys of the rows that a fit without samples leaves in the cascade's band, or near it: others need none."""
+    free = fit([replace(row, samples=()) for row in rows if not in_second_half(row)], rows[0].model)
+    told = ((row.key, confidence(free, replace(row, samples=()))) for row in rows)
+    low, high = BAND.low / NEAR, 1.0 - (1.0 - BAND.high) / NEAR
+    return {key for key, value in told if value is not None and low < value < high}
 
 
 def graded_rows(rows: list[Row]) -> Collected:

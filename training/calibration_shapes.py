@@ -56,10 +56,10 @@ class Basis:
 
     def shape(self, weights: Floats) -> Shape:
         """The fitted rises and the fall as one piecewise-linear function."""
-        xs = np.unique(np.concatenate([self.knots, self.cliff or ()]))
+        xs = _distinct([*self.knots, *(self.cliff or ())])
         fitted = np.concatenate([[0.0], np.cumsum(weights[: len(self.knots) - 1])])
         heights = np.interp(xs, self.knots, fitted) + self.fall(xs)
-        points: Points = tuple((rounded(x), rounded(y)) for x, y in zip(xs, heights, strict=True))
+        points: Points = tuple((float(x), rounded(y)) for x, y in zip(xs, heights, strict=True))
         return Shape(self.signal, points, rounded(weights[-1]) if self.may_miss else None)
 
 
@@ -77,7 +77,7 @@ def bases_of(values: Mapping[str, Floats], foreign: Bools) -> list[Basis]:
     for name, column in values.items():
         known = ~np.isnan(column)
         familiar, strange = column[known & ~foreign], column[known & foreign]
-        knots = np.unique(np.concatenate([_quantiles(familiar, QUANTILES), _quantiles(strange, FOREIGN_QUANTILES)]))
+        knots = _distinct([*_quantiles(familiar, QUANTILES), *_quantiles(strange, FOREIGN_QUANTILES)])
         if len(knots) < 2:
             continue
         may_miss = bool(np.sum(~known) >= MISSING_AT_LEAST)
@@ -126,6 +126,11 @@ def ranges_of(values: Mapping[str, Floats], foreign: Bools) -> dict[str, tuple[f
 def rounded(value: float) -> float:
     """Twelve digits: more are noise, and would double a calibration's size on its way."""
     return float(f"{value:.12g}")
+
+
+def _distinct(values: Sequence[float]) -> Floats:
+    """In order and as written: what only differs in its last bits would make a segment of no length."""
+    return np.unique([rounded(value) for value in values])
 
 
 def _familiarity(knots: Floats, familiar: Floats) -> tuple[int, tuple[float, float] | None]:

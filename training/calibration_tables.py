@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from serving.confidence.binomial import clopper_pearson
-from serving.confidence.certificate import Bound, certificate_to_json
+from serving.confidence.certificate import Bound, Certificate, certificate_to_json
 from training.calibration_certificate import why_none
 from training.calibration_figures import Figure
 from training.calibration_fitting import Fitted
@@ -16,10 +17,12 @@ from training.calibration_fitting import Fitted
 
 def show(console: Console, fitted: Fitted) -> None:
     calibration = fitted.calibration
-    console.print(f"[bold]{calibration.id}[/bold] for {calibration.model}", highlight=False)
+    console.print(f"{calibration.id} for {calibration.model}", style="bold", highlight=False, markup=False)
     for note in fitted.notes:
-        console.print(note, highlight=False)
+        console.print(note, highlight=False, markup=False)
     console.print(_figures(fitted.figures), _groups(fitted), _certificate(fitted))
+    for sentence in _uncertified(fitted.certificate):
+        console.print(sentence, highlight=False, markup=False)
 
 
 def as_json(fitted: Fitted) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def as_json(fitted: Fitted) -> dict[str, Any]:
         "calibration": fitted.calibration.id,
         "model": fitted.calibration.model,
         "rows": fitted.calibration.rows,
-        "measured": len(fitted.judged),
+        "measured": len(fitted.scored),
         "figures": {
             name: {"value": figure.value, "low": figure.low, "high": figure.high}
             for name, figure in fitted.figures.items()
@@ -51,7 +54,7 @@ def _figures(figures: dict[str, Figure]) -> Table:
     )
     for name, figure in figures.items():
         span = "" if figure.low is None or figure.high is None else f"{figure.low:.3f} to {figure.high:.3f}"
-        table.add_row(name.replace("_", " "), _number(figure.value), span, figure.meaning)
+        table.add_row(name.replace("_", " "), _number(figure.value), span, escape(figure.meaning))
     return table
 
 
@@ -68,36 +71,39 @@ def _groups(fitted: Fitted) -> Table:
     )
     for group in fitted.domains:
         shares = map(_number, (group.accuracy, group.confidence, group.ece, group.coverage))
-        table.add_row(group.name, str(group.answers), *shares)
+        table.add_row(escape(group.name), str(group.answers), *shares)
     return table
 
 
 def _certificate(fitted: Fitted) -> Table:
     certificate = fitted.certificate
     promise = f"errors ≤ {certificate.alpha:.1%} of what is released, with probability {1 - certificate.delta:.0%}"
-    table = Table(
-        "domain",
-        "labels",
-        "threshold",
-        "coverage",
-        "observed risk",
-        "",
-        title=f"{certificate.id}: {promise}",
-        title_justify="left",
-    )
+    columns = ("domain", "labels", "threshold", "coverage", "observed risk")
+    table = Table(*columns, title=f"{certificate.id}: {promise}", title_justify="left")
     for domain, bound in certificate.bounds.items():
-        table.add_row(
-            domain or "(none recognised)", str(bound.labels), *_bound(bound, certificate.alpha, certificate.delta)
-        )
+        table.add_row(escape(domain) or "(none recognised)", str(bound.labels), *_bound(bound))
     return table
 
 
-def _bound(bound: Bound, alpha: float, delta: float) -> tuple[str, str, str, str]:
+def _uncertified(certificate: Certificate) -> list[str]:
+    """A sentence for each reason why nothing is certified of a domain."""
+    domains: dict[str, list[str]] = {}
+    for domain, bound in certificate.bounds.items():
+        if bound.threshold is None:
+            why = why_none(bound, certificate.alpha, certificate.delta)
+            domains.setdefault(why, []).append(domain or "(none recognised)")
+    return [f"Nothing is certified of {', '.join(names)}: {why}." for why, names in domains.items()]
+
+
+def _bound(bound: Bound) -> tuple[str, str, str]:
     if bound.threshold is None:
-        return "–", "0", "–", why_none(bound, alpha, delta)
+        return "–", "0", "–"
     low, high = clopper_pearson(bound.errors, bound.released)
-    risk = f"{bound.errors} of {bound.released} ({low:.3f} to {high:.3f})"
-    return f"{bound.threshold:.3f}", f"{bound.coverage:.3f}", risk, ""
+    return (
+        f"{bound.threshold:.3f}",
+        f"{bound.coverage:.3f}",
+        f"{bound.errors} of {bound.released} ({low:.3f} to {high:.3f})",
+    )
 
 
 def _number(value: float) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from training.calibration_rows import Row
 from training.labelled_columns import Columns
+from training.labelled_fields import label_of, prompt_of, samples_of, text_of
 from training.labelled_file import Place, Refused, read_records
 from training.labelled_signals import UNTOLD_UPSTREAM, signals_of
 
@@ -18,7 +19,6 @@ FIELDS = (
     "model", "question", "prompt", "messages", "answer", "logprobs", "finish_reason", "right", "correct", "domain",
     "prompt_logprob_mean", "prompt_tokens", "samples", "signals",
 )  # fmt: skip
-LONGEST_NAME = 200  # characters, of a model or a domain
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,13 @@ class _Reading:
     def __init__(self, model: str | None) -> None:
         self._wanted = model
         self._first: tuple[str, Place] | None = None
+        self._samples: tuple[int, Place] | None = None
         self._answers: dict[str, tuple[Graded, Place]] = {}
         self._questions: set[str] = set()
         self._left_out: dict[str, tuple[int, Place]] = {}  # reason: how many, and where first
 
     def take(self, place: Place, fields: Mapping[str, Any], whole: str) -> None:
-        right = _right(place, fields)
+        right = label_of(place, fields)
         model = self._model(place, fields)
         if model is None:
             return
@@ -82,8 +83,8 @@ class _Reading:
         if signals is None:
             self._leave_out("answers whose tokens do not spell their text, left out: the gateway holds such", place)
             return
-        prompt = _prompt(place, fields)
-        question = _text(place, fields, "question") or prompt
+        prompt = prompt_of(place, fields)
+        question = text_of(place, fields, "question") or prompt
         told = json.dumps([question, prompt, fields.get("answer"), sorted(signals.items())]) if question else whole
         key = hashlib.sha256(told.encode()).hexdigest()[:16]
         if key in self._answers:
@@ -91,7 +92,14 @@ class _Reading:
             return
         question = question or f"answer {key}"
         row = _row(key, model, question, prompt, place, fields, right, signals)
-        graded = Graded(row, _text(place, fields, "domain") or row.domain, certifies=question not in self._questions)
+        self._samples = self._samples or (len(row.samples), place)
+        if len(row.samples) != self._samples[0]:
+            raise place.refuse(
+                "samples",
+                f"has {len(row.samples)} texts, and line {self._samples[1].line} has {self._samples[0]}: give every "
+                "answer as many, since the gateway draws them for every answer that needs them.",
+            )
+        graded = Graded(row, text_of(place, fields, "domain") or "", certifies=question not in self._questions)
         self._questions.add(question)
         self._answers[key] = graded, place
 
@@ -105,7 +113,7 @@ class _Reading:
 
     def _model(self, place: Place, fields: Mapping[str, Any]) -> str | None:
         """Whose answer it is; None: another model's than was asked for."""
-        named = _text(place, fields, "model") or self._wanted
+        named = text_of(place, fields, "model") or self._wanted
         if named is None:
             raise place.refuse("model", "names no model; add it, as the server answers it, or say it with --model.")
         if self._wanted is not None and named != self._wanted:
@@ -148,68 +156,18 @@ def _row(
         key=key,
         model=model,
         text=question,
-        domain="",
+        domain=(text_of(place, fields, "domain") or "") if prompt else "",  # recognised by the words of the question
         difficulty=0,
         foreign=False,
         template="",
         temperature=0.0,
         system=False,
-        written=_text(place, fields, "answer") or "",
+        written=text_of(place, fields, "answer") or "",
         finish_reason=str(fields.get("finish_reason") or ""),
         right=right,
         signals=signals,
-        samples=_samples(place, fields),
+        samples=samples_of(place, fields),
     )
-
-
-def _samples(place: Place, fields: Mapping[str, Any]) -> tuple[str, ...]:
-    """Texts of further answers to the same question, in the order drawn."""
-    samples = fields.get("samples") or []
-    if not isinstance(samples, list) or not all(isinstance(text, str) for text in samples):
-        raise place.refuse("samples", "must be a list of texts, further answers to the same question.")
-    if samples and not fields.get("answer"):
-        raise place.refuse("samples", "are compared with the answer, so give its text as answer.")
-    return tuple(samples)
-
-
-def _right(place: Place, fields: Mapping[str, Any]) -> bool:
-    given = [name for name in ("right", "correct") if name in fields]
-    if len(given) != 1:
-        raise place.refuse("right", "must say once, as true or false, whether the answer is right.")
-    value = fields[given[0]]
-    if not isinstance(value, bool) and value not in (0, 1):
-        raise place.refuse(given[0], "must be true or false.")
-    return bool(value)
-
-
-def _prompt(place: Place, fields: Mapping[str, Any]) -> str | None:
-    """The question as the model was asked it: `prompt`, or the last of `messages` that is the user's."""
-    prompt = _text(place, fields, "prompt")
-    if "messages" not in fields:
-        return prompt
-    messages = fields["messages"]
-    if prompt is not None or not isinstance(messages, list):
-        raise place.refuse("messages", "must be a list of {role, content}, and stand instead of prompt.")
-    asked = [turn for turn in messages if isinstance(turn, dict) and turn.get("role") == "user"]
-    if not asked:
-        raise place.refuse("messages", "none of them is the user's, so nothing was asked.")
-    return _text(place, {"messages": asked[-1].get("content")}, "messages")
-
-
-def _text(place: Place, fields: Mapping[str, Any], name: str) -> str | None:
-    """None where it is missing or empty."""
-    value = fields.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str):
-        raise place.refuse(name, f"must be a text, not {type(value).__name__}.")
-    if name in ("model", "domain") and (len(value) > LONGEST_NAME or not value.isprintable()):
-        raise place.refuse(name, f"must be a name of at most {LONGEST_NAME} printable characters.")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise place.refuse(name, "holds half a character (a lone surrogate), which is no text.") from None
-    return value
 
 
 def _cautions(answers: list[Graded]) -> list[str]:

@@ -27,7 +27,8 @@ class Place:
     line: int
 
     def refuse(self, field: str, why: str) -> Refused:
-        return Refused(f"{self}{f', {field}' if field else ''}: {why}")
+        told = f"{self}{f', {field}' if field else ''}: {why}"
+        return Refused("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in told))
 
     def __str__(self) -> str:
         return f"{self.file}, line {self.line}"

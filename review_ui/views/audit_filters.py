@@ -16,6 +16,7 @@ KINDS = (
     "review.quarantined", "review.withdrawn", "verdict.refused",
     "signin.linked", "signin.redeemed", "signin.ended", "key.created", "key.updated", "key.revoked",
     "policy.created", "policy.updated", "calibration.stored", "calibration.activated",
+    "certificate.stored", "certificate.activated", "certificate.suspended", "watch.advanced",
     "access.review", "access.completion", "access.events", "access.export",
     "subject.erased", "hold.placed", "hold.lifted", "audit.purged", "log.intrusion", "records.vouched",
 )  # fmt: skip

@@ -8,6 +8,7 @@ from serving.settings import REFERENCE_CHECKPOINT
 from storage import calibrations, keys, policies
 from storage.database import Database
 from storage.records import Action, Role
+from tests.gateway.certified import certify, put_in_use
 from tests.serving.confidence.made import calibration
 
 TENANT, OTHER = "acme", "other"
@@ -17,10 +18,11 @@ REVIEW_SECONDS = 90.0  # a held answer's time: some expire, most do not
 POLICIES: dict[str, dict[str, object]] = {
     "holding": {"below": Action.HOLD, "review_seconds": REVIEW_SECONDS},
     "flagging": {"below": Action.FLAG, "review_seconds": REVIEW_SECONDS},
-    "releasing": {"below": Action.RELEASE, "review_seconds": REVIEW_SECONDS},
+    "releasing": {"below": Action.RELEASE, "review_seconds": REVIEW_SECONDS, "audit_share": 0.3},
     "hurried": {"below": Action.HOLD, "review_seconds": 4.0},
     "two-eyed": {"below": Action.HOLD, "review_seconds": REVIEW_SECONDS, "four_eyes": True},
 }
+NO_ALARM = 0.97  # alpha: reviewers here say what chance says, and that is not to end all releases
 CALLERS = tuple(POLICIES)
 
 
@@ -29,8 +31,7 @@ def prepare(database: Database) -> tuple[dict[str, str], dict[str, str]]:
     secrets: dict[str, str] = {}
     ids: dict[str, str] = {}
     with database.transaction() as connection:
-        stored = calibrations.store(connection, calibration_to_json(calibration()))
-        calibrations.activate(connection, stored.id, "system")
+        put_in_use(connection, calibration_to_json(calibration()), alpha=NO_ALARM)
 
         def add(name: str, tenant: str, roles: set[Role], policy: str | None = None) -> None:
             key, secrets[name] = keys.create(connection, tenant, name, roles, policy)
@@ -42,5 +43,10 @@ def prepare(database: Database) -> tuple[dict[str, str], dict[str, str]]:
         for name in REVIEWERS:
             add(name, TENANT, {Role.REVIEWER})
         add(STRANGER, OTHER, {Role.CALLER, Role.REVIEWER, Role.AUDITOR, Role.ADMIN})
-    activate_shipped(database, REFERENCE_CHECKPOINT)
+    shipped = activate_shipped(database, REFERENCE_CHECKPOINT)
+    if shipped.calibration_id is not None and shipped.certificate_id is None:
+        with database.transaction() as connection:
+            active = calibrations.get(connection, shipped.calibration_id)
+            assert active is not None
+            certify(connection, active.id, active.model, alpha=NO_ALARM)
     return secrets, ids

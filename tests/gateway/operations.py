@@ -45,6 +45,8 @@ WITHOUT_BODY = (
     "GET /v1/models",
     "GET /v1/models/{name}",
     "GET /v1/monitoring",
+    "GET /v1/monitoring/capacity",
+    "GET /v1/monitoring/confidence",
     "GET /v1/policies/{id}",
     "GET /v1/reviews",
     "GET /v1/reviews/{id}",

@@ -18,10 +18,11 @@ from gateway.operations import vault_of
 from gateway.server import config_of
 from gateway.settings import Settings
 from serving.confidence.calibration import calibration_to_json
-from storage import calibrations, keys, policies
+from storage import keys, policies
 from storage.database import Database, open_database
 from storage.database import migrate as migrate
 from storage.records import Action, Role
+from tests.gateway.certified import put_in_use
 from tests.gateway.fake_serving import MODEL, TOKEN
 from tests.serving.confidence.made import calibration
 
@@ -86,7 +87,7 @@ def until(true: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def prepare(database: Database) -> dict[str, str]:
-    """Keys of two tenants and an active calibration; returns the secrets by name."""
+    """Keys of two tenants, an active calibration and its certificate; returns the secrets by name."""
     people: dict[str, tuple[str, set[Role], dict[str, Any]]] = {
         "caller": ("acme", {Role.CALLER}, {}),
         "flagging": ("acme", {Role.CALLER}, {"below": Action.FLAG}),
@@ -104,8 +105,7 @@ def prepare(database: Database) -> dict[str, str]:
         for name, (tenant, roles, policy) in people.items():
             policy_id = policies.create_policy(connection, tenant, name=name, **policy).id if policy else None
             secrets[name] = keys.create(connection, tenant, name, roles, policy_id)[1]
-        stored = calibrations.store(connection, calibration_to_json(calibration(MODEL)))
-        calibrations.activate(connection, stored.id, "test")
+        put_in_use(connection, calibration_to_json(calibration(MODEL)))
     return secrets
 
 
@@ -129,7 +129,8 @@ def settings_for(home: Path, serving_url: str, redis_url: str, **changes: Any) -
 
 @contextmanager
 def running(settings: Settings, secrets: dict[str, str] | None = None, **parts: Any) -> Iterator[Gateway]:
-    """The application under a real uvicorn, ready; stopped when the block ends."""
+    """The application under a real uvicorn, ready; stopped when the block ends. Nothing is audited but by a `draw`."""
+    parts.setdefault("draw", lambda: 1.0)
     database = open_database(settings.database, vault_of(settings))
     app = create_app(settings, **parts)
     config = config_of(settings, app)

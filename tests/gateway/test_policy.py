@@ -1,14 +1,18 @@
 """The policy as a table, and what holds for every confidence there can be."""
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.policy import decide, urgency
+from gateway import policy as rules
+from gateway.policy import Ruling, Standing, urgency
 from serving.answer import Confidence, FinishReason
+from storage.certified import CertificateState
 from storage.records import Action, Policy, Reason, Tier
+from tests.gateway.certified import certificate
 
 FINISHES: list[FinishReason] = ["stop", "length", "content_filter", "error"]
 anything = st.one_of(st.none(), st.floats(), st.integers().map(float))
@@ -19,6 +23,13 @@ policies = st.builds(
     below=st.sampled_from(Action),
     tier=st.sampled_from(Tier),
 )
+
+
+CERTIFIED = Standing(certificate("cal_1", "m@1"), CertificateState.IN_FORCE)  # leaves all to the policy's threshold
+
+
+def decide(confidence: Confidence, chosen: Policy, finish: FinishReason, **fields: Any) -> Ruling:
+    return rules.decide(confidence, chosen, finish, **{"standing": CERTIFIED, **fields})
 
 
 def sure(value: float | None, calibrated: bool = True) -> Confidence:

@@ -11,9 +11,9 @@ import pytest
 from aiohttp import web
 
 from serving.confidence.calibration import calibration_from_json, calibration_to_json
-from storage import calibrations, interactions
+from tests.gateway.certified import put_in_use
 from tests.gateway.running import Gateway, running, settings_for
-from tests.serving.confidence.made import TEXT, calibration, cascading
+from tests.serving.confidence.made import TEXT, calibration
 
 KEY = "sk-upstream"
 MODEL = "small-model"
@@ -24,7 +24,6 @@ class Upstream:
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
-        self.samples: list[str] = []  # what further asks without log-probabilities are answered; then TEXT
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self.url = ""
@@ -72,11 +71,6 @@ class Upstream:
             choice["message"]["content"] = "a\x00b"
         if "[nul token]" in question:
             rows[0]["top_logprobs"][0]["token"] = "\x00"
-        if "logprobs" not in body:  # a sample
-            choice["logprobs"] = None
-            choice["message"]["content"] = self.samples.pop(0) if self.samples else TEXT
-            if choice["message"]["content"] == "[fails]":
-                return web.json_response({"error": {"message": "no more", "code": "busy"}}, status=429)
         if "[parts]" in question:
             choice["message"]["content"] = [{"type": "text", "text": TEXT}]
         usage = {"prompt_tokens": 5, "completion_tokens": len(TEXT), "total_tokens": 5 + len(TEXT)}
@@ -108,23 +102,8 @@ def gateway(upstream: Upstream, home: Path, valkey_url: str) -> Iterator[Gateway
     with running(settings) as found:
         with found.database.transaction() as connection:
             body = calibration_to_json(calibration_from_json(without_prompt(MODEL)))
-            calibrations.activate(connection, calibrations.store(connection, body).id, "test")
+            put_in_use(connection, body)
         yield found
-
-
-@pytest.fixture
-def cascading_gateway(gateway: Gateway, upstream: Upstream) -> Gateway:
-    upstream.samples.clear()
-    upstream.bodies.clear()
-    body = calibration_to_json(cascading(MODEL))
-    for stage in (body, *body["stages"]):
-        stage["shapes"] = [shape for shape in stage["shapes"] if not shape["signal"].startswith("prompt")]
-    del body["id"]
-    body["recogniser"], body["maps"], body["cascade"] = None, {}, {**body["cascade"], "low": 0.2, "high": 0.85}
-    with gateway.database.transaction() as connection:
-        read = calibration_to_json(calibration_from_json(body))
-        calibrations.activate(connection, calibrations.store(connection, read).id, "test")
-    return gateway
 
 
 def ask(gateway: Gateway, question: str, **body: Any) -> dict[str, Any]:
@@ -167,66 +146,3 @@ def test_unreadable_answer_is_503_and_shows_nothing(gateway: Gateway, mark: str)
     response = gateway.ask(f"say -0.001 {mark}", model=MODEL)
     assert (response.status_code, response.json()["error"]["code"]) == (503, "bad_answer")
     assert response.headers["retry-after"]
-
-
-def recorded(gateway: Gateway, interaction_id: str) -> dict[str, Any]:
-    """The answer as the record keeps it."""
-    with gateway.database.transaction() as connection:
-        outcome = interactions.get_outcome(connection, interaction_id, "acme")
-    assert outcome is not None
-    return dict(outcome.interaction.answer)
-
-
-UNSURE = "say -0.08"
-
-
-def test_inside_the_band_further_samples_are_asked_of_the_upstream(
-    cascading_gateway: Gateway, upstream: Upstream
-) -> None:
-    reply = ask(cascading_gateway, UNSURE, seed=4, temperature=0.2)
-    first, *samples = upstream.bodies
-    assert first["logprobs"]
-    assert 1 <= len(samples) <= 2
-    for sample in samples:
-        assert "logprobs" not in sample
-        assert (sample["temperature"], sample["messages"]) == (1.0, first["messages"])
-    assert len({body["seed"] for body in upstream.bodies}) == len(upstream.bodies)
-    assert reply["usage"]["completion_tokens"] == len(TEXT)
-    kept = recorded(cascading_gateway, reply["id"])
-    assert kept["confidence"]["samples"] == len(samples)
-    assert kept["sampled"]["completion_tokens"] == len(samples) * len(TEXT)
-    assert kept["timings_ms"]["samples"] > 0
-
-
-def test_samples_that_agree_make_surer_than_others(cascading_gateway: Gateway, upstream: Upstream) -> None:
-    agreed = ask(cascading_gateway, UNSURE)["review"]["confidence"]
-    upstream.samples[:] = ["Answer: 5", "Answer: 6"]
-    differing = ask(cascading_gateway, UNSURE)["review"]["confidence"]
-    assert differing < agreed
-
-
-def test_a_sample_that_fails_leaves_the_answer_with_what_was_reached(
-    cascading_gateway: Gateway, upstream: Upstream
-) -> None:
-    upstream.samples[:] = ["[fails]"]
-    reply = ask(cascading_gateway, UNSURE)
-    assert 0.1 < reply["review"]["confidence"] < 0.85
-    assert recorded(cascading_gateway, reply["id"])["confidence"]["samples"] == 0
-    assert len(upstream.bodies) == 2
-
-
-@pytest.mark.parametrize("question", ["say -0.0001", "say -9.0"])
-def test_outside_the_band_the_upstream_is_asked_once(
-    cascading_gateway: Gateway, upstream: Upstream, question: str
-) -> None:
-    ask(cascading_gateway, question)
-    assert len(upstream.bodies) == 1
-
-
-def test_extra_samples_are_counted_among_the_metrics(cascading_gateway: Gateway, upstream: Upstream) -> None:
-    ask(cascading_gateway, UNSURE)
-    drawn = len(upstream.bodies) - 1
-    with cascading_gateway.http(None) as http:
-        told = http.get("/metrics").text
-    assert f"countersign_samples_sum {float(drawn)}" in told
-    assert f'gen_ai_client_token_usage_total{{gen_ai_token_type="sample_output"}} {float(drawn * len(TEXT))}' in told

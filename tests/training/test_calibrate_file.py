@@ -111,6 +111,26 @@ def test_nothing_is_activated_where_nobody_can_be_asked(
     assert in_use(home) == (None, None)
 
 
+def test_samples_make_a_cascade_that_tells_more_than_the_tokens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(4)
+    answers = made_answers(500)
+    for answer in answers:
+        agrees = rng.random() < (0.9 if answer["right"] else 0.2)
+        answer["samples"] = [answer["answer"] if agrees else "The answer follows. Answer: 7."]
+    told = {}
+    for name, lines in (("with", answers), ("without", [{**answer, "samples": []} for answer in answers])):
+        file = write_lines(tmp_path / f"{name}.jsonl", lines)
+        assert main(["--file", str(file), "--out", str(tmp_path / name), "--json"]) == 0
+        told[name] = json.loads(capsys.readouterr().out)["figures"]["auroc"]["value"]
+    assert parts(tmp_path / "without")[0].cascade is None
+    cascade = parts(tmp_path / "with")[0].cascade
+    assert cascade is not None
+    assert cascade.most == 1
+    assert told["with"] > told["without"] + 0.03
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -121,15 +141,24 @@ def test_at_a_terminal_it_asks_and_does_as_told(
     word: str, agreed: bool, lines: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", Terminal(f"{word}\n"))
-    assert main(["--file", str(lines), "--out", str(tmp_path / "out")]) == 0
+    assert main(["--file", str(lines), "--out", str(tmp_path / "out"), "--alpha", "0.4"]) == 0
     calibration, certificate = parts(tmp_path / "out")
     assert in_use(home) == ((calibration.id, certificate.id) if agreed else (None, None))
 
 
 def test_yes_activates_calibration_and_certificate_without_asking(lines: Path, home: Path, tmp_path: Path) -> None:
-    assert main(["--file", str(lines), "--out", str(tmp_path / "out"), "--yes"]) == 0
+    told = ["--file", str(lines), "--out", str(tmp_path / "out"), "--yes", "--alpha"]
+    assert main([*told, "0.4"]) == 0
     calibration, certificate = parts(tmp_path / "out")
     assert in_use(home) == (calibration.id, certificate.id)
+
+
+def test_a_certificate_that_certifies_nothing_is_not_put_in_force(
+    lines: Path, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--file", str(lines), "--out", str(tmp_path / "out"), "--yes", "--alpha", "0.02"]) == 0
+    assert in_use(home) == (parts(tmp_path / "out")[0].id, None)
+    assert "every answer will be held" in capsys.readouterr().err
 
 
 def test_yes_without_a_database_says_what_to_do(

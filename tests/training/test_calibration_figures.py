@@ -32,7 +32,7 @@ def test_figures_are_the_measures_and_lie_within_their_intervals() -> None:
 
 
 def test_a_confidence_that_is_too_high_shows_and_one_that_is_right_does_not() -> None:
-    honest, boasting = scored(2_000), scored(2_000, shift=0.2)
+    honest, boasting = scored(800), scored(800, shift=0.2)
     assert figures(honest, groups(honest))["debiased_ece"].low == 0.0
     told = figures(boasting, groups(boasting))["debiased_ece"]
     assert told.low is not None
@@ -75,8 +75,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     rng = np.random.default_rng(2)
     told = {"accuracy": lambda _, labels: float(labels.mean())}
     covered = 0
-    for _ in range(200):
+    for _ in range(150):
         right = (rng.random(120) < 0.7).astype(float)
-        low, high = intervals(told, right, right, [str(index) for index in range(120)], draws=200)["accuracy"]
+        low, high = intervals(told, right, right, [str(index) for index in range(120)], draws=120)["accuracy"]
         covered += low <= 0.7 <= high
-    assert 0.90 <= covered / 200 <= 0.99
+    assert 0.88 <= covered / 150 <= 0.99

@@ -96,6 +96,7 @@ def test_an_answer_of_one_token_is_measured(tmp_path: Path) -> None:
         ({"messages": None, "prompt": "half \ud800"}, "prompt: holds half a character"),
         ({"domain": "x" * 201}, "domain: must be a name"),
         ({"prompt_tokens": 1.5}, "prompt_tokens: must be the whole number"),
+        ({"samples": ["42"]}, "samples: has 1 texts, and line 1 has 0"),
         ({"samples": "42"}, "samples: must be a list of texts"),
         ({"logprobs": None, "signals": {"mood": 1.0}}, "signals.mood: there is no such signal"),
         ({"logprobs": None, "signals": {"length": float("inf")}}, "signals.length: inf is no finite number"),
