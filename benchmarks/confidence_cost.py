@@ -62,7 +62,9 @@ def _last(output: Output) -> tuple[tuple[TokenTrace, ...], str]:
 def _fit(judged: Sequence[Judged], model: str, seed: int) -> dict[str, Any]:
     """On the judged answers drawn with replacement: every stage, all samples kept, as ./run calibrate fits."""
     rows = random.Random(seed).choices([_row(one.output, model) for one in judged], k=FITTED_ROWS)
-    return {"fit_s": round(_seconds(lambda: fit(rows, model)), 2), "fit_rows": len(rows)}
+    busy = time.process_time()
+    seconds = _seconds(lambda: fit(rows, model))
+    return {"fit_s": round(seconds, 2), "fit_cpu_s": round(time.process_time() - busy, 2), "fit_rows": len(rows)}
 
 
 def _row(output: Output, model: str) -> Row:
