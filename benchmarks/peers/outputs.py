@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Found = tuple[str, int, Floats | str]  # method, samples it looks at, confidence [rows] or why it did not run
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,9 @@ class Row:
     right: bool
 
 
-def read(path: Path) -> dict[str, Any]:
-    """{"rows": [Row, …], "ours": {column: [confidence, …]}}."""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return {**told, "rows": [_row(row) for row in told["rows"]]}
+def read(path: Path) -> list[Row]:
+    """The rows of a file."""
+    return [_row(row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def equality(texts: Sequence[str], others: Sequence[str]) -> Floats:

@@ -10,9 +10,7 @@ import numpy as np
 from lm_polygraph import estimators
 from rouge_score import rouge_scorer
 
-from benchmarks.peers.outputs import Floats, Row, equality
-
-Found = tuple[str, int, Floats | str]  # method, samples it looks at, confidence [rows] or why it did not run
+from benchmarks.peers.outputs import Floats, Found, Row, equality
 
 STATED = "same stated answer"  # what stands in for the NLI model and the sentence encoder, which are not to be had
 ROUGE = "rougeL"

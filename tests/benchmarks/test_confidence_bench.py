@@ -173,11 +173,8 @@ def test_prr_by_hand() -> None:
 
 def test_peers_read_what_is_written_for_them(tmp_path: Path) -> None:
     path = tmp_path / "given.json"
-    given = {"rows": [confidence_peers.row(output("2", samples=("2", "3")))], "ours": {"free": [0.5]}}
-    path.write_text(json.dumps(given), encoding="utf-8")
-    told = peers_outputs.read(path)
-    (row,) = told["rows"]
-    assert told["ours"] == {"free": [0.5]}
+    path.write_text(json.dumps([confidence_peers.row(output("2", samples=("2", "3")))]), encoding="utf-8")
+    (row,) = peers_outputs.read(path)
     assert (row.greedy.stated, [sample.stated for sample in row.samples], row.right) == ("2", ["2", "3"], True)
     assert len(row.greedy.logprobs) == len(row.entropies) == len(row.top) == len(row.ids) == len("Answer: 2")
     assert row.top[0] == [("2", -0.1), ("3", -2.5)]
