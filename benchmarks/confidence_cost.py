@@ -1,4 +1,4 @@
-"""What confidence costs: an answer's score in microseconds, a fit and a recertification in seconds, on one core."""
+"""What confidence costs: an answer's score in microseconds, a fit in seconds, on one core."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from benchmarks.confidence_own import Judged
 from serving.answer import TokenTrace
 from serving.confidence.assess import assess, measure
 from serving.confidence.calibration import Calibration
-from serving.confidence.certificate import Labelled, certify
 from serving.confidence.self_verify.verify import steps
 from training.calibration_fit import fit
 from training.calibration_rows import Row
@@ -21,7 +20,6 @@ from training.calibration_rows import Row
 TOKENS = 64
 ANSWERS, TIMES = 50, 40  # different answers, and how often each is scored
 FITTED_ROWS = 12_000
-ALPHA, DELTA = 0.15, 0.05
 
 
 def measured(judged: Sequence[Judged], model: str, calibration: Calibration, seed: int) -> dict[str, Any]:
@@ -29,7 +27,6 @@ def measured(judged: Sequence[Judged], model: str, calibration: Calibration, see
     return {
         **_score(judged, model, calibration),
         **_fit(judged, model, seed),
-        "recertify_s": round(_seconds(lambda: _certify(judged, model, calibration, seed)), 4),
     }
 
 
@@ -92,13 +89,6 @@ def _row(output: Output, model: str) -> Row:
         ),
         samples=tuple(sample.text for sample in output.samples),
     )
-
-
-def _certify(judged: Sequence[Judged], model: str, calibration: Calibration, seed: int) -> None:
-    known = [one for one in judged if one.sampled.value is not None]
-    labelled = [Labelled(one.sampled.value or 0.0, one.output.right, one.output.question.domain) for one in known]
-    rows = random.Random(seed).choices(labelled, k=FITTED_ROWS)
-    certify(rows, calibration_id=calibration.id, model=model, alpha=ALPHA, delta=DELTA, made_at=0.0)
 
 
 def _seconds(act: Callable[[], Any]) -> float:

@@ -223,12 +223,18 @@ def test_docs_show_the_figures_the_plots_and_what_was_missed(tmp_path: Path) -> 
         **confidence_own.figures([*own, judged(0.1, True, FOREIGN)], seed=1, resamples=9),
         **{"model": "made@1", "calibration": "cal_1", "seed": 1, "seconds": 2.0, "load": 0.1, "load_after": 0.2},
         "machine": {"processor": "a processor", "cores": 2, "memory_gib": 4, "python": "3.11"},
+        "verify": {
+            "gsm8k": {"solutions": {"wrong": 3, "right": 5}, "recall": 0.4, "first_step": None, "false_alarm": 0.01},
+            "timing": {"pool_p99_ms": 4.0},
+        },
+        "verify_p99_ms": 4.0,
         "missed": ["ece is 0.03, not at most 0.02"],
         "failed": {"drift": "OSError: no file"},
     }
     confidence_docs.write(figures, own, tmp_path)
     page = (tmp_path / confidence_docs.PAGE).read_text()
     assert f"| sums | 100 | {figures['ece']} |" in page
+    assert "| gsm8k | 3 | 5 | 0.4 | 0.01 |  |  |" in page
     assert "- ece is 0.03, not at most 0.02\n- drift failed: OSError: no file\n" in page
     assert "## Cost" not in page
     for plot in (confidence_docs.RELIABILITY, confidence_docs.RISK):
