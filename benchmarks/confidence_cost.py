@@ -24,10 +24,7 @@ FITTED_ROWS = 12_000
 
 def measured(judged: Sequence[Judged], model: str, calibration: Calibration, seed: int) -> dict[str, Any]:
     """The keys of the measurement. Raises ValueError where no answer is long enough."""
-    return {
-        **_score(judged, model, calibration),
-        **_fit(judged, model, seed),
-    }
+    return {**_score(judged, model, calibration), **_fit(judged, model, seed)}
 
 
 def _score(judged: Sequence[Judged], model: str, calibration: Calibration) -> dict[str, Any]:

@@ -94,6 +94,9 @@ def _peers(figures: Figures) -> Iterator[str]:
         yield f"### {column.capitalize()}\n"
         yield from _table(["method", "package", "samples", "AUROC", "PRR"], [ours, *cells])
         yield ""
+    turned = [f"{m['method']} ({m['auroc']})" for m in ran if m["auroc"] < 0.5]
+    if turned:
+        yield f"Below 0.5, so that its opposite ranks better, as the package itself gives it: {', '.join(turned)}.\n"
     yield "### Did not run\n"
     idle = [[m["method"], m["package"], m["why"].replace("|", "/")] for m in figures["peers"] if "why" in m]
     yield from _table(["method", "package", "why"], idle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,12 @@ def read(path: Path) -> list[Row]:
 def equality(texts: Sequence[str], others: Sequence[str]) -> Floats:
     """[texts, others]: 1 where they are the same, else 0."""
     return np.array([[float(one == other) for other in others] for one in texts])
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says; where it says nothing, the line of code that raised it."""
+    said = str(error).strip() or (traceback.extract_tb(error.__traceback__)[-1].line or "")
+    return f"{type(error).__name__}: {said}".splitlines()[0][:200]
 
 
 def _row(told: dict[str, Any]) -> Row:

@@ -14,7 +14,7 @@ from uqlm.scorers.shortform.baseclass.uncertainty import ALL_WHITE_BOX_SCORERS, 
 from uqlm.white_box.single_logprobs import SINGLE_LOGPROBS_SCORER_NAMES
 from uqlm.white_box.top_logprobs import TOP_LOGPROBS_SCORER_NAMES
 
-from benchmarks.peers.outputs import Floats, Found, Row, Sample
+from benchmarks.peers.outputs import Floats, Found, Row, Sample, reason
 from benchmarks.peers.polygraph import STATED
 
 SAMPLED = {"semantic_negentropy", "semantic_density", "monte_carlo_probability", "consistency_and_confidence"}
@@ -88,7 +88,7 @@ def _white_box(
         result = asyncio.run(scorer.score(**given, show_progress_bars=False))
         return {name: np.asarray(result.data[name], dtype=np.float64) for name in names}
     except Exception as error:
-        return _why(error)
+        return f"failed: {reason(error)}"
 
 
 def _black_box(name: str, rows: Sequence[Row], by_answer: bool) -> Floats | str:
@@ -97,7 +97,7 @@ def _black_box(name: str, rows: Sequence[Row], by_answer: bool) -> Floats | str:
         result = scorer.score(**_texts(rows, by_answer), show_progress_bars=False)
         return np.asarray(result.data[name], dtype=np.float64)
     except Exception as error:
-        return _why(error)
+        return f"failed: {reason(error)}"
 
 
 def _ensemble(rows: Sequence[Row], given: dict[str, Any], by_answer: bool) -> Floats | str:
@@ -107,7 +107,7 @@ def _ensemble(rows: Sequence[Row], given: dict[str, Any], by_answer: bool) -> Fl
         tuned = ensemble.tune_from_graded([row.right for row in rows], show_progress_bars=False)
         return np.asarray(tuned.data["ensemble_scores"], dtype=np.float64)
     except Exception as error:
-        return _why(error)
+        return f"failed: {reason(error)}"
 
 
 def _texts(rows: Sequence[Row], by_answer: bool) -> dict[str, Any]:
@@ -144,7 +144,3 @@ def _drawn(rows: Sequence[Row], sampled: bool) -> int:
 
 def _named(name: str, ways: Sequence[str], kind: str) -> str:
     return f"{kind} {name} ({', '.join(ways)})" if ways else f"{kind} {name}"
-
-
-def _why(error: Exception) -> str:
-    return f"failed: {type(error).__name__}: {error}".splitlines()[0][:200]
