@@ -15,6 +15,7 @@ from serving.answer import Answer, Confidence, FinishReason, PromptTrace, TokenT
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, InvalidCalibration, calibration_from_json
 from serving.confidence.cascade import Sample, compared, sample_seed
+from serving.confidence.self_verify.pool import SelfVerifier
 from storage.records import StoredCalibration
 
 NO_TOKEN_ID = -1  # upstreams tell texts and log-probabilities, not ids
@@ -35,11 +36,15 @@ class UpstreamClient:
 
     provider = "openai"
 
-    def __init__(self, url: str, key: str, model: str, timeout_seconds: float) -> None:
+    def __init__(
+        self, url: str, key: str, model: str, timeout_seconds: float, verifier: SelfVerifier | None = None
+    ) -> None:
+        """`verifier` checks the answers' steps; None: nothing is known of them."""
         self._peer = JsonPeer(url, key, timeout_seconds)
         self._model = model
         self._timeout_seconds = timeout_seconds
         self._calibration: Calibration | None = None
+        self._verifier = verifier
 
     async def model(self) -> ServedModel:
         return ServedModel(self._model, self._model)
@@ -51,7 +56,11 @@ class UpstreamClient:
     async def ask(self, question: Question) -> Answer:
         body, started = chat_body(question, self._model), perf_counter()
         data = await ask_again(lambda: self._send(body, question), self._timeout_seconds)
-        answer = self._answer(data, question, (perf_counter() - started) * 1000)
+        answer = self._answer(data, (perf_counter() - started) * 1000)
+        if self._verifier:
+            steps = await self._verifier.steps(last_question(question) or "", answer.text)
+            answer = replace(answer, steps=steps)
+        answer = replace(answer, confidence=self._confidence(answer, question))
         return await self._compared(answer, question, started)
 
     async def close(self) -> None:
@@ -61,7 +70,8 @@ class UpstreamClient:
         headers = {"traceparent": question.traceparent} if question.traceparent else {}
         return (await self._peer.send("POST", "/chat/completions", body, headers)).body_or_raise()
 
-    def _answer(self, data: dict[str, Any], question: Question, milliseconds: float) -> Answer:
+    def _answer(self, data: dict[str, Any], milliseconds: float) -> Answer:
+        """The answer as it was told, its confidence still to be assessed."""
         text, choice = told(data)
         try:
             tokens = tokens_of(choice.get("logprobs") or {})
@@ -70,10 +80,8 @@ class UpstreamClient:
             raise unreadable() from None
         finish = FINISHES.get(str(choice.get("finish_reason")), "error")
         prompt = PromptTrace(counted.prompt_tokens, None)  # upstreams do not tell how familiar the prompt was
-        answer = Answer(
-            text, finish, tokens, prompt, UNASSESSED, counted, answered_by(data), "", {"upstream": milliseconds}
-        )
-        return replace(answer, confidence=self._confidence(answer, question))
+        model, timings = answered_by(data), {"upstream": milliseconds}
+        return Answer(text, finish, tokens, prompt, UNASSESSED, counted, model, "", timings)
 
     def _confidence(self, answer: Answer, question: Question, samples: tuple[str, ...] = ()) -> Confidence:
         if "".join(token.text for token in answer.tokens) != answer.text:
@@ -85,8 +93,8 @@ class UpstreamClient:
             answer.text,
             answer.model,
             self._read(question.calibration),
+            answer.steps,
             asked=last_question(question),
-            steps=answer.steps,
             samples=samples,
         )
 

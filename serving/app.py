@@ -130,7 +130,7 @@ class ServedReplica:
         replica_id = serve.get_replica_context().replica_id.unique_id
         structlog.contextvars.bind_contextvars(replica=replica_id)
         self.replica = Replica(replica_id, settings, cpu_share)
-        await self.replica.gang.start()
+        await self.replica.start()
 
     def __serve_build_asgi_app__(self) -> Starlette:
         return create_app(self.replica)

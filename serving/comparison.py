@@ -30,8 +30,8 @@ async def compare(ask: Ask, answer: Answer, calibration: Calibration, draw: Draw
             answer.text,
             answer.model,
             calibration,
+            answer.steps,
             asked=last_question(ask),
-            steps=answer.steps,
             samples=samples,
         )
 

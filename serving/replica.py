@@ -11,12 +11,13 @@ import structlog
 from opentelemetry import trace
 
 from serving import telemetry
-from serving.answer import Answer
+from serving.answer import Answer, Step
 from serving.ask import Ask, CalibrationReference
 from serving.comparison import compare, last_question, request_of
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, calibration_from_json
 from serving.confidence.cascade import Sample
+from serving.confidence.self_verify.pool import SelfVerifier
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import EngineError, Overloaded
 from serving.engine.generation import Generated, GenerationRequest
@@ -76,8 +77,14 @@ class Replica:
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica
         self._calibrations = KnownCalibrations()
+        self._verifier = SelfVerifier()
         self._provider = telemetry.tracer_provider(settings)
         self._tracer = self._provider.get_tracer(__name__)
+
+    async def start(self) -> None:
+        """Returns when answers can be made and checked. Raises what either start raises."""
+        await self._verifier.start()
+        await self.gang.start()
 
     async def ask(self, ask: Ask, traceparent: str | None) -> Answer:
         """Raises UnknownCalibration, InvalidCalibration, Overloaded, RankLost and the engine's other errors."""
@@ -94,7 +101,8 @@ class Replica:
             calibration = self._calibrations.resolve(ask.calibration)
             generated = await self._generate(request_of(ask))
             telemetry.record_engine_spans(self._tracer, generated, self.reports)
-            answer = self._assessed(ask, generated, calibration)
+            steps = await self._verifier.steps(last_question(ask) or "", generated.text)
+            answer = self._assessed(ask, generated, steps, calibration)
             answer = await self._compared(ask, answer, calibration)
             telemetry.describe_answer(span, answer)
             log.info(
@@ -149,6 +157,7 @@ class Replica:
             raise Unhealthy(f"Replica {self.id}: asks wait and no step has finished for {still:.0f} s.")
 
     async def stop(self) -> None:
+        await self._verifier.close()
         await self.gang.stop()
         self._provider.shutdown()
         log.info("replica.stopped")
@@ -171,7 +180,9 @@ class Replica:
         finally:
             self.held -= 1
 
-    def _assessed(self, ask: Ask, generated: Generated, calibration: Calibration | None) -> Answer:
+    def _assessed(
+        self, ask: Ask, generated: Generated, steps: tuple[Step, ...], calibration: Calibration | None
+    ) -> Answer:
         started, model = time.perf_counter(), self.checkpoint.model_id
         with self._tracer.start_as_current_span(telemetry.CONFIDENCE):
             confidence = assess(
@@ -181,6 +192,7 @@ class Replica:
                 generated.text,
                 model,
                 calibration,
+                steps,
                 asked=last_question(ask),
             )
         return Answer(
@@ -193,6 +205,7 @@ class Replica:
             model=model,
             replica=self.id,
             timings_ms={**generated.timings_ms, "confidence": (time.perf_counter() - started) * 1e3},
+            steps=steps,
         )
 
     async def _compared(self, ask: Ask, answer: Answer, calibration: Calibration | None) -> Answer:

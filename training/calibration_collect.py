@@ -13,6 +13,7 @@ from rich.progress import track
 
 from serving.confidence.assess import measure
 from serving.confidence.cascade import sample_seed
+from serving.confidence.self_verify.child import checked
 from serving.engine.engine import Engine
 from serving.engine.generation import Generated, GenerationRequest, Message, Role
 from serving.engine.local import local_engine
@@ -23,6 +24,7 @@ from training.questions import grade
 TOGETHER = 32  # generations under way at a time
 WRITTEN_AT_ONCE = 50  # rows
 SAMPLE_TEMPERATURE = 1.0
+CHECK_SECONDS = 0.2  # for the steps of one answer, about as long as in serving
 
 Asked = TypeVar("Asked")
 
@@ -97,6 +99,7 @@ def _together(engine: Engine, requests: Iterable[tuple[Asked, GenerationRequest]
 
 def graded(ask: Ask, generated: Generated, model: str) -> Row:
     """The row of one answer: its signals as serving measures them, and whether it is right."""
+    steps = checked(generated.text, ask.question.text, CHECK_SECONDS)
     return Row(
         key=ask.key,
         model=model,
@@ -110,7 +113,7 @@ def graded(ask: Ask, generated: Generated, model: str) -> Row:
         written=generated.text,
         finish_reason=generated.finish_reason,
         right=grade(ask.question, generated.text),
-        signals=measure(generated.tokens, generated.prompt, generated.finish_reason, generated.text),
+        signals=measure(generated.tokens, generated.prompt, generated.finish_reason, generated.text, steps),
     )
 
 

@@ -36,7 +36,7 @@ from training.calibration_stages import sampled_rows
 FOLDS = 5
 BAND = Cascade(low=0.10, high=0.93, most=MOST_SAMPLES, temperature=SAMPLE_TEMPERATURE)
 STAGE_PENALTY = 3.0  # draws what a stage says of a signal towards what is said without samples
-STAGE_FROM = 100  # rows that reach a stage; fewer do not make one
+STAGE_FROM = 50  # rows that reach a stage; fewer do not make one
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,9 @@ def stage_body(stage: Stage) -> dict[str, Any]:
 
 
 def recogniser_body(recogniser: Recogniser | None) -> dict[str, Any] | None:
-    return recogniser and {
+    if recogniser is None:
+        return None
+    return {
         "domains": list(recogniser.domains),
         "weights": {word: list(weights) for word, weights in recogniser.weights.items()},
         "offsets": list(recogniser.offsets),
@@ -111,7 +113,9 @@ def recogniser_body(recogniser: Recogniser | None) -> dict[str, Any] | None:
 
 
 def cascade_body(cascade: Cascade | None) -> dict[str, Any] | None:
-    return cascade and {
+    if cascade is None:
+        return None
+    return {
         "low": cascade.low,
         "high": cascade.high,
         "most": cascade.most,

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from serving.confidence.evidence import Evidence
 from serving.confidence.signals.agreement import agreement
+from serving.confidence.signals.answer_departs import answer_departs
 from serving.confidence.signals.answer_entropy_max import answer_entropy_max
 from serving.confidence.signals.answer_found import answer_found
 from serving.confidence.signals.answer_logprob_mean import answer_logprob_mean
 from serving.confidence.signals.answer_logprob_min import answer_logprob_min
 from serving.confidence.signals.answer_margin_min import answer_margin_min
+from serving.confidence.signals.answer_substituted import answer_substituted
 from serving.confidence.signals.entropy_max import entropy_max
 from serving.confidence.signals.entropy_mean import entropy_mean
 from serving.confidence.signals.finished import finished
@@ -28,6 +30,9 @@ from serving.confidence.signals.prompt_length import prompt_length
 from serving.confidence.signals.prompt_logprob_mean import prompt_logprob_mean
 from serving.confidence.signals.prompt_logprob_window import prompt_logprob_window
 from serving.confidence.signals.samples import samples
+from serving.confidence.signals.steps_invalid import steps_invalid
+from serving.confidence.signals.steps_unknown import steps_unknown
+from serving.confidence.signals.steps_valid import steps_valid
 from serving.confidence.signals.top_mass import top_mass
 
 # A signal is a pure function of the evidence: a finite number, or None where it cannot be computed.
@@ -56,6 +61,11 @@ SIGNALS: tuple[tuple[str, Callable[[Evidence], float | None]], ...] = (
     ("length", length),
     ("finished", finished),
     ("answer_found", answer_found),
+    ("steps_valid", steps_valid),
+    ("steps_invalid", steps_invalid),
+    ("steps_unknown", steps_unknown),
+    ("answer_substituted", answer_substituted),
+    ("answer_departs", answer_departs),
     ("agreement", agreement),
     ("samples", samples),
 )

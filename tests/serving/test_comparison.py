@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.answer import Answer
+from serving.answer import Answer, Step
 from serving.ask import Ask, CalibrationReference
 from serving.comparison import sample_request
 from serving.confidence.calibration import Calibration, Stage, calibration_from_json, calibration_to_json
@@ -48,6 +48,13 @@ class OneEngine:
         return self.engine.submit(request)
 
 
+class Unchecked:
+    """Nothing is known of any step: starting a child process would tell nothing of samples."""
+
+    async def steps(self, question: str, text: str) -> tuple[Step, ...]:
+        return ()
+
+
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with local_engine(write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")) as found:
@@ -58,6 +65,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 def replica(engine: Engine, tmp_path: Path) -> Replica:
     found = Replica("replica-1", ServingSettings(home=tmp_path, checkpoint=engine.checkpoint.directory), cpu_share=0.1)
     found.gang = OneEngine(engine)  # type: ignore[assignment]
+    found._verifier = Unchecked()  # type: ignore[assignment]
     return found
 
 

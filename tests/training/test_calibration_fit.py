@@ -68,7 +68,7 @@ def test_a_signal_that_was_never_missing_is_demanded_and_one_that_was_is_weighed
 def test_an_ever_stranger_prompt_never_raises_the_confidence(fitted: Calibration) -> None:
     sure = next(row for row in made_rows(200, seed=3) if (confidence(fitted, row) or 0) > 0.95)
     stranger = [
-        confidence(fitted, replace(sure, signals={**sure.signals, "prompt_logprob_mean": -1.2 - step / 10}))
+        confidence(fitted, replace(sure, signals={**sure.signals, "prompt_logprob_mean": -1.3 - step / 10}))
         for step in range(60)
     ]
     assert all(value is not None for value in stranger)
@@ -171,15 +171,15 @@ def test_a_cascade_survives_its_json_and_stays_small(cascade: Calibration) -> No
     assert len(text) < 500_000
 
 
-def test_a_domain_s_map_lies_between_its_own_and_the_one_for_all_by_its_size() -> None:
+def test_a_domain_s_map_lies_between_its_own_and_what_all_recognised_ones_have_in_common() -> None:
     scores = np.tile(np.linspace(-4.0, 4.0, 300), 2)
     right = np.concatenate([(np.linspace(-4.0, 4.0, 300) > 1).astype(float), np.ones(300)])
     for_all = fit_map(scores, right)
-    own = fit_map(scores[:300], right[:300])
+    own, common = fit_map(scores[:300], right[:300]), fit_map(scores[:499], right[:499])
     maps = fit_domain_maps(scores, right, ["hard"] * 300 + ["easy"] * (DOMAIN_FROM - 1) + [None] * 101, for_all)
     assert set(maps) == {"hard"}
     for x in np.quantile(scores[:300], np.linspace(0.0, 1.0, 33)).tolist():
-        expected = (300 * own.probability(x) + KAPPA * for_all.probability(x)) / (300 + KAPPA)
+        expected = (300 * own.probability(x) + KAPPA * common.probability(x)) / (300 + KAPPA)
         assert maps["hard"].probability(x) == pytest.approx(expected, abs=0.02)
 
 

@@ -87,7 +87,7 @@ def test_without_a_calibration_the_signals_are_still_shown() -> None:
     confidence = assess(trace(), PROMPT, "stop", TEXT, MODEL, None)
     assert confidence.value is None
     assert "No calibration" in (confidence.note or "")
-    assert {signal.name for signal in confidence.signals if signal.value is None} == {"agreement"}
+    assert {signal.name for signal in confidence.signals if signal.value is None} == {"agreement", "answer_substituted"}
 
 
 ASKED = "What is 12 + 81?"

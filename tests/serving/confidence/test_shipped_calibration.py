@@ -1,15 +1,21 @@
 """The calibration that ships with the reference checkpoint fits it, and holds what the product promises."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
+from serving.answer import Step
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, calibration_from_json
+from serving.confidence.self_verify.verify import steps
 from serving.model.checkpoint import open_checkpoint
 from tests.serving.confidence.made import PROMPT, TEXT, trace
+from training import foreign
+from training.questions import DOMAINS, sample
 
+ASKED = "What is 12 * 7 + 9?"
 REFERENCE = Path(__file__).parents[3] / "serving" / "checkpoints" / "reference"
 
 
@@ -49,6 +55,31 @@ def test_no_answer_however_sure_to_a_strange_prompt_is_released(shipped: Calibra
 def test_a_sure_answer_to_a_familiar_prompt_is_released(shipped: Calibration) -> None:
     prompt = type(PROMPT)(tokens=24, mean_logprob=-0.6, min_window_logprob=-0.9)
     surest = trace(TEXT, logprob=-1e-5, entropy=1e-4, gate_entropy=3.5)
-    confidence = assess(surest, prompt, "stop", TEXT, shipped.model, shipped)
+    checked = steps(TEXT, ASKED)
+    confidence = assess(surest, prompt, "stop", TEXT, shipped.model, shipped, checked, asked=ASKED)
     assert confidence.value is not None
     assert confidence.value >= 0.85
+    assert confidence.domain == "expressions"
+
+
+def test_without_its_steps_checked_no_answer_is_released(shipped: Calibration) -> None:
+    prompt = type(PROMPT)(tokens=24, mean_logprob=-0.6, min_window_logprob=-0.9)
+    surest = trace(TEXT, logprob=-1e-5, entropy=1e-4, gate_entropy=3.5)
+    for unchecked in ((), (Step(0, len(TEXT), "unknown", "The check broke off."),)):
+        confidence = assess(surest, prompt, "stop", TEXT, shipped.model, shipped, unchecked, asked=ASKED)
+        assert confidence.value is not None
+        assert confidence.value < 0.85
+
+
+def test_it_knows_the_reference_model_s_five_domains_and_draws_samples_where_it_is_undecided(
+    shipped: Calibration,
+) -> None:
+    assert shipped.recogniser is not None
+    assert set(DOMAINS) == set(shipped.recogniser.domains) - {""} == set(shipped.maps) - {""}
+    rng = random.Random(5)
+    asked = [sample(rng, "held_out") for _ in range(200)]
+    assert sum(shipped.recogniser.domain(each.text) == each.domain for each in asked) >= 190
+    strange = [foreign.sample(rng).text for _ in range(200)]
+    assert sum(shipped.recogniser.domain(text) is not None for text in strange) <= 30
+    assert shipped.cascade is not None
+    assert len(shipped.stages) >= 1

@@ -155,6 +155,10 @@ def test_nothing_is_measured_of_no_tokens_but_what_the_prompt_shows() -> None:
         "finished",
         "answer_found",
         "samples",
+        "steps_valid",
+        "steps_invalid",
+        "steps_unknown",
+        "answer_departs",
     }
 
 
