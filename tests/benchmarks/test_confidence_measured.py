@@ -1,3 +1,5 @@
+"""The parts of the benchmarks of certificate, review and drift that can be right or wrong without the data."""
+
 from pathlib import Path
 from types import ModuleType
 

@@ -1,3 +1,5 @@
+"""Exact tails and intervals, against scipy's."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""Hours against an error budget: what is advised, and what is said where nothing can be."""
+
 import json
 from typing import Any
 

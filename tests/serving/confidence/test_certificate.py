@@ -1,3 +1,5 @@
+"""What a certificate says, what it refuses to say, and what its body may hold."""
+
 import contextlib
 import json
 import math

@@ -1,3 +1,5 @@
+"""The watch: what it stakes, when it alarms, and that it seldom does so for nothing."""
+
 import json
 import math
 import random

@@ -1,3 +1,5 @@
+"""The estimate of a risk from labelled answers of unequal weight, and how often its interval covers."""
+
 import random
 
 import pytest
