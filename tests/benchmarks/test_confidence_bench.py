@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from benchmarks.confidence_outputs import FOREIGN, Output, Written, collect, own
 from benchmarks.confidence_own import Judged
 from benchmarks.peers import outputs as peers_outputs
 from serving.answer import Confidence, PromptTrace, TokenTrace
+from serving.confidence.cascade import Cascade
 from serving.model.checkpoint import open_checkpoint
+from tests.serving.confidence.made import MODEL, cascading
 from tests.serving.tiny_checkpoint import write_tiny_checkpoint
 from training.fresh_questions import is_for_measuring
 from training.questions import DIFFICULTIES, DOMAINS, Question, split_of
@@ -150,6 +153,18 @@ def test_an_answer_without_a_confidence_ranks_below_all_others_and_is_not_calibr
     assert found["auroc_free"] == pytest.approx((20 + 1 / 2) / 21, abs=1e-4)
     assert found["ece_not_debiased"] == pytest.approx(20 / 21 - 0.01, abs=1e-3)
     assert found["ood_released"] is None
+
+
+def test_samples_are_counted_only_as_far_as_the_cascade_wants_them() -> None:
+    agreed, alone = output("2", samples=("2", "2", "2", "2")), output("2", samples=("3", "3", "3", "3"))
+    calibration = cascading()
+    narrow = replace(calibration, cascade=Cascade(low=0.0, high=0.01, most=2, temperature=1.0))
+    of_band = confidence_own.judge([agreed, alone], MODEL, calibration)
+    assert [0 < one.sampled.samples <= 2 for one in of_band] == [True, True]
+    assert [one.free.samples for one in of_band] == [0, 0]
+    assert of_band[0].free.value == of_band[1].free.value
+    assert of_band[0].sampled.value > of_band[1].sampled.value  # type: ignore[operator]  # both are known
+    assert [one.sampled.samples for one in confidence_own.judge([agreed, alone], MODEL, narrow)] == [0, 0]
 
 
 def test_an_interval_lies_around_its_measure_and_follows_from_the_seed() -> None:
