@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from serving.confidence.calibration import Calibration, Stage
 from serving.confidence.cascade import MOST_SAMPLES, Cascade
@@ -76,6 +77,11 @@ def fit(
 
     Raises ValueError where there is nothing to learn from: no rows, or all right, or all wrong.
     """
+    with threadpool_limits(1):  # a fit is many small products: on a busy machine threads wait for each other
+        return _fit(rows, model, penalty, time.time() if fitted_at is None else fitted_at, cascade)
+
+
+def _fit(rows: Sequence[Row], model: str, penalty: float, fitted_at: float, cascade: Cascade) -> Calibration:
     recogniser = fit_recogniser(rows)
     labelled = _labelled(rows, recogniser)
     if not len(rows) or labelled.right.min() == labelled.right.max():
@@ -88,7 +94,7 @@ def fit(
         shapes=free.stage.shapes,
         intercept=free.stage.intercept,
         map=free.stage.map,
-        fitted_at=time.time() if fitted_at is None else fitted_at,
+        fitted_at=fitted_at,
         rows=len(rows),
         accuracy=float(labelled.right.mean()),
         signal_ranges=ranges_of(values, labelled.foreign),
