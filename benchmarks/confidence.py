@@ -125,7 +125,7 @@ def _peers(options: argparse.Namespace, judged: list[Judged]) -> dict[str, Any]:
     folder = _folder(options.home)
     own = confidence_own.own(judged)
     outputs = [one.output for one in own]
-    distributions = confidence_distributions.write(options.checkpoint, outputs, folder / "distributions.npy")
+    distributions = confidence_distributions.distributions(options.checkpoint, outputs, folder)
     return confidence_peers.measure(own, _environment(options.home), folder, distributions)
 
 

@@ -1,4 +1,4 @@
-"""What confidence costs: an answer's score in microseconds, a fit and a recertification in seconds, on one core."""
+"""What confidence costs: an answer's score in microseconds, a fit in seconds, on one core."""
 
 from __future__ import annotations
 
@@ -13,24 +13,19 @@ from benchmarks.confidence_own import Judged
 from serving.answer import TokenTrace
 from serving.confidence.assess import assess, measure
 from serving.confidence.calibration import Calibration
-from serving.confidence.certificate import Labelled, certify
-from serving.confidence.self_verify.verify import steps
+from serving.confidence.self_verify.child import checked
+from training.calibration_collect import CHECK_SECONDS
 from training.calibration_fit import fit
 from training.calibration_rows import Row
 
 TOKENS = 64
 ANSWERS, TIMES = 50, 40  # different answers, and how often each is scored
 FITTED_ROWS = 12_000
-ALPHA, DELTA = 0.15, 0.05
 
 
 def measured(judged: Sequence[Judged], model: str, calibration: Calibration, seed: int) -> dict[str, Any]:
     """The keys of the measurement. Raises ValueError where no answer is long enough."""
-    return {
-        **_score(judged, model, calibration),
-        **_fit(judged, model, seed),
-        "recertify_s": round(_seconds(lambda: _certify(judged, model, calibration, seed)), 4),
-    }
+    return {**_score(judged, model, calibration), **_fit(judged, model, seed)}
 
 
 def _score(judged: Sequence[Judged], model: str, calibration: Calibration) -> dict[str, Any]:
@@ -39,11 +34,12 @@ def _score(judged: Sequence[Judged], model: str, calibration: Calibration) -> di
     if not long:
         raise ValueError(f"no answer has {TOKENS} tokens: ask more questions")
     taken: list[int] = []
-    for _ in range(TIMES):
-        for output in long:
-            (tokens, text), question = _last(output), output.question.text
+    for output in long:
+        (tokens, text), question = _last(output), output.question.text
+        steps = checked(text, question, CHECK_SECONDS)  # timed under `verify`: serving has it done in another process
+        for _ in range(TIMES):
             begun = time.perf_counter_ns()
-            assess(tokens, output.prompt, "stop", text, model, calibration, asked=question)
+            assess(tokens, output.prompt, "stop", text, model, calibration, asked=question, steps=steps)
             taken.append(time.perf_counter_ns() - begun)
     return {
         "score_us": round(statistics.median(taken) / 1e3, 1),
@@ -62,7 +58,9 @@ def _last(output: Output) -> tuple[tuple[TokenTrace, ...], str]:
 def _fit(judged: Sequence[Judged], model: str, seed: int) -> dict[str, Any]:
     """On the judged answers drawn with replacement: every stage, all samples kept, as ./run calibrate fits."""
     rows = random.Random(seed).choices([_row(one.output, model) for one in judged], k=FITTED_ROWS)
-    return {"fit_s": round(_seconds(lambda: fit(rows, model)), 2), "fit_rows": len(rows)}
+    busy = time.process_time()
+    seconds = _seconds(lambda: fit(rows, model))
+    return {"fit_s": round(seconds, 2), "fit_cpu_s": round(time.process_time() - busy, 2), "fit_rows": len(rows)}
 
 
 def _row(output: Output, model: str) -> Row:
@@ -86,17 +84,10 @@ def _row(output: Output, model: str) -> Row:
             output.prompt,
             greedy.finish_reason,
             greedy.text,
-            steps=steps(greedy.text, question.text),
+            steps=checked(greedy.text, question.text, CHECK_SECONDS),
         ),
         samples=tuple(sample.text for sample in output.samples),
     )
-
-
-def _certify(judged: Sequence[Judged], model: str, calibration: Calibration, seed: int) -> None:
-    known = [one for one in judged if one.sampled.value is not None]
-    labelled = [Labelled(one.sampled.value or 0.0, one.output.right, one.output.question.domain) for one in known]
-    rows = random.Random(seed).choices(labelled, k=FITTED_ROWS)
-    certify(rows, calibration_id=calibration.id, model=model, alpha=ALPHA, delta=DELTA, made_at=0.0)
 
 
 def _seconds(act: Callable[[], Any]) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
 from benchmarks.confidence_outputs import Output
+from serving.model.checkpoint import open_checkpoint
 from training import tokens
 from training.export import load
 
@@ -22,9 +25,22 @@ class Disagreement(Exception):
     """The passes do not give what the engine gave: another model, or other arithmetic."""
 
 
+def distributions(checkpoint: Path, outputs: Sequence[Output], folder: Path) -> Path:
+    """A file of log-probabilities [tokens of all greedy answers, vocabulary], float32; kept for the same answers.
+
+    Raises Disagreement.
+    """
+    told = repr([open_checkpoint(checkpoint).model_id, *map(_ids, outputs)])
+    path = folder / f"distributions-{hashlib.sha256(told.encode()).hexdigest()[:16]}.npy"
+    if not path.exists():
+        unfinished = path.with_suffix(".new.npy")
+        np.save(unfinished, _table(checkpoint, outputs))
+        unfinished.replace(path)
+    return path
+
+
 @torch.no_grad()
-def write(checkpoint: Path, outputs: Sequence[Output], path: Path) -> Path:
-    """Save log-probabilities [tokens of all greedy answers, vocabulary] as float32. Raises Disagreement."""
+def _table(checkpoint: Path, outputs: Sequence[Output]) -> NDArray[np.float32]:
     model = load(checkpoint)
     found: list[torch.Tensor] = [torch.empty(0)] * len(outputs)
     order = sorted(range(len(outputs)), key=lambda index: len(_ids(outputs[index])))
@@ -36,12 +52,12 @@ def write(checkpoint: Path, outputs: Sequence[Output], path: Path) -> Path:
         ids = torch.tensor([row + [tokens.PAD] * (longest - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
         logprobs = torch.log_softmax(model(input_ids=ids, attention_mask=mask).logits.float(), dim=-1)
-        for index, row, table in zip(chosen, rows, logprobs, strict=True):
+        for index, row, of_row in zip(chosen, rows, logprobs, strict=True):
             answer = len(outputs[index].greedy.tokens)
-            found[index] = table[len(row) - answer - 1 : len(row) - 1].clone()
+            found[index] = of_row[len(row) - answer - 1 : len(row) - 1].clone()
             _check(outputs[index], found[index])
-    np.save(path, torch.cat(found).numpy())
-    return path
+    table: NDArray[np.float32] = torch.cat(found).numpy()
+    return table
 
 
 def _ids(output: Output) -> list[int]:

@@ -16,7 +16,8 @@ from serving.answer import Confidence
 from serving.confidence.assess import assess, measure
 from serving.confidence.calibration import Calibration
 from serving.confidence.cascade import wants_another
-from serving.confidence.self_verify.verify import steps
+from serving.confidence.self_verify.child import checked
+from training.calibration_collect import CHECK_SECONDS
 
 THRESHOLD = 0.85
 RESAMPLES = 1_000
@@ -39,7 +40,7 @@ def judge(outputs: Sequence[Output], model: str, calibration: Calibration) -> li
 
 def _judged(output: Output, model: str, calibration: Calibration) -> Judged:
     greedy, question = output.greedy, output.question.text
-    checked = steps(greedy.text, question)
+    steps = checked(greedy.text, question, CHECK_SECONDS)
     texts = [sample.text for sample in output.samples]
 
     def confidence(drawn: int) -> Confidence:
@@ -51,7 +52,7 @@ def _judged(output: Output, model: str, calibration: Calibration) -> Judged:
             model,
             calibration,
             asked=question,
-            steps=checked,
+            steps=steps,
             samples=texts[:drawn],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 TORCH = "torch==2.13.0"
 PEERS = ("lm-polygraph==0.7.0", "uqlm==0.6.7")
 REQUIREMENTS = Path(__file__).parent / "peers" / "requirements.txt"
-SECONDS = 1_800.0  # the longest that the peers may take over one measurement
+SECONDS = 3_600.0  # the longest that the peers may take over one measurement
 
 
 class PeersNotReady(Exception):
@@ -27,7 +28,7 @@ class PeersNotReady(Exception):
 
 
 class PeersFailed(Exception):
-    """The peers' program ended with an error; the message holds its last lines."""
+    """The peers' program ended with an error; what it said stands on standard error."""
 
 
 def prepare(environment: Path) -> None:
@@ -54,17 +55,28 @@ def measure(judged: Sequence[Judged], environment: Path, folder: Path, distribut
     """The whole table under "peers", and the best of both columns. Raises PeersNotReady and PeersFailed.
 
     `distributions` is a file of the log-probabilities of every token of the vocabulary, for methods that look at them.
+    What the peers say of outputs is kept in `folder`, since it does not depend on our calibration.
     """
     require(environment)
-    given, found = folder / "peers-given.json", folder / "peers-found.json"
-    told = {
-        "rows": [row(one.output) for one in judged],
-        "ours": {column: ranked(judged, column).tolist() for column in ("free", "sampled")},
+    rows = json.dumps([row(one.output) for one in judged])
+    kept = folder / f"peers-{_digest(rows)}.json"
+    had = kept.exists()
+    if not had:
+        distribution = [distributions] if distributions else []
+        found = _run(environment, folder, "methods", rows, distribution)
+        kept.write_text(json.dumps(found), encoding="utf-8")
+    ours = {
+        "right": [one.output.right for one in judged],
+        "confidence": {column: ranked(judged, column).tolist() for column in ("free", "sampled")},
     }
-    given.write_text(json.dumps(told), encoding="utf-8")
-    found.unlink(missing_ok=True)
-    _run(environment, [str(path.resolve()) for path in (given, found, *([distributions] if distributions else []))])
-    return summary(json.loads(found.read_text(encoding="utf-8")))
+    measured = _run(environment, folder, "given", json.dumps(ours), [])
+    return {**summary({**json.loads(kept.read_text(encoding="utf-8")), "ours": measured}), "peers_kept": had}
+
+
+def _digest(rows: str) -> str:
+    """Of the outputs and of the code that scores them."""
+    code = [path.read_text(encoding="utf-8") for path in sorted(REQUIREMENTS.parent.glob("*.*"))]
+    return hashlib.sha256("".join([rows, *PEERS, *code]).encode()).hexdigest()[:16]
 
 
 def summary(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -108,17 +120,19 @@ def _chosen_first(token: TokenTrace) -> list[tuple[str, float]]:
     return sorted(token.top, key=lambda pair: -pair[1])
 
 
-def _run(environment: Path, arguments: Sequence[str]) -> None:
-    command = [str(_python(environment)), "-m", "benchmarks.peers.confidence", *arguments]
+def _run(environment: Path, folder: Path, what: str, given: str, more: Sequence[Path]) -> dict[str, Any]:
+    """Their program's answer; what it says meanwhile goes to standard error."""
+    told, answer = folder / "peers-given.json", folder / "peers-found.json"
+    told.write_text(given, encoding="utf-8")
+    answer.unlink(missing_ok=True)
+    paths = [str(path.resolve()) for path in (told, answer, *more)]
+    command = [str(_python(environment).absolute()), "-m", "benchmarks.peers.confidence", what, *paths]
     try:
-        ended = subprocess.run(  # noqa: S603
-            command, cwd=ROOT, timeout=SECONDS, stdout=sys.stderr, stderr=subprocess.PIPE, text=True
-        )
-    except subprocess.TimeoutExpired:
-        raise PeersFailed(f"the peers took longer than {SECONDS:.0f} s") from None
-    if ended.returncode:
-        last = "\n".join(ended.stderr.splitlines()[-5:])
-        raise PeersFailed(f"the peers' program ended with {ended.returncode}:\n{last}")
+        subprocess.run(command, cwd=ROOT, timeout=SECONDS, stdout=sys.stderr, check=True)  # noqa: S603
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        raise PeersFailed(f"{what}: {error}") from None
+    found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    return found
 
 
 def _python(environment: Path) -> Path:

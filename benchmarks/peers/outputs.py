@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Found = tuple[str, int, Floats | str]  # method, samples it looks at, confidence [rows] or why it did not run
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,20 @@ class Row:
     right: bool
 
 
-def read(path: Path) -> dict[str, Any]:
-    """{"rows": [Row, …], "ours": {column: [confidence, …]}}."""
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return {**told, "rows": [_row(row) for row in told["rows"]]}
+def read(path: Path) -> list[Row]:
+    """The rows of a file."""
+    return [_row(row) for row in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def equality(texts: Sequence[str], others: Sequence[str]) -> Floats:
     """[texts, others]: 1 where they are the same, else 0."""
     return np.array([[float(one == other) for other in others] for one in texts])
+
+
+def reason(error: Exception) -> str:
+    """The first line of what an error says; where it says nothing, the line of code that raised it."""
+    said = str(error).strip() or (traceback.extract_tb(error.__traceback__)[-1].line or "")
+    return f"{type(error).__name__}: {said}".splitlines()[0][:200]
 
 
 def _row(told: dict[str, Any]) -> Row:

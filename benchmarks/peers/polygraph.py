@@ -10,9 +10,7 @@ import numpy as np
 from lm_polygraph import estimators
 from rouge_score import rouge_scorer
 
-from benchmarks.peers.outputs import Floats, Row, equality
-
-Found = tuple[str, int, Floats | str]  # method, samples it looks at, confidence [rows] or why it did not run
+from benchmarks.peers.outputs import Floats, Found, Row, equality, reason
 
 STATED = "same stated answer"  # what stands in for the NLI model and the sentence encoder, which are not to be had
 ROUGE = "rougeL"
@@ -41,17 +39,22 @@ def run(rows: Sequence[Row], distributions: Sequence[Floats] | None) -> Iterator
     compared = {STATED: _stated(rows), ROUGE: _rouge(rows)}
     kinds: list[tuple[str, Any]] = inspect.getmembers(estimators, inspect.isclass)
     for name, kind in kinds:
-        if not issubclass(kind, estimators.Estimator) or kind is estimators.Estimator:
+        if not issubclass(kind, estimators.Estimator) or kind is estimators.Estimator or "claim" in _packages(kind):
             continue
         for arguments in VARIANTS.get(name, ({},)):
             try:
                 estimator = kind(**arguments)
             except Exception as error:
-                yield name, 0, f"cannot be made without a model: {_first_line(error)}"
+                yield name, 0, f"cannot be made without a model: {reason(error)}"
                 continue
             if estimator.level != "sequence":
                 continue  # scores tokens or claims, not answers
             yield from _each(estimator, shared, compared)
+
+
+def _packages(kind: Any) -> list[str]:
+    """Estimators of claims have a package of their own."""
+    return str(kind.__module__).split(".")
 
 
 def _each(estimator: Any, shared: dict[str, Any], compared: dict[str, dict[str, Any]]) -> Iterator[Found]:
@@ -71,7 +74,7 @@ def _called(estimator: Any, stats: dict[str, Any]) -> Floats | str:
     try:
         return -np.asarray(estimator(stats), dtype=np.float64)
     except Exception as error:
-        return f"failed: {_first_line(error)}"
+        return f"failed: {reason(error)}"
 
 
 def _of_samples(stat: str) -> bool:
@@ -150,7 +153,3 @@ def _rouge(rows: Sequence[Row]) -> dict[str, Any]:
             np.array([[alike(one.text, other.text) for other in row.samples] for one in row.samples]) for row in rows
         ],
     }
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

@@ -11,12 +11,17 @@ from uqlm import BlackBoxUQ, UQEnsemble, WhiteBoxUQ
 from uqlm.nli.nli import NLI
 from uqlm.scorers.shortform import black_box
 from uqlm.scorers.shortform.baseclass.uncertainty import ALL_WHITE_BOX_SCORERS, BLACK_BOX_SCORERS
+from uqlm.white_box.single_logprobs import SINGLE_LOGPROBS_SCORER_NAMES
+from uqlm.white_box.top_logprobs import TOP_LOGPROBS_SCORER_NAMES
 
-from benchmarks.peers.outputs import Floats, Row, Sample
-from benchmarks.peers.polygraph import STATED, Found
+from benchmarks.peers.outputs import Floats, Found, Row, Sample, reason
+from benchmarks.peers.polygraph import STATED
 
 SAMPLED = {"semantic_negentropy", "semantic_density", "monte_carlo_probability", "consistency_and_confidence"}
 BY_MEANING = {"semantic_negentropy", "semantic_density", "noncontradiction", "entailment", "semantic_sets_confidence"}
+WHITE, BLACK = "WhiteBoxUQ", "BlackBoxUQ"
+WHOLE = "not length-normalised"
+FREE = [*SINGLE_LOGPROBS_SCORER_NAMES, *TOP_LOGPROBS_SCORER_NAMES]
 TUNED = ["exact_match", "sequence_probability", "min_probability"]
 
 
@@ -43,32 +48,47 @@ def run(rows: Sequence[Row]) -> Iterator[Found]:
     stated = {one.text: one.stated for row in rows for one in (row.greedy, *row.samples)}
     assert not any("\n" in row.prompt for row in rows), "a prompt of several lines hides where the answer begins"
     black_box.NLI = lambda **_: StatedAnswers(stated)
-    for name in ALL_WHITE_BOX_SCORERS:
-        for normalised in (True, False) if name in ("sequence_probability", *SAMPLED) else (True,):
-            way = [] if normalised else ["not length-normalised"]
+    given = _white_box_input(rows)
+    alternatives = max(len(best) for row in rows for best in row.top)
+    together = _white_box(FREE, True, given, alternatives, stated)  # each of them works out what the others do
+    for name in FREE:
+        yield _named(name, [], WHITE), 0, together if isinstance(together, str) else together[name]
+    for name in (name for name in ALL_WHITE_BOX_SCORERS if name not in FREE):
+        for normalised in (True, False) if name in SAMPLED else (True,):
+            way = [] if normalised else [WHOLE]
             way += [STATED] if name in BY_MEANING else []
-            yield _named(name, way), _drawn(rows, name in SAMPLED), _white_box(name, normalised, rows, stated)
+            found = _white_box([name], normalised, given, alternatives, stated)
+            yield (
+                _named(name, way, WHITE),
+                _drawn(rows, name in SAMPLED),
+                found if isinstance(found, str) else found[name],
+            )
+    whole = _white_box(["sequence_probability"], False, given, alternatives, stated)
+    yield (
+        _named("sequence_probability", [WHOLE], WHITE),
+        0,
+        whole if isinstance(whole, str) else whole["sequence_probability"],
+    )
     for name in BLACK_BOX_SCORERS:
-        yield _named(name, [STATED] if name in BY_MEANING else []), _drawn(rows, True), _black_box(name, rows, False)
-    yield _named("exact_match", [STATED]), _drawn(rows, True), _black_box("exact_match", rows, True)
+        way = [STATED] if name in BY_MEANING else []
+        yield _named(name, way, BLACK), _drawn(rows, True), _black_box(name, rows, False)
+    yield _named("exact_match", [STATED], BLACK), _drawn(rows, True), _black_box("exact_match", rows, True)
     for by_answer in (False, True):
         way = [*([STATED] if by_answer else []), "weights tuned on these very rows"]
-        yield _named("UQEnsemble", way), _drawn(rows, True), _ensemble(rows, by_answer)
+        yield _named(", ".join(TUNED), way, "UQEnsemble"), _drawn(rows, True), _ensemble(rows, given, by_answer)
 
 
-def _white_box(name: str, normalised: bool, rows: Sequence[Row], stated: dict[str, str]) -> Floats | str:
+def _white_box(
+    names: list[str], normalised: bool, given: dict[str, Any], alternatives: int, stated: dict[str, str]
+) -> dict[str, Floats] | str:
     try:
-        scorer = WhiteBoxUQ(
-            scorers=[name],
-            top_k_logprobs=max(len(best) for row in rows for best in row.top),
-            length_normalize=normalised,
-        )
-        if name in SAMPLED:
+        scorer = WhiteBoxUQ(scorers=names, top_k_logprobs=alternatives, length_normalize=normalised)
+        if SAMPLED & set(names):
             scorer.sampled_logprobs_scorer._nli = StatedAnswers(stated)
-        result = asyncio.run(scorer.score(**_white_box_input(rows), show_progress_bars=False))
-        return np.asarray(result.data[name], dtype=np.float64)
+        result = asyncio.run(scorer.score(**given, show_progress_bars=False))
+        return {name: np.asarray(result.data[name], dtype=np.float64) for name in names}
     except Exception as error:
-        return _why(error)
+        return f"failed: {reason(error)}"
 
 
 def _black_box(name: str, rows: Sequence[Row], by_answer: bool) -> Floats | str:
@@ -77,19 +97,17 @@ def _black_box(name: str, rows: Sequence[Row], by_answer: bool) -> Floats | str:
         result = scorer.score(**_texts(rows, by_answer), show_progress_bars=False)
         return np.asarray(result.data[name], dtype=np.float64)
     except Exception as error:
-        return _why(error)
+        return f"failed: {reason(error)}"
 
 
-def _ensemble(rows: Sequence[Row], by_answer: bool) -> Floats | str:
+def _ensemble(rows: Sequence[Row], given: dict[str, Any], by_answer: bool) -> Floats | str:
     try:
         ensemble = UQEnsemble(scorers=TUNED, use_best=False)
-        given = {**_white_box_input(rows), **_texts(rows, by_answer)}
-        given["num_responses"] = len(rows[0].samples)
-        asyncio.run(ensemble.score(**given, show_progress_bars=False))
+        asyncio.run(ensemble.score(**{**given, **_texts(rows, by_answer)}, show_progress_bars=False))
         tuned = ensemble.tune_from_graded([row.right for row in rows], show_progress_bars=False)
         return np.asarray(tuned.data["ensemble_scores"], dtype=np.float64)
     except Exception as error:
-        return _why(error)
+        return f"failed: {reason(error)}"
 
 
 def _texts(rows: Sequence[Row], by_answer: bool) -> dict[str, Any]:
@@ -124,9 +142,5 @@ def _drawn(rows: Sequence[Row], sampled: bool) -> int:
     return len(rows[0].samples) if sampled else 0
 
 
-def _named(name: str, ways: Sequence[str]) -> str:
-    return f"{name} ({', '.join(ways)})" if ways else name
-
-
-def _why(error: Exception) -> str:
-    return f"failed: {type(error).__name__}: {error}".splitlines()[0][:200]
+def _named(name: str, ways: Sequence[str], kind: str) -> str:
+    return f"{kind} {name} ({', '.join(ways)})" if ways else f"{kind} {name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from benchmarks.confidence_outputs import FOREIGN, Output, Written, collect, own
 from benchmarks.confidence_own import Judged
 from benchmarks.peers import outputs as peers_outputs
 from serving.answer import Confidence, PromptTrace, TokenTrace
+from serving.confidence.cascade import Cascade
 from serving.model.checkpoint import open_checkpoint
+from tests.serving.confidence.made import MODEL, cascading
 from tests.serving.tiny_checkpoint import write_tiny_checkpoint
 from training.fresh_questions import is_for_measuring
 from training.questions import DIFFICULTIES, DOMAINS, Question, split_of
@@ -152,6 +155,18 @@ def test_an_answer_without_a_confidence_ranks_below_all_others_and_is_not_calibr
     assert found["ood_released"] is None
 
 
+def test_samples_are_counted_only_as_far_as_the_cascade_wants_them() -> None:
+    agreed, alone = output("2", samples=("2", "2", "2", "2")), output("2", samples=("3", "3", "3", "3"))
+    calibration = cascading()
+    narrow = replace(calibration, cascade=Cascade(low=0.0, high=0.01, most=2, temperature=1.0))
+    of_band = confidence_own.judge([agreed, alone], MODEL, calibration)
+    assert [0 < one.sampled.samples <= 2 for one in of_band] == [True, True]
+    assert [one.free.samples for one in of_band] == [0, 0]
+    assert of_band[0].free.value == of_band[1].free.value
+    assert of_band[0].sampled.value > of_band[1].sampled.value  # type: ignore[operator]  # both are known
+    assert [one.sampled.samples for one in confidence_own.judge([agreed, alone], MODEL, narrow)] == [0, 0]
+
+
 def test_an_interval_lies_around_its_measure_and_follows_from_the_seed() -> None:
     rng = np.random.default_rng(0)
     sure = rng.random(300)
@@ -173,11 +188,8 @@ def test_prr_by_hand() -> None:
 
 def test_peers_read_what_is_written_for_them(tmp_path: Path) -> None:
     path = tmp_path / "given.json"
-    given = {"rows": [confidence_peers.row(output("2", samples=("2", "3")))], "ours": {"free": [0.5]}}
-    path.write_text(json.dumps(given), encoding="utf-8")
-    told = peers_outputs.read(path)
-    (row,) = told["rows"]
-    assert told["ours"] == {"free": [0.5]}
+    path.write_text(json.dumps([confidence_peers.row(output("2", samples=("2", "3")))]), encoding="utf-8")
+    (row,) = peers_outputs.read(path)
     assert (row.greedy.stated, [sample.stated for sample in row.samples], row.right) == ("2", ["2", "3"], True)
     assert len(row.greedy.logprobs) == len(row.entropies) == len(row.top) == len(row.ids) == len("Answer: 2")
     assert row.top[0] == [("2", -0.1), ("3", -2.5)]
@@ -226,12 +238,18 @@ def test_docs_show_the_figures_the_plots_and_what_was_missed(tmp_path: Path) -> 
         **confidence_own.figures([*own, judged(0.1, True, FOREIGN)], seed=1, resamples=9),
         **{"model": "made@1", "calibration": "cal_1", "seed": 1, "seconds": 2.0, "load": 0.1, "load_after": 0.2},
         "machine": {"processor": "a processor", "cores": 2, "memory_gib": 4, "python": "3.11"},
+        "verify": {
+            "gsm8k": {"solutions": {"wrong": 3, "right": 5}, "recall": 0.4, "first_step": None, "false_alarm": 0.01},
+            "timing": {"pool_p99_ms": 4.0},
+        },
+        "verify_p99_ms": 4.0,
         "missed": ["ece is 0.03, not at most 0.02"],
         "failed": {"drift": "OSError: no file"},
     }
     confidence_docs.write(figures, own, tmp_path)
     page = (tmp_path / confidence_docs.PAGE).read_text()
     assert f"| sums | 100 | {figures['ece']} |" in page
+    assert "| gsm8k | 3 | 5 | 0.4 | 0.01 |  |  |" in page
     assert "- ece is 0.03, not at most 0.02\n- drift failed: OSError: no file\n" in page
     assert "## Cost" not in page
     for plot in (confidence_docs.RELIABILITY, confidence_docs.RISK):
