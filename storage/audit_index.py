@@ -11,8 +11,10 @@ from sqlalchemy import Connection
 
 from storage.audit_tables import FILTER_IDS, audit_events
 
-LOOKED_AT = 10_000  # events in one look: some 50 ms where each has to be fetched from a log of ten million
+LOOKED_AT = 10_000  # events a page: some 50 ms where each has to be fetched from memory, seconds from a busy disk
+FIRST_LOOK, LOOKS_GROW = 500, 3  # so they are looked at in a few goes, each longer than the last
 RARE = 1_000  # a mark with fewer events than this is read whole and sorted; looking for so many costs about 1 ms
+FEW = 200  # interactions that have a text asked for: all their events are fetched
 COLUMNS = {column.name: sa.column(column.name, column.type) for column in audit_events.columns}
 BY_TIME = "ix_audit_events_tenant_at_id"
 BY_TIME_SURE = "ix_audit_events_tenant_at_id_confidence"  # of the events that have a confidence
@@ -72,19 +74,20 @@ class Look:
     source: sa.FromClause | sa.TextClause
     lead: Conditions  # what the index is asked for
     others: Conditions
+    looked_at: int  # events at most
 
     def select(self, columns: Sequence[sa.ColumnElement[Any]], limit: int) -> sa.Select[tuple[Any, ...]]:
-        """The newest `limit` of them among the newest LOOKED_AT of the way."""
+        """The newest `limit` of them among the newest `looked_at` of the way."""
         if not self.others:
             return self._newest(columns).limit(limit)
-        looked_at = self._newest(tuple(COLUMNS.values())).limit(LOOKED_AT).subquery()
+        looked_at = self._newest(tuple(COLUMNS.values())).limit(self.looked_at).subquery()
         return sa.select(*columns).select_from(looked_at).where(*self.others).order_by(*NEWEST_FIRST).limit(limit)
 
     def end(self, conn: Connection) -> tuple[float, str] | None:
         """Time and id of the oldest event that was looked at; None when no older one could have been."""
         if not self.others:
             return None
-        last = self._newest((COLUMNS["at"], COLUMNS["id"])).offset(LOOKED_AT - 1).limit(1)
+        last = self._newest((COLUMNS["at"], COLUMNS["id"])).offset(self.looked_at - 1).limit(1)
         row = conn.execute(last).one_or_none()
         return None if row is None else (row.at, row.id)
 
@@ -92,9 +95,11 @@ class Look:
         return sa.select(*columns).select_from(self.source).where(*self.lead).order_by(*NEWEST_FIRST)
 
 
-def look(conn: Connection, way: Way, bounds: Conditions, marks: dict[str, sa.ColumnElement[bool]]) -> Look:
+def look(
+    conn: Connection, way: Way, bounds: Conditions, marks: dict[str, sa.ColumnElement[bool]], looked_at: int
+) -> Look:
     others = [mark for name, mark in marks.items() if name != way.mark]  # said twice, SQLite would sort what is sorted
-    return Look(_source(conn, way.index), [*bounds, *_meant(way)], others)
+    return Look(_source(conn, way.index), [*bounds, *_meant(way)], others, looked_at)
 
 
 def _source(conn: Connection, index: str) -> sa.FromClause | sa.TextClause:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +19,8 @@ from storage.paging import decode_cursor, encode_cursor
 from storage.records import AuditEvent
 from storage.storable import from_json
 
+SECONDS = 0.1  # that a page may take if it can
+COLUMNS = audit_index.COLUMNS
 _EQUAL = (*FILTER_MARKS, *FILTER_IDS)
 _UNREAD = {"salt", "sealed", *FILTER_MARKS, "confidence"}
 _READ = tuple(column for name, column in audit_index.COLUMNS.items() if name not in _UNREAD)
@@ -82,25 +86,36 @@ def page(
 ) -> Page:
     """Newest first; `after` is `next` of the page before.
 
-    A page looks at no more than audit_index.LOOKED_AT events by each value of its rarest mark: where marks seldom
-    meet it holds fewer than `limit`, even none, and `next` leads on. Raises InvalidValue for a cursor that is none, and
-    for a text without words.
+    A page looks at no more than audit_index.LOOKED_AT events by each value of its rarest mark, and begins no further
+    look that would likely take it past SECONDS: where marks seldom meet, or the disk is slow, it holds fewer than
+    `limit`, even none, and `next` leads on. Raises InvalidValue for a cursor that is none or a text without words.
     """
-    c, marks = audit_index.COLUMNS, _marks(filters)
-    bounds = [c["tenant"] == tenant, *_times(filters)]
-    if after is not None:
-        at, event_id = decode_cursor(after)
-        bounds.append(c["at"] <= at)  # what an index that ends with the time can be asked for
-        bounds.append(sa.tuple_(c["at"], c["id"]) < (at, event_id))
     if filters.kinds is not None and not filters.kinds:
         return Page([], None)
+    events: list[AuditEvent] = []
+    began, left, look = perf_counter(), audit_index.LOOKED_AT, audit_index.FIRST_LOOK
+    while True:
+        so_far = perf_counter() - began
+        got = _look(conn, tenant, filters, after, limit - len(events), min(look, left))
+        events, after, left = [*events, *got.events], got.next, left - look
+        spent = perf_counter() - began
+        further = spent + (spent - so_far) * audit_index.LOOKS_GROW  # when the next look would be over
+        if after is None or len(events) >= limit or left <= 0 or further > SECONDS:
+            return Page(events, after)
+        look *= audit_index.LOOKS_GROW
+
+
+def _look(conn: Connection, tenant: str, filters: Filters, after: str | None, limit: int, looked_at: int) -> Page:
+    """What of a page is among the next `looked_at` events."""
+    c, marks = audit_index.COLUMNS, _marks(filters)
+    bounds = [c["tenant"] == tenant, *_times(filters, after)]
     asked = None if filters.text is None else full_text.asked_words(filters.text)
     if asked is not None:
         marks["text"] = sa.and_(*(full_text.holds(word, c["interaction_id"]) for word in asked))
     equal = {name: getattr(filters, name) for name in _EQUAL if name in marks}
-    few = None if asked is None else full_text.few(conn, tenant, asked, audit_index.RARE)
+    few = None if asked is None else full_text.few(conn, tenant, asked, audit_index.FEW)
     ways = audit_index.ways(conn, bounds, equal, filters.kinds or (), _confidences(filters), few)
-    looks = [audit_index.look(conn, way, bounds, marks) for way in ways]
+    looks = [audit_index.look(conn, way, bounds, marks, looked_at) for way in ways]
     select = _merged([look.select(_READ, limit + 1) for look in looks])
     rows = conn.execute(select.order_by(None).order_by(*audit_index.NEWEST_FIRST).limit(limit + 1)).all()
     if len(looks) > 1 or len(rows) <= limit:
@@ -132,8 +147,16 @@ def _merged(pages: Sequence[sa.Select[tuple[Any, ...]]]) -> sa.Select[tuple[Any,
     return sa.select(*_READ).select_from(sa.union_all(*(sa.select(page.subquery()) for page in pages)).subquery())
 
 
-def _times(filters: Filters) -> list[sa.ColumnElement[bool]]:
-    return _within("at", (filters.since, operator.ge), (filters.until, operator.lt))
+def _times(filters: Filters, after: str | None) -> list[sa.ColumnElement[bool]]:
+    """One upper bound, the stricter: an index is asked for one only, and given two it may be the other."""
+    at, event_id = (math.inf, "") if after is None else decode_cursor(after)
+    if filters.until is not None and filters.until <= at:
+        return _within("at", (filters.since, operator.ge), (filters.until, operator.lt))
+    times = _within("at", (filters.since, operator.ge))
+    if after is None:
+        return times
+    # the first is what an index that ends with the time can be asked for
+    return [*times, *_within("at", (at, operator.le)), sa.tuple_(COLUMNS["at"], COLUMNS["id"]) < (at, event_id)]
 
 
 def _confidences(filters: Filters) -> list[sa.ColumnElement[bool]]:

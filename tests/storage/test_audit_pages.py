@@ -51,7 +51,7 @@ def written(database: Database) -> list[AuditEvent]:
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=str)
-@pytest.mark.parametrize(("looked_at", "limit"), [(1, 1), (3, 2), (5, 50), (20_000, 4)])
+@pytest.mark.parametrize(("looked_at", "limit", "first"), [(1, 1, 1), (3, 2, 500), (40, 50, 1), (20_000, 4, 2)])
 def test_pages_followed_to_the_end_hold_every_event_once(
     database: Database,
     written: list[AuditEvent],
@@ -59,7 +59,9 @@ def test_pages_followed_to_the_end_hold_every_event_once(
     asked: dict[str, object],
     looked_at: int,
     limit: int,
+    first: int,
 ) -> None:
+    monkeypatch.setattr(audit_index, "FIRST_LOOK", first)
     monkeypatch.setattr(audit_index, "LOOKED_AT", looked_at)
     monkeypatch.setattr(audit_index, "RARE", looked_at)
     found: list[str] = []
@@ -72,6 +74,31 @@ def test_pages_followed_to_the_end_hold_every_event_once(
             after, pages = page.next, pages + 1
             assert pages <= 2 * len(written)
     assert found == [event.id for event in written if fits(event, asked)]
+
+
+def test_a_page_looks_no_further_when_its_time_is_up(
+    database: Database, written: list[AuditEvent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_index, "FIRST_LOOK", 2)
+    seldom = Filters(action="release", kinds=["decision"], model="m1")
+    monkeypatch.setattr(audit_query, "SECONDS", 60.0)
+    with database.read() as conn:
+        whole = audit_query.page(conn, "acme", seldom, limit=50)
+        monkeypatch.setattr(audit_query, "SECONDS", -1.0)
+        short = audit_query.page(conn, "acme", seldom, limit=50)
+        assert short.next is not None
+        assert len(short.events) < len(whole.events)
+        rest = audit_query.query(conn, "acme", seldom, after=short.next, limit=50)
+    assert short.events + rest == whole.events
+
+
+@pytest.mark.parametrize("after_until", [False, True])
+def test_the_stricter_of_cursor_and_end_holds(database: Database, written: list[AuditEvent], after_until: bool) -> None:
+    until, cursor = 3.0, next(event for event in written if event.at == (5.0 if after_until else 1.0))
+    with database.read() as conn:
+        found = audit_query.query(conn, "acme", Filters(until=until), after=audit_query.cursor_of(cursor), limit=100)
+    rest = written[written.index(cursor) + 1 :]
+    assert found == [event for event in rest if event.at < until]
 
 
 def test_a_page_is_short_rather_than_slow_and_says_where_to_go_on(

@@ -41,7 +41,8 @@ def found(database: Database, text: str, tenant: str = "acme", **marks: object) 
 
 @pytest.fixture(params=[1, 1_000], ids=["words are common", "words are rare"])
 def rare(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit_index, "RARE", request.param)
+    for name in ("RARE", "FEW"):
+        monkeypatch.setattr(audit_index, name, request.param)
 
 
 @pytest.mark.usefixtures("rare")
