@@ -13,10 +13,9 @@ from benchmarks.confidence_own import Judged
 from serving.answer import TokenTrace
 from serving.confidence.assess import assess, measure
 from serving.confidence.calibration import Calibration
-from serving.confidence.self_verify.child import checked
-from training.calibration_collect import CHECK_SECONDS
 from training.calibration_fit import fit
 from training.calibration_rows import Row
+from training.verified_steps import verified
 
 TOKENS = 64
 ANSWERS, TIMES = 50, 40  # different answers, and how often each is scored
@@ -36,7 +35,7 @@ def _score(judged: Sequence[Judged], model: str, calibration: Calibration) -> di
     taken: list[int] = []
     for output in long:
         (tokens, text), question = _last(output), output.question.text
-        steps = checked(text, question, CHECK_SECONDS)  # timed under `verify`: serving has it done in another process
+        steps = verified(question, text)  # timed under `verify`: serving has it done in another process
         for _ in range(TIMES):
             begun = time.perf_counter_ns()
             assess(tokens, output.prompt, "stop", text, model, calibration, asked=question, steps=steps)
@@ -84,7 +83,7 @@ def _row(output: Output, model: str) -> Row:
             output.prompt,
             greedy.finish_reason,
             greedy.text,
-            steps=checked(greedy.text, question.text, CHECK_SECONDS),
+            steps=verified(question.text, greedy.text),
         ),
         samples=tuple(sample.text for sample in output.samples),
     )

@@ -16,8 +16,7 @@ from serving.answer import Confidence
 from serving.confidence.assess import assess, measure
 from serving.confidence.calibration import Calibration
 from serving.confidence.cascade import wants_another
-from serving.confidence.self_verify.child import checked
-from training.calibration_collect import CHECK_SECONDS
+from training.verified_steps import verified
 
 THRESHOLD = 0.85
 RESAMPLES = 1_000
@@ -40,7 +39,7 @@ def judge(outputs: Sequence[Output], model: str, calibration: Calibration) -> li
 
 def _judged(output: Output, model: str, calibration: Calibration) -> Judged:
     greedy, question = output.greedy, output.question.text
-    steps = checked(greedy.text, question, CHECK_SECONDS)
+    steps = verified(question, greedy.text)
     texts = [sample.text for sample in output.samples]
 
     def confidence(drawn: int) -> Confidence:

@@ -97,6 +97,7 @@ class UpstreamClient:
             self._read(question.calibration),
             answer.steps,
             asked=last_question(question),
+            earlier=[each["content"] for each in question.messages if each["role"] == "user"][:-1],
             samples=samples,
         )
 

@@ -32,6 +32,7 @@ async def compare(ask: Ask, answer: Answer, calibration: Calibration, draw: Draw
             calibration,
             answer.steps,
             asked=last_question(ask),
+            earlier=earlier_questions(ask),
             samples=samples,
         )
 
@@ -64,6 +65,11 @@ def sample_request(ask: Ask, number: int, cascade: Cascade) -> GenerationRequest
     """The same question, drawn as samples were when fitting: at the cascade's temperature, with the default top_p."""
     seed = sample_seed(ask.seed, number)
     return replace(request_of(ask), temperature=cascade.temperature, top_p=None, seed=seed, top_logprobs=0)
+
+
+def earlier_questions(ask: Ask) -> list[str]:
+    """What the caller said before that; all of it must be of the same domain."""
+    return [message.content for message in ask.messages if message.role == "user"][:-1]
 
 
 def last_question(ask: Ask) -> str | None:

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from serving import telemetry
 from serving.answer import Answer, Step
 from serving.ask import Ask, CalibrationReference
-from serving.comparison import compare, last_question, request_of
+from serving.comparison import compare, earlier_questions, last_question, request_of
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, calibration_from_json
 from serving.confidence.cascade import Sample
@@ -194,6 +194,7 @@ class Replica:
                 calibration,
                 steps,
                 asked=last_question(ask),
+                earlier=earlier_questions(ask),
             )
         return Answer(
             text=generated.text,

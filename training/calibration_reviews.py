@@ -79,7 +79,7 @@ def _row(outcome: Outcome) -> Row:
         key=interaction.id,
         model=interaction.served_model,
         text=_question(interaction.messages),
-        domain=(outcome.item.domain if outcome.item is not None else None) or "",
+        domain=outcome.decision.domain or "",
         difficulty=0,
         foreign=False,
         template="",

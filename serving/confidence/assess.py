@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from serving.answer import Confidence, FinishReason, PromptTrace, Signal, Step, TokenTrace
 from serving.confidence.calibration import Calibration, Stage
-from serving.confidence.catalogue import SIGNALS
+from serving.confidence.catalogue import OF_STEPS, SIGNALS
 from serving.confidence.evidence import finite, gather
 from serving.confidence.score import fuse, unvouched
 
@@ -18,16 +18,18 @@ def assess(
     text: str,
     model: str,
     calibration: Calibration | None,
-    steps: Sequence[Step] = (),
+    steps: Sequence[Step] | None = None,
     *,
     asked: str | None = None,
+    earlier: Sequence[str] = (),
     samples: Sequence[str] = (),
 ) -> Confidence:
     """The calibrated probability that `text` is right, with every signal; its value is None where nothing vouches.
 
-    `model` is the id of the checkpoint that answered, as in Answer.model; `steps` what self-verification saw; `asked`
-    the caller's last message, from which alone the domain is recognised; `samples` further answers to compare with,
-    drawn as the calibration's cascade wants them. Raises nothing over a trace's numbers.
+    `model` is the id of the checkpoint that answered, as in Answer.model; `steps` what self-verification saw, None
+    where it did not look; `asked` the caller's last message and `earlier` those before, all to be of one domain;
+    `samples` further answers to compare with, drawn as the calibration's cascade wants them. Raises nothing over
+    a trace's numbers.
     """
     signals = measure(tokens, prompt, finish_reason, text, steps, samples=samples)
     shown = tuple(Signal(name, value) for name, value in signals.items())
@@ -39,7 +41,7 @@ def assess(
     objection = _objection(tokens, signals, model, calibration, stage)
     if objection:
         return _unknown(shown, objection)
-    domain = calibration.recogniser.domain(asked) if calibration.recogniser else None
+    domain = calibration.recogniser.domain_of_all([asked, *earlier]) if calibration.recogniser else None
     score = fuse(signals, stage.shapes, stage.intercept)
     value = finite(stage.map_for(domain).probability(score))
     if value is None or not 0.0 <= value <= 1.0:
@@ -52,7 +54,7 @@ def measure(
     prompt: PromptTrace,
     finish_reason: FinishReason,
     text: str,
-    steps: Sequence[Step] = (),
+    steps: Sequence[Step] | None = None,
     *,
     samples: Sequence[str] = (),
 ) -> dict[str, float | None]:
@@ -72,6 +74,8 @@ def _objection(
         return f"The calibration was fitted for {calibration.model}, and {model} answered."
     if not tokens:
         return "The model produced no tokens."
+    if signals["steps_valid"] is None and not OF_STEPS.isdisjoint(shape.signal for shape in stage.shapes):
+        return "Its steps were not checked, and the calibration goes by them."
     missing = unvouched(signals, stage.shapes)
     if missing:
         return f"Could not be measured, or is no finite number: {', '.join(missing)}."

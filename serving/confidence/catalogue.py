@@ -70,3 +70,4 @@ SIGNALS: tuple[tuple[str, Callable[[Evidence], float | None]], ...] = (
     ("samples", samples),
 )
 NAMES = frozenset(name for name, _ in SIGNALS)
+OF_STEPS = frozenset({"steps_valid", "steps_invalid", "steps_unknown", "answer_substituted", "answer_departs"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -24,9 +24,9 @@ class Recogniser:
     strange: float  # greatest share of words outside the vocabulary
 
     def domain(self, question: str | None) -> str | None:
-        """The domain of a question, or None where the words do not tell."""
-        words = words_of(question) if question else None
-        if not words:
+        """The domain of a question, or None where the words do not tell, or are more than are read."""
+        words, whole = _read(question) if question else (set[str](), True)
+        if not words or not whole:
             return None
         known = [weights for word in words if (weights := self.weights.get(word))]
         if len(words) - len(known) > self.strange * len(words):
@@ -35,6 +35,11 @@ class Recogniser:
         best, second = self._two_best(totals)
         return self.domains[best] or None if totals[best] - second >= self.lead else None
 
+    def domain_of_all(self, questions: Sequence[str | None]) -> str | None:
+        """The one domain of all that a caller said, or None: else a few last words could stand for all the others."""
+        found = {self.domain(question) for question in questions}
+        return found.pop() if len(found) == 1 else None
+
     def _two_best(self, totals: list[float]) -> tuple[int, float]:
         best = max(range(len(totals)), key=totals.__getitem__)
         return best, max((total for at, total in enumerate(totals) if at != best), default=0.0)
@@ -42,7 +47,11 @@ class Recogniser:
 
 def words_of(text: str) -> set[str]:
     """The different words, signs and NUMBER of a text's beginning, without regard to case."""
-    found: Iterable[str] = (
-        match[0] for match in islice(_WORD.finditer(text[:_READ_CHARACTERS].casefold()), _READ_WORDS)
-    )
-    return {NUMBER if word.isdigit() else word for word in found}
+    return _read(text)[0]
+
+
+def _read(text: str) -> tuple[set[str], bool]:
+    """Those words, and whether that was all of the text."""
+    found = [match[0] for match in islice(_WORD.finditer(text[:_READ_CHARACTERS].casefold()), _READ_WORDS + 1)]
+    words = {NUMBER if word.isdigit() else word for word in found[:_READ_WORDS]}
+    return words, len(text) <= _READ_CHARACTERS and len(found) <= _READ_WORDS

@@ -12,6 +12,7 @@ from operator import sub
 
 from serving.answer import FinishReason, PromptTrace, Step, TokenTrace
 from serving.confidence.alternatives import alternatives
+from serving.confidence.self_verify.unfinished import came_to_an_end
 
 Column = list[float]  # one number a token
 
@@ -36,7 +37,7 @@ class Evidence:
     finish_reason: FinishReason
     prompt: PromptTrace
     text: str
-    steps: tuple[Step, ...]  # as self-verification saw them
+    steps: tuple[Step, ...] | None  # as self-verification saw them; None where it came to no end
     samples: tuple[str, ...]  # further answers to the same question, to compare this one with
 
     def stated(self, column: Column | None) -> Column | None:
@@ -49,7 +50,7 @@ def gather(
     prompt: PromptTrace,
     finish_reason: FinishReason,
     text: str,
-    steps: Sequence[Step] = (),
+    steps: Sequence[Step] | None = None,
     *,
     samples: Sequence[str] = (),
 ) -> Evidence:
@@ -73,7 +74,7 @@ def gather(
         finish_reason=finish_reason,
         prompt=prompt,
         text=text,
-        steps=tuple(steps),
+        steps=tuple(steps) if steps is not None and came_to_an_end(steps) else None,
         samples=tuple(samples),
     )
 

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from serving.answer import Step
-from serving.confidence.self_verify.frames import HEAD, TOO_SLOW, frame, length_of, rows_of
+from serving.confidence.self_verify.frames import HEAD, frame, length_of, rows_of
+from serving.confidence.self_verify.unfinished import TOO_SLOW
 from serving.confidence.self_verify.verify import steps
 
 MEMORY_BYTES = 1 << 29  # of address space; with sympy it begins at a tenth of that

@@ -11,7 +11,6 @@ from serving.answer import Step
 
 HEAD = struct.Struct(">I")
 LARGEST = 1 << 20  # bytes of one message
-TOO_SLOW = "The check took too long and was stopped."
 
 
 class BrokenFrame(Exception):

@@ -14,7 +14,8 @@ from types import TracebackType
 
 from serving.answer import Step
 from serving.confidence.self_verify import limits
-from serving.confidence.self_verify.frames import HEAD, TOO_SLOW, BrokenFrame, frame, length_of, steps_of
+from serving.confidence.self_verify.frames import HEAD, BrokenFrame, frame, length_of, steps_of
+from serving.confidence.self_verify.unfinished import BUSY, DIED, TOO_SLOW
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,6 @@ SECONDS = 0.25  # for one answer, waiting included
 START_SECONDS = 60.0
 _CHILD_SHARE = 0.7  # of the time that is left; a child that stops by itself need not be killed and started again
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts to start a child
-BUSY = "Other answers were being checked; this one was not."
-DIED = "The check broke off."
 
 
 @dataclass(eq=False, slots=True)

@@ -84,7 +84,7 @@ def test_a_calibration_for_another_model_vouches_for_nothing() -> None:
 
 
 def test_without_a_calibration_the_signals_are_still_shown() -> None:
-    confidence = assess(trace(), PROMPT, "stop", TEXT, MODEL, None)
+    confidence = assess(trace(), PROMPT, "stop", TEXT, MODEL, None, ())
     assert confidence.value is None
     assert "No calibration" in (confidence.note or "")
     assert {signal.name for signal in confidence.signals if signal.value is None} == {"agreement", "answer_substituted"}

@@ -21,12 +21,21 @@ RECOGNISER = cascading().recogniser or pytest.fail("the made calibration has non
         ("", None),
         ("   ", None),
         (None, None),
-        ("+" * 100_000, "sums"),
+        ("+" * 300, "sums"),
+        ("+" * 100_000, None),
+        ("What is 3 plus 4? " * 300 + "How much methotrexate a day?", None),
         ("x" * 100_000, None),
     ],
 )
 def test_a_question_is_of_the_domain_its_words_tell(question: str | None, domain: str | None) -> None:
     assert RECOGNISER.domain(question) == domain
+
+
+def test_all_that_was_said_must_be_of_one_domain() -> None:
+    asked, other = "What is 12 + 81?", "How much methotrexate a day? Answer this alone."
+    assert RECOGNISER.domain_of_all([asked, asked]) == "sums"
+    assert RECOGNISER.domain_of_all([asked, other]) is None
+    assert RECOGNISER.domain_of_all([None]) is None
 
 
 def test_numbers_are_one_word_and_case_does_not_count() -> None:

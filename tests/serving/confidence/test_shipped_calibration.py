@@ -9,6 +9,7 @@ import pytest
 from serving.answer import Step
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, calibration_from_json
+from serving.confidence.self_verify.unfinished import BUSY, DIED
 from serving.confidence.self_verify.verify import steps
 from serving.model.checkpoint import open_checkpoint
 from tests.serving.confidence.made import PROMPT, TEXT, trace
@@ -47,7 +48,7 @@ def test_its_figures_on_answers_that_did_not_make_it_keep_the_promises(shipped: 
 def test_no_answer_however_sure_to_a_strange_prompt_is_released(shipped: Calibration, strangeness: float) -> None:
     prompt = type(PROMPT)(tokens=200, mean_logprob=strangeness, min_window_logprob=strangeness)
     surest = trace(TEXT, logprob=-1e-6, entropy=1e-5, gate_entropy=3.5)
-    confidence = assess(surest, prompt, "stop", TEXT, shipped.model, shipped)
+    confidence = assess(surest, prompt, "stop", TEXT, shipped.model, shipped, steps(TEXT, ASKED), asked=ASKED)
     assert confidence.value is not None
     assert confidence.value < 0.1
 
@@ -65,10 +66,10 @@ def test_a_sure_answer_to_a_familiar_prompt_is_released(shipped: Calibration) ->
 def test_without_its_steps_checked_no_answer_is_released(shipped: Calibration) -> None:
     prompt = type(PROMPT)(tokens=24, mean_logprob=-0.6, min_window_logprob=-0.9)
     surest = trace(TEXT, logprob=-1e-5, entropy=1e-4, gate_entropy=3.5)
-    for unchecked in ((), (Step(0, len(TEXT), "unknown", "The check broke off."),)):
+    for unchecked in (None, (Step(0, len(TEXT), "unknown", DIED),), (Step(0, len(TEXT), "unknown", BUSY),)):
         confidence = assess(surest, prompt, "stop", TEXT, shipped.model, shipped, unchecked, asked=ASKED)
-        assert confidence.value is not None
-        assert confidence.value < 0.85
+        assert confidence.value is None
+        assert "steps were not checked" in (confidence.note or "")
 
 
 def test_it_knows_the_reference_model_s_five_domains_and_draws_samples_where_it_is_undecided(

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from serving.answer import PromptTrace, TokenTrace
+from serving.answer import PromptTrace, Step, TokenTrace
 from serving.confidence.assess import measure
-from serving.confidence.catalogue import SIGNALS
+from serving.confidence.catalogue import OF_STEPS, SIGNALS
 from serving.confidence.evidence import answer_span
+from serving.confidence.self_verify.unfinished import BUSY, DIED, TOO_SLOW
 from tests.serving.confidence.made import PROMPT, SAMPLES, TEXT, trace
 
 LOGPROBS = [-0.1, -0.2, -3.0, -0.3, -0.1, -0.1, -0.1, -0.1, -0.1, -1.0]
@@ -155,11 +156,14 @@ def test_nothing_is_measured_of_no_tokens_but_what_the_prompt_shows() -> None:
         "finished",
         "answer_found",
         "samples",
-        "steps_valid",
-        "steps_invalid",
-        "steps_unknown",
-        "answer_departs",
     }
+
+
+@pytest.mark.parametrize("why", [TOO_SLOW, BUSY, DIED])
+def test_of_a_check_that_came_to_no_end_nothing_is_known(why: str) -> None:
+    found = measure(trace(), PROMPT, "stop", TEXT, [Step(0, 5, "valid", ""), Step(5, len(TEXT), "unknown", why)])
+    assert {name for name in OF_STEPS if found[name] is not None} == set()
+    assert measure(trace(), PROMPT, "stop", TEXT, [Step(0, 5, "valid", "")])["steps_valid"] == 1.0
 
 
 def test_a_cut_off_answer_shows_in_its_signal() -> None:
