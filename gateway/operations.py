@@ -96,7 +96,7 @@ def import_calibration(settings: Settings, file: Path, *, activate: bool, if_non
         body = calibration_to_json(calibration_from_json(json.loads(file.read_bytes())))
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}.") from None
-    except (ValueError, InvalidCalibration) as error:
+    except (ValueError, RecursionError, InvalidCalibration) as error:
         raise Refused(f"{file} is not a calibration: {error}.") from None
     with opened(settings) as found, found.transaction() as connection:
         stored = calibrations.store(connection, body, ACTOR)

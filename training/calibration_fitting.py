@@ -46,6 +46,7 @@ def fit_and_measure(collected: Collected, alpha: float, delta: float, made_at: f
             raise Refused(
                 f"The half of the questions kept to {what} holds only one kind of answer: label more of them."
             )
+    refuse_constant(seen)
     calibration = fit([graded.row for graded in seen], collected.model, fitted_at=at)
     judged = [judge(calibration, graded.row) for graded in measured]
     scored = _scored(measured, judged)
@@ -71,6 +72,14 @@ def refuse_too_few(answers: Sequence[Graded]) -> None:
         raise Refused(
             f"{len(answers)} answers, {right} right and {wrong} wrong, are too few: a calibration needs "
             f"{LEAST_ANSWERS}, and {LEAST_OF_EACH} of each kind."
+        )
+
+
+def refuse_constant(seen: Sequence[Graded]) -> None:
+    names = {name for graded in seen for name in graded.row.signals}
+    if all(len({graded.row.signals.get(name) for graded in seen}) < 2 for name in names):
+        raise Refused(
+            "No signal differs from answer to answer, so nothing can be told from them: measure more signals."
         )
 
 

@@ -182,6 +182,16 @@ def test_too_few_labels_and_labels_of_one_kind_are_refused(tmp_path: Path, capsy
     assert "200 answers, 199 right and 1 wrong, are too few" in refused(tmp_path, right, capsys)
 
 
+def test_signals_that_never_differ_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"model": "m", "prompt": f"q{n}", "right": n % 3 > 0, "signals": {"logprob_mean": -0.5}} for n in range(300)
+    ]
+    file = tmp_path / "constant.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert main(["--file", str(file), "--out", str(tmp_path / "out")]) == 1
+    assert "No signal differs" in capsys.readouterr().err
+
+
 def test_few_labels_get_platt_and_what_is_too_few_to_certify_is_said(
     lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
