@@ -43,6 +43,8 @@ def policy(number: int, name: str, threshold: float, four_eyes: bool) -> dict[st
         "review_seconds": 86_400.0,
         "tier": "base",
         "four_eyes": four_eyes,
+        "without_certificate": "hold",
+        "audit_share": threshold,
         "created_at": 0.1 + 0.2,
     }
 
