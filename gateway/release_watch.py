@@ -7,8 +7,8 @@ import dataclasses
 import structlog
 from sqlalchemy import Connection
 
-from gateway.standing import standing_of
-from serving.confidence.certificate import Certificate
+from gateway.standing import read
+from serving.confidence.certificate import Certificate, InvalidCertificate
 from serving.confidence.eprocess import START, Watch
 from storage import certificates, watches
 from storage.certified import StoredCertificate, Watched, WatchPoint
@@ -40,15 +40,16 @@ def _unseen(connection: Connection, stored: StoredCertificate) -> bool:
 
 def _advance(connection: Connection, stored: StoredCertificate) -> bool:
     """Whether it was suspended by it."""
-    standing = standing_of(stored)
-    if standing is None:  # nothing is released by it either
+    try:
+        certificate = read(stored)
+    except InvalidCertificate:  # nothing is released by it either
         return False
     before = watches.of(connection, stored)
     found = watches.unseen(connection, before)
     if not found:
         return False
-    watch, points = counted(before, found, standing.certificate)
-    alarm = watch.alarmed(standing.certificate.delta)
+    watch, points = counted(before, found, certificate)
+    alarm = watch.alarmed(certificate.delta)
     after = dataclasses.replace(
         before,
         log_wealths=watch.log_wealths,

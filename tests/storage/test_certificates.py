@@ -130,3 +130,10 @@ def test_a_certificate_that_is_not_as_the_log_tells_is_named(database: Database,
     assert "crt_9 is there, and the log tells of no certificate.stored of it" in told
     assert "crt_3 is in_force, and the log last tells certificate.suspended of it" in told
     assert "crt_1 is in force, and the log tells that another one took its place" in told
+
+
+def test_a_body_that_is_no_object_leaves_its_row_readable(conn) -> None:
+    put_in_force(conn, "crt_1")
+    for text in ("{", "[]", "[" * 100_000):
+        conn.execute(sa.update(table).values(body=text))
+        assert (certificates.standing(conn, "m@1").body, certificates.in_use(conn, "m@1")[1].state) == ({}, FORCE)
