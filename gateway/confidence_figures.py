@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from gateway.certifying import ALPHA, DELTA, labelled
 from gateway.policy import Standing
+from gateway.release_watch import UNCOUNTABLE, watch_of
 from gateway.standing import standing_of
 from serving.confidence.capacity import Point, capacity
 from serving.confidence.certificate import Certificate
-from serving.confidence.eprocess import START, Watch
 from serving.confidence.learn_then_test import fewest
 from serving.confidence.weighted_risk import Audit, weighted_risk
 from storage import certificates, confidence_reads, labels, watches
@@ -150,13 +150,16 @@ def released_risk(
 def watch_facts(
     connection: Connection, stored: StoredCertificate, certificate: Certificate | None
 ) -> dict[str, Any] | None:
-    """None where the certificate cannot be read."""
+    """None where the certificate or its watch cannot be read."""
     if certificate is None:
         return None
-    watched = watches.of(connection, stored)
+    try:
+        watched, watch = watch_of(connection, stored)
+    except UNCOUNTABLE:
+        return None
     return {
         "audited": watched.audited,
-        "wealth": Watch(watched.log_wealths or START, watched.audited).wealth,
+        "wealth": watch.wealth,
         "alarm_at": 1.0 / certificate.delta,
         "alarmed_at": watched.alarmed_at,
         "points": [

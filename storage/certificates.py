@@ -166,8 +166,16 @@ def _named(body: dict[str, Any], field: str) -> str:
 
 
 def _made_at(stored: StoredCertificate) -> float:
-    made_at = stored.body.get("made_at")
-    return float(made_at) if isinstance(made_at, int | float) else -math.inf
+    made_at = _number(stored.body.get("made_at"))
+    return -math.inf if made_at is None else made_at
+
+
+def _number(value: Any) -> float | None:
+    """Of a body that nobody has checked; None for what the log could not keep."""
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _set_state(conn: Connection, certificate_id: str, state: CertificateState) -> None:
@@ -175,5 +183,5 @@ def _set_state(conn: Connection, certificate_id: str, state: CertificateState) -
 
 
 def _facts(stored: StoredCertificate) -> dict[str, Any]:
-    numbers = {name: stored.body.get(name) for name in ("alpha", "delta")}
+    numbers = {name: _number(stored.body.get(name)) for name in ("alpha", "delta")}
     return {"certificate": stored.id, "calibration": stored.calibration_id, "model": stored.model, **numbers}

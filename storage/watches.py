@@ -13,6 +13,7 @@ from storage import audit_log, labels
 from storage.audit_log import OPERATIONS_TENANT
 from storage.bulk import insert_rows
 from storage.certified import Label, StoredCertificate, Watched, WatchPoint
+from storage.errors import InvalidValue
 from storage.records import Action, Reason
 from storage.storable import from_json, to_json
 from storage.tables import decisions, interactions, policies, review_items, verdicts, watch_points, watches
@@ -31,12 +32,17 @@ class Audited:
 
 
 def of(conn: Connection, certificate: StoredCertificate) -> Watched:
-    """As it stands; a new one where nothing was counted yet."""
+    """As it stands; a new one where nothing was counted yet.
+
+    Raises ValueError where it is no list; whether its numbers are a watch's is told by who counts with them.
+    """
     row = conn.execute(sa.select(watches).where(watches.c.certificate_id == certificate.id)).one_or_none()
     if row is None:  # nothing was released by it before it was there
         return Watched(certificate.id, certificate.model, seen_at=certificate.created_at)
-    wealths = tuple(float(each) for each in from_json(row.log_wealths))
-    return Watched(row.certificate_id, row.model, wealths, row.audited, row.seen_at, row.alarmed_at)
+    wealths = from_json(row.log_wealths)
+    if not isinstance(wealths, list) or not wealths:  # an empty one would pass for a new watch
+        raise InvalidValue("log_wealths", f"of the watch over {row.certificate_id} must be a list of numbers.")
+    return Watched(row.certificate_id, row.model, tuple(wealths), row.audited, row.seen_at, row.alarmed_at)
 
 
 def unseen(conn: Connection, watched: Watched, limit: int = 100) -> list[Audited]:
