@@ -12,7 +12,7 @@ from gateway.standing import read
 from serving.confidence.certificate import Certificate
 from serving.confidence.eprocess import START, Watch, watch_from_json
 from storage import certificates, watches
-from storage.certified import StoredCertificate, Watched, WatchPoint
+from storage.certified import CertificateState, StoredCertificate, Watched, WatchPoint
 from storage.database import Database
 from storage.errors import DatabaseUnreachable
 from storage.watches import Audited
@@ -84,6 +84,9 @@ def _unseen(connection: Connection, stored: StoredCertificate) -> bool:
 
 def _advance(connection: Connection, stored: StoredCertificate, certificate: Certificate) -> bool:
     """Whether it was suspended by it."""
+    now = certificates.get(connection, stored.id)
+    if now is None or now.state is not CertificateState.IN_FORCE:
+        return False  # its audits are for the watch of the one in its place
     before, watch = watch_of(connection, stored)
     found = watches.unseen(connection, before)
     if not found:

@@ -9,13 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, calibrations
+from storage import audit_log, calibrations, watch_heirs
 from storage.audit_log import OPERATIONS_TENANT
 from storage.certified import STANDING, CertificateState, StoredCalibration, StoredCertificate
 from storage.database import now
 from storage.errors import InvalidValue, NotFound
 from storage.rows import calibration_from, certificate_from, parts
-from storage.storable import checked_text, to_json
+from storage.storable import checked_text, finite, to_json
 from storage.tables import calibrations as calibration_rows
 from storage.tables import certificates
 
@@ -52,6 +52,8 @@ def store(
 def activate(conn: Connection, certificate_id: str, actor: str, tenant: str = OPERATIONS_TENANT) -> StoredCertificate:
     """Puts it in force for its model, in place of the one that stood; one in force stays so.
 
+    The watch over the one that stood goes on, unless that was suspended.
+
     Raises NotFound; InvalidValue for one that was suspended, or was made no later than its model's latest suspension:
     what it says is of a time whose answers were better than those that raised the alarm.
     """
@@ -67,6 +69,7 @@ def activate(conn: Connection, certificate_id: str, actor: str, tenant: str = OP
     if before is not None:
         _set_state(conn, before.id, CertificateState.SUPERSEDED)
     _set_state(conn, wanted.id, CertificateState.IN_FORCE)
+    watch_heirs.inherit(conn, wanted, -math.inf if since is None else since)
     data = {**_facts(wanted), "instead_of": None if before is None else before.id}
     audit_log.append(conn, "certificate.activated", actor, tenant, data=data)
     return get(conn, certificate_id) or wanted
@@ -166,16 +169,8 @@ def _named(body: dict[str, Any], field: str) -> str:
 
 
 def _made_at(stored: StoredCertificate) -> float:
-    made_at = _number(stored.body.get("made_at"))
+    made_at = finite(stored.body.get("made_at"))
     return -math.inf if made_at is None else made_at
-
-
-def _number(value: Any) -> float | None:
-    """Of a body that nobody has checked; None for what the log could not keep."""
-    try:
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-    except OverflowError:
-        return None
 
 
 def _set_state(conn: Connection, certificate_id: str, state: CertificateState) -> None:
@@ -183,5 +178,5 @@ def _set_state(conn: Connection, certificate_id: str, state: CertificateState) -
 
 
 def _facts(stored: StoredCertificate) -> dict[str, Any]:
-    numbers = {name: _number(stored.body.get(name)) for name in ("alpha", "delta")}
+    numbers = {name: finite(stored.body.get(name)) for name in ("alpha", "delta")}
     return {"certificate": stored.id, "calibration": stored.calibration_id, "model": stored.model, **numbers}

@@ -125,3 +125,73 @@ def test_count_that_fails_is_told_and_tried_again_and_stops_no_other_alarm(
     monkeypatch.setattr(watches, "advance", fails_once)
     assert advance_all(database) == release_watch.Advanced([second.id], [first.id])
     assert advance_all(database) == release_watch.Advanced([first.id], [])
+
+
+def instead(database: Database, stored: StoredCertificate, **fields: Any) -> StoredCertificate:
+    """Another certificate of its model, in force in its place."""
+    with database.transaction() as connection:
+        return certify(connection, stored.calibration_id, stored.model, **{"made_at": 2.0, **fields})
+
+
+def audited(database: Database, stored: StoredCertificate) -> int:
+    with database.read() as connection:
+        return release_watch.watch_of(connection, stored)[1].audited
+
+
+def test_audits_still_to_be_counted_count_against_the_certificate_that_takes_the_place(
+    database: Database, people: tuple[Key, Key], two: tuple[StoredCertificate, StoredCertificate]
+) -> None:
+    audit(database, people, two[0], 30, right=False)
+    third = instead(database, instead(database, two[0], alpha=0.2), made_at=3.0)
+    assert advance_all(database) == release_watch.Advanced([third.id], [])
+    (event,) = suspensions(database)
+    assert event.data["certificate"] == third.id
+
+
+def test_watch_goes_on_under_the_next_certificate_and_counts_nothing_twice(
+    database: Database, people: tuple[Key, Key], two: tuple[StoredCertificate, StoredCertificate]
+) -> None:
+    first = two[0]
+    audit(database, people, first, 1, right=False)
+    audit(database, people, first, 4, right=True)
+    advance_all(database)
+    with database.read() as connection:
+        before = release_watch.watch_of(connection, first)[1]
+    second = instead(database, first)
+    with database.read() as connection:
+        assert release_watch.watch_of(connection, second)[1] == before
+    audit(database, people, second, 2, right=True)
+    assert advance_all(database) == release_watch.Advanced([], [])
+    assert audited(database, second) == 7
+    with database.transaction() as connection:
+        certificates.activate(connection, first.id, "test")  # once more: from where the second one stood
+    audit(database, people, first, 1, right=True)
+    assert advance_all(database) == release_watch.Advanced([], [])
+    assert audited(database, first) == 8
+
+
+def test_promise_of_more_risk_is_watched_anew_and_the_way_back_finds_what_was_known(
+    database: Database, people: tuple[Key, Key], two: tuple[StoredCertificate, StoredCertificate]
+) -> None:
+    audit(database, people, two[0], 5, right=True)
+    advance_all(database)
+    looser = instead(database, two[0], alpha=0.3)
+    assert audited(database, looser) == 0
+    stricter = instead(database, looser, alpha=0.1)
+    assert audited(database, stricter) == 5
+
+
+def test_after_a_suspension_the_next_certificate_is_watched_afresh(
+    database: Database, people: tuple[Key, Key], two: tuple[StoredCertificate, StoredCertificate]
+) -> None:
+    first = two[0]
+    audit(database, people, first, 1, right=True)
+    advance_all(database)
+    second = instead(database, first)
+    audit(database, people, first, 3, right=False)
+    audit(database, people, second, 30, right=False)
+    assert advance_all(database).suspended == [second.id]
+    third = instead(database, second, made_at=9e9)
+    assert audited(database, third) == 0
+    assert advance_all(database) == release_watch.Advanced([], [])
+    assert audited(database, third) == 0
