@@ -54,8 +54,8 @@ def activate(conn: Connection, certificate_id: str, actor: str, tenant: str = OP
 
     The watch over the one that stood goes on, unless that was suspended.
 
-    Raises NotFound; InvalidValue for one that was suspended, or was made no later than its model's latest suspension:
-    what it says is of a time whose answers were better than those that raised the alarm.
+    Raises NotFound; InvalidValue for one that was suspended, or was stored before or made no later than its model's
+    latest suspension: what it says is of a time whose answers were better than those that raised the alarm.
     """
     wanted = get(conn, certificate_id)
     if wanted is None:
@@ -63,7 +63,7 @@ def activate(conn: Connection, certificate_id: str, actor: str, tenant: str = OP
     if wanted.state is CertificateState.IN_FORCE:
         return wanted
     since = suspended_since(conn, wanted.model)
-    if wanted.suspended_at is not None or (since is not None and not _made_at(wanted) > since):
+    if wanted.suspended_at is not None or (since is not None and not _is_later(wanted, since)):
         raise InvalidValue("certificate", f"{wanted.id} is of before its model was suspended: make a new one.")
     before = standing(conn, wanted.model)
     if before is not None:
@@ -168,9 +168,10 @@ def _named(body: dict[str, Any], field: str) -> str:
     return checked_text(field, value)
 
 
-def _made_at(stored: StoredCertificate) -> float:
+def _is_later(stored: StoredCertificate, since: float) -> bool:
+    """By its own word, and by the database's: when it was made is told by whoever made it."""
     made_at = finite(stored.body.get("made_at"))
-    return -math.inf if made_at is None else made_at
+    return made_at is not None and made_at > since and stored.created_at >= since
 
 
 def _set_state(conn: Connection, certificate_id: str, state: CertificateState) -> None:

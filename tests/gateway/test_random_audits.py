@@ -108,8 +108,9 @@ def test_audit_that_nobody_does_in_time_takes_nothing_back(gateway: Gateway) -> 
 
 
 def test_rejected_audits_raise_the_alarm_and_everything_is_held_until_recertified(gateway: Gateway) -> None:
-    for number in range(4):
-        gateway.judge(audited(gateway, f"drifting {number}")[1], "reject", "wrong")
+    drifting = [audited(gateway, f"drifting {number}")[1] for number in range(4)]  # all are from before the alarm
+    for item in drifting:
+        gateway.judge(item, "reject", "wrong")
 
     def suspended() -> bool:
         with gateway.database.read() as connection:

@@ -53,7 +53,7 @@ NO_RETURN = Mutation(
     edits=(
         Edit(
             "storage/certificates.py",
-            "if wanted.suspended_at is not None or (since is not None and not _made_at(wanted) > since):",
+            "if wanted.suspended_at is not None or (since is not None and not _is_later(wanted, since)):",
             "if False:",
         ),
     ),

@@ -82,14 +82,16 @@ def test_the_database_itself_keeps_a_second_one_from_standing(conn) -> None:
 def test_a_suspended_one_stands_until_one_made_afterwards_takes_its_place(conn) -> None:
     put_in_force(conn, "crt_1", made_at=1.0)
     certificates.store(conn, body("crt_old", made_at=2.0))
+    certificates.store(conn, body("crt_early", made_at=9e9))  # says that it was made long after all that is to come
     assert certificates.suspend(conn, "crt_1", "worker", {"why": "wrong"})
     assert not certificates.suspend(conn, "crt_1", "worker", {"why": "wrong"})
     assert certificates.standing(conn, "m@1").state is SUSPENDED
-    for name in ("crt_1", "crt_old"):
+    for name in ("crt_1", "crt_old", "crt_early"):
         with pytest.raises(InvalidValue, match="make a new one"):
             certificates.activate(conn, name, "system")
     put_in_force(conn, "crt_2", made_at=now(conn) + 1)
-    assert states(conn) == {"crt_1": SUPERSEDED, "crt_old": CertificateState.STORED, "crt_2": FORCE}
+    stored = dict.fromkeys(("crt_old", "crt_early"), CertificateState.STORED)
+    assert states(conn) == {"crt_1": SUPERSEDED, "crt_2": FORCE, **stored}
     with pytest.raises(InvalidValue, match="make a new one"):
         certificates.activate(conn, "crt_1", "system")
     (told,) = [e for e in audit_query.query(conn, "default", limit=100) if e.kind == "certificate.suspended"]
