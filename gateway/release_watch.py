@@ -84,7 +84,7 @@ def _unseen(connection: Connection, stored: StoredCertificate) -> bool:
 
 def _advance(connection: Connection, stored: StoredCertificate, certificate: Certificate) -> bool:
     """Whether it was suspended by it."""
-    now = certificates.get(connection, stored.id)
+    now = certificates.get_locked(connection, stored.id)
     if now is None or now.state is not CertificateState.IN_FORCE:
         return False  # its audits are for the watch of the one in its place
     before, watch = watch_of(connection, stored)

@@ -57,7 +57,7 @@ def activate(conn: Connection, certificate_id: str, actor: str, tenant: str = OP
     Raises NotFound; InvalidValue for one that was suspended, or was stored before or made no later than its model's
     latest suspension: what it says is of a time whose answers were better than those that raised the alarm.
     """
-    wanted = get(conn, certificate_id)
+    wanted = get_locked(conn, certificate_id)
     if wanted is None:
         raise NotFound("certificate", certificate_id)
     if wanted.state is CertificateState.IN_FORCE:
@@ -82,7 +82,7 @@ def suspend(
 
     `why`: facts for the audit event. Raises NotFound.
     """
-    found = get(conn, certificate_id)
+    found = get_locked(conn, certificate_id)
     if found is None:
         raise NotFound("certificate", certificate_id)
     in_force = (certificates.c.id == certificate_id, certificates.c.state == CertificateState.IN_FORCE.value)
@@ -96,6 +96,17 @@ def suspend(
 def get(conn: Connection, certificate_id: str) -> StoredCertificate | None:
     row = conn.execute(sa.select(certificates).where(certificates.c.id == certificate_id)).one_or_none()
     return None if row is None else certificate_from(row)
+
+
+def get_locked(conn: Connection, certificate_id: str) -> StoredCertificate | None:
+    """As it is once nobody else changes what stands of its model; until this transaction ends, nobody does.
+
+    So an activation and the alarm come one after the other. Decisions are recorded meanwhile: their keys stay.
+    """
+    model = sa.select(certificates.c.model).where(certificates.c.id == certificate_id).scalar_subquery()
+    rows = sa.select(certificates.c.id).where(certificates.c.model == model).order_by(certificates.c.id)
+    conn.execute(rows.with_for_update(key_share=True)).all()  # SQLite: whoever writes is alone
+    return get(conn, certificate_id)
 
 
 def standing(conn: Connection, model: str) -> StoredCertificate | None:
@@ -171,7 +182,7 @@ def _named(body: dict[str, Any], field: str) -> str:
 def _is_later(stored: StoredCertificate, since: float) -> bool:
     """By its own word, and by the database's: when it was made is told by whoever made it."""
     made_at = finite(stored.body.get("made_at"))
-    return made_at is not None and made_at > since and stored.created_at >= since
+    return made_at is not None and made_at > since and stored.created_at > since
 
 
 def _set_state(conn: Connection, certificate_id: str, state: CertificateState) -> None:

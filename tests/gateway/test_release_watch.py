@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,7 @@ def test_count_that_fails_is_told_and_tried_again_and_stops_no_other_alarm(
 
 def instead(database: Database, stored: StoredCertificate, **fields: Any) -> StoredCertificate:
     """Another certificate of its model, in force in its place."""
+    time.sleep(0.005)  # after what there was: SQLite's clock has steps of a millisecond
     with database.transaction() as connection:
         return certify(connection, stored.calibration_id, stored.model, **{"made_at": 2.0, **fields})
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -89,6 +91,7 @@ def test_a_suspended_one_stands_until_one_made_afterwards_takes_its_place(conn) 
     for name in ("crt_1", "crt_old", "crt_early"):
         with pytest.raises(InvalidValue, match="make a new one"):
             certificates.activate(conn, name, "system")
+    time.sleep(0.005)  # SQLite's clock has steps of a millisecond
     put_in_force(conn, "crt_2", made_at=now(conn) + 1)
     stored = dict.fromkeys(("crt_old", "crt_early"), CertificateState.STORED)
     assert states(conn) == {"crt_1": SUPERSEDED, "crt_2": FORCE, **stored}
@@ -97,6 +100,27 @@ def test_a_suspended_one_stands_until_one_made_afterwards_takes_its_place(conn) 
     (told,) = [e for e in audit_query.query(conn, "default", limit=100) if e.kind == "certificate.suspended"]
     assert told.data["certificate"] == "crt_1"
     assert told.data["why"] == "wrong"
+
+
+def test_activation_waits_for_a_suspension_under_way_and_is_refused_after_it(database: Database) -> None:
+    with database.transaction() as conn:
+        calibrations.store(conn, {"id": "cal_0", "model": "m@1"})
+        put_in_force(conn, "crt_1", made_at=1.0)
+        certificates.store(conn, body("crt_2", made_at=2.0))
+
+    def activate() -> None:
+        with database.transaction() as conn:
+            certificates.activate(conn, "crt_2", "system")
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as conn:
+            certificates.suspend(conn, "crt_1", "worker", {"why": "wrong"})
+            activated = pool.submit(activate)
+            assert not wait([activated], 0.5).done
+        with pytest.raises(InvalidValue, match="make a new one"):
+            activated.result(20)
+    with database.read() as conn:
+        assert states(conn) == {"crt_1": SUSPENDED, "crt_2": CertificateState.STORED}
 
 
 def test_calibration_and_certificate_of_a_question_are_read_together(conn) -> None:
