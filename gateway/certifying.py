@@ -23,6 +23,7 @@ from storage.certified import Label, StoredCalibration, StoredCertificate
 from storage.database import now
 
 ALPHA, DELTA = 0.15, 0.05  # the product's own
+FAST_SECONDS = 60.0  # that the clock of the machine where a certificate was made may be fast
 
 
 def make(connection: Connection, model: str | None, alpha: float, delta: float) -> tuple[Certificate, int]:
@@ -59,13 +60,19 @@ def make(connection: Connection, model: str | None, alpha: float, delta: float) 
 
 
 def bring_in(connection: Connection, file: Path) -> Certificate:
-    """Stores the certificate of a file. Raises Refused when it is none; NotFound when its calibration is not stored."""
+    """Stores the certificate of a file.
+
+    Raises Refused when it is none, or says that it was made in the future, and so after any suspension to come;
+    NotFound when its calibration is not stored.
+    """
     try:
         found = certificate_from_json(json.loads(file.read_bytes()))
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}.") from None
     except (ValueError, InvalidCertificate) as error:
         raise Refused(f"{file} is not a certificate: {error}.") from None
+    if found.made_at > now(connection) + FAST_SECONDS:
+        raise Refused(f"{file}: made_at {found.made_at:.0f} is later than the database's clock says it is now.")
     certificates.store(connection, certificate_to_json(found), ACTOR)
     return found
 

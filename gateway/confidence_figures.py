@@ -11,9 +11,10 @@ from sqlalchemy import Connection
 
 from gateway.certifying import ALPHA, DELTA, labelled
 from gateway.policy import Standing
+from gateway.release_watch import UNCOUNTABLE, watch_of
 from gateway.standing import standing_of
 from serving.confidence.capacity import Point, capacity
-from serving.confidence.eprocess import START, Watch
+from serving.confidence.certificate import Certificate
 from serving.confidence.learn_then_test import fewest
 from serving.confidence.weighted_risk import Audit, weighted_risk
 from storage import certificates, confidence_reads, labels, watches
@@ -42,7 +43,7 @@ def figures(connection: Connection, tenant: str, model: str | None, since: float
         "reliability": reliability(found),
         "risk_coverage": risk_coverage(found),
         "released_risk": released_risk(connection, tenant, calibration, found, since),
-        "watch": None if stored is None or standing is None else watch_facts(connection, stored, standing),
+        "watch": None if stored is None or standing is None else watch_facts(connection, stored, standing.certificate),
         "drift": drift(connection, tenant, calibration),
         "waiting_for_labels": waiting_for_labels(connection, tenant, calibration, standing),
     }
@@ -57,7 +58,7 @@ def calibration_facts(calibration: StoredCalibration) -> dict[str, Any]:
 def certificate_facts(
     calibration: StoredCalibration | None, stored: StoredCertificate | None, standing: Standing | None
 ) -> dict[str, Any]:
-    if stored is None or standing is None:
+    if stored is None or standing is None or standing.certificate is None:
         broken = "There is no certificate" if stored is None else f"The certificate {stored.id} cannot be read"
         return _no_certificate(f"{broken}, so nothing is released by one.")
     if calibration is None or calibration.id != stored.calibration_id:
@@ -69,7 +70,7 @@ def certificate_facts(
     return {
         "id": stored.id,
         "state": stored.state.value,
-        "why": _why(standing),
+        "why": _why(certificate, standing.state),
         "alpha": certificate.alpha,
         "delta": certificate.delta,
         "made_at": certificate.made_at,
@@ -81,9 +82,8 @@ def _no_certificate(why: str) -> dict[str, Any]:
     return {"id": None, "state": "none", "why": why, "alpha": None, "delta": None, "made_at": None, "domains": []}
 
 
-def _why(standing: Standing) -> str:
-    certificate = standing.certificate
-    if standing.state is not CertificateState.IN_FORCE:
+def _why(certificate: Certificate, state: CertificateState) -> str:
+    if state is not CertificateState.IN_FORCE:
         return "Too many audited answers were wrong, or an operator suspended it: everything is held until recertified."
     certified = sum(bound.threshold is not None for bound in certificate.bounds.values())
     if not certified:
@@ -147,12 +147,20 @@ def released_risk(
     }
 
 
-def watch_facts(connection: Connection, stored: StoredCertificate, standing: Standing) -> dict[str, Any]:
-    watched = watches.of(connection, stored)
+def watch_facts(
+    connection: Connection, stored: StoredCertificate, certificate: Certificate | None
+) -> dict[str, Any] | None:
+    """None where the certificate or its watch cannot be read."""
+    if certificate is None:
+        return None
+    try:
+        watched, watch = watch_of(connection, stored)
+    except UNCOUNTABLE:
+        return None
     return {
         "audited": watched.audited,
-        "wealth": Watch(watched.log_wealths or START, watched.audited).wealth,
-        "alarm_at": 1.0 / standing.certificate.delta,
+        "wealth": watch.wealth,
+        "alarm_at": 1.0 / certificate.delta,
         "alarmed_at": watched.alarmed_at,
         "points": [
             {"at": point.at, "audited": point.number, "wealth": point.wealth}
@@ -184,7 +192,8 @@ def waiting_for_labels(
     """How many labels there are and how many will likely certify something; None where answers are released."""
     if standing is not None and calibration is not None and _releases(standing, calibration):
         return None
-    alpha, delta = (ALPHA, DELTA) if standing is None else (standing.certificate.alpha, standing.certificate.delta)
+    certificate = None if standing is None else standing.certificate
+    alpha, delta = (ALPHA, DELTA) if certificate is None else (certificate.alpha, certificate.delta)
     have = 0
     if calibration is not None:
         since = certificates.suspended_since(connection, calibration.model) or 0.0
@@ -194,5 +203,7 @@ def waiting_for_labels(
 
 def _releases(standing: Standing, calibration: StoredCalibration) -> bool:
     certificate = standing.certificate
-    mine = standing.state is CertificateState.IN_FORCE and certificate.calibration_id == calibration.id
+    if certificate is None or standing.state is not CertificateState.IN_FORCE:
+        return False
+    mine = certificate.calibration_id == calibration.id
     return mine and any(bound.threshold is not None for bound in certificate.bounds.values())

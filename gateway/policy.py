@@ -18,8 +18,12 @@ AUDIT_SHARE_OF_TIME = 0.9  # of it: whoever asked has the answer, so everything 
 class Standing:
     """The certificate that stands for the model that answered, and whether answers are released by it."""
 
-    certificate: Certificate
+    certificate: Certificate | None  # None: it cannot be read, so nobody knows what it bounds
     state: CertificateState
+
+    @property
+    def id(self) -> str | None:
+        return None if self.certificate is None else self.certificate.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,9 @@ def decide(
     """Release iff the calibrated confidence reaches the policy's threshold and the certificate's; in doubt, hold.
 
     An unknown confidence is held whatever the policy does below its threshold: nothing vouches for the answer. So is
-    everything while the certificate is suspended, and what no certificate bounds, unless the policy says in words that
-    its own threshold is enough. An answer cut off by the token limit counts as one below the threshold.
+    everything while the certificate is suspended or cannot be read, and what no certificate bounds, unless the policy
+    says in words that its own threshold is enough. An answer cut off by the token limit counts as one below the
+    threshold.
     `calibration_fits` only words the reason: whether a calibration for the answering model was there to be used.
     """
     value = probability(confidence.value)
@@ -58,11 +63,13 @@ def decide(
     if finish_reason not in ("stop", "length"):  # failed or filtered upstream: the text is not an answer
         return Ruling(Action.HOLD, Reason.UNFINISHED, value, policy.threshold)
     if standing is not None and standing.state is not CertificateState.IN_FORCE:
-        return Ruling(Action.HOLD, Reason.DRIFT, value, policy.threshold, standing.certificate.id)
+        return Ruling(Action.HOLD, Reason.DRIFT, value, policy.threshold, standing.id)
+    if standing is not None and standing.certificate is None:  # it may bound this very answer: no policy's words help
+        return Ruling(Action.HOLD, Reason.UNCERTIFIED, value, policy.threshold)
     certified = certified_threshold(confidence, standing)
     if certified is None and policy.without_certificate is not Action.RELEASE:
         return Ruling(Action.HOLD, Reason.UNCERTIFIED, value, policy.threshold)
-    by = None if certified is None or standing is None else standing.certificate.id
+    by = None if certified is None or standing is None else standing.id
     threshold = policy.threshold if certified is None else max(policy.threshold, certified)
     if finish_reason == "length":
         return released_if(below(policy), Reason.UNFINISHED, value, threshold, policy, by)
@@ -76,9 +83,10 @@ def certified_threshold(confidence: Confidence, standing: Standing | None) -> fl
 
     A certificate is about the confidences of one calibration: it says nothing of those that another one made.
     """
-    if standing is None or standing.certificate.calibration_id != confidence.calibration_id:
+    certificate = None if standing is None else standing.certificate
+    if certificate is None or certificate.calibration_id != confidence.calibration_id:
         return None
-    bound = standing.certificate.bound(confidence.domain)
+    bound = certificate.bound(confidence.domain)
     return None if bound is None or bound.threshold is None else probability(bound.threshold)
 
 

@@ -3,52 +3,96 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import structlog
 from sqlalchemy import Connection
 
-from gateway.standing import standing_of
+from gateway.standing import read
 from serving.confidence.certificate import Certificate
-from serving.confidence.eprocess import START, Watch
+from serving.confidence.eprocess import START, Watch, watch_from_json
 from storage import certificates, watches
-from storage.certified import StoredCertificate, Watched, WatchPoint
+from storage.certified import CertificateState, StoredCertificate, Watched, WatchPoint
 from storage.database import Database
+from storage.errors import DatabaseUnreachable
 from storage.watches import Audited
 
 ACTOR = "worker"
+MOST_OF_A_REASON = 300  # characters
+UNCOUNTABLE = (ValueError, TypeError, ArithmeticError, RecursionError)  # what somebody's odd numbers raise
 log = structlog.get_logger("release_watch")
 
 
-def advance_all(database: Database) -> list[str]:
-    """Counts what was not counted yet; returns the certificates that were suspended.
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """What a turn over all certificates in force came to, by their ids."""
 
-    For one process at a time. A certificate's audits, its watch and its suspension are one transaction each.
+    suspended: list[str]
+    failed: list[str]  # not counted; suspended as well where nobody can count it
+
+
+def advance_all(database: Database) -> Advanced:
+    """Counts what was not counted yet, each certificate for itself: what ails one keeps no other from its alarm.
+
+    For one process at a time. A certificate's audits, its watch and its suspension are one transaction each. Raises
+    DatabaseUnreachable.
     """
     with database.read() as connection:
-        waiting = [stored for stored in certificates.in_force(connection) if _unseen(connection, stored)]
-    suspended = []
-    for stored in waiting:
+        in_force = certificates.in_force(connection)
+    done = Advanced([], [])
+    for stored in in_force:
+        try:
+            _advance_or_doubt(database, stored, done)
+        except DatabaseUnreachable:
+            raise
+        except Exception:  # a second leader's count, say: the next turn tries again
+            log.exception("audits were not counted", certificate=stored.id)
+            done.failed.append(stored.id)
+    return done
+
+
+def watch_of(connection: Connection, stored: StoredCertificate) -> tuple[Watched, Watch]:
+    """As stored, and as what can be counted with. Raises ValueError where its numbers are no watch's."""
+    watched = watches.of(connection, stored)
+    logs = list(watched.log_wealths or START)
+    return watched, watch_from_json({"log_wealths": logs, "audited": watched.audited})
+
+
+def _advance_or_doubt(database: Database, stored: StoredCertificate, done: Advanced) -> None:
+    try:
+        with database.read() as connection:  # writing is for where there is something to write
+            certificate, waiting = read(stored), _unseen(connection, stored)
+        if not waiting:
+            return
         with database.transaction() as connection:
-            if _advance(connection, stored):
-                suspended.append(stored.id)
-    return suspended
+            if _advance(connection, stored, certificate):
+                done.suspended.append(stored.id)
+        return
+    except UNCOUNTABLE as error:
+        doubt = ascii(str(error))[1:-1][:MOST_OF_A_REASON]  # of any text, one that the log can keep
+    done.failed.append(stored.id)
+    log.error("the audits of a certificate cannot be counted, so it is suspended", certificate=stored.id, why=doubt)
+    with database.transaction() as connection:
+        if certificates.suspend(connection, stored.id, ACTOR, {"why": f"its watch cannot be counted: {doubt}"}):
+            done.suspended.append(stored.id)
 
 
 def _unseen(connection: Connection, stored: StoredCertificate) -> bool:
-    return bool(watches.unseen(connection, watches.of(connection, stored), limit=1))
+    watched, _ = watch_of(connection, stored)
+    return bool(watches.unseen(connection, watched, limit=1))
 
 
-def _advance(connection: Connection, stored: StoredCertificate) -> bool:
+def _advance(connection: Connection, stored: StoredCertificate, certificate: Certificate) -> bool:
     """Whether it was suspended by it."""
-    standing = standing_of(stored)
-    if standing is None:  # nothing is released by it either
-        return False
-    before = watches.of(connection, stored)
+    now = certificates.get_locked(connection, stored.id)
+    if now is None or now.state is not CertificateState.IN_FORCE:
+        return False  # its audits are for the watch of the one in its place
+    before, watch = watch_of(connection, stored)
     found = watches.unseen(connection, before)
     if not found:
         return False
-    watch, points = counted(before, found, standing.certificate)
-    alarm = watch.alarmed(standing.certificate.delta)
+    watch, points = counted(watch, found, certificate)
+    alarm = watch.alarmed(certificate.delta)
     after = dataclasses.replace(
         before,
         log_wealths=watch.log_wealths,
@@ -66,13 +110,12 @@ def _advance(connection: Connection, stored: StoredCertificate) -> bool:
     return True
 
 
-def counted(before: Watched, found: list[Audited], certificate: Certificate) -> tuple[Watch, list[WatchPoint]]:
+def counted(watch: Watch, found: list[Audited], certificate: Certificate) -> tuple[Watch, list[WatchPoint]]:
     """The watch after each of the audits, one after another; it stops at the alarm.
 
     All audits count alike, whatever the share they were drawn with: under the certificate each policy's releases are
     wrong seldom enough, and weighted by 1/π a single policy with a tiny share would keep the alarm from being raised.
     """
-    watch = Watch(before.log_wealths or START, before.audited)
     points = []
     for audit in found:
         watch = watch.after(audit.wrong, certificate.alpha)

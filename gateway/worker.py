@@ -134,7 +134,9 @@ class Worker:
 
     def _count_audits(self) -> float:
         """Suspends a certificate whose audited releases are wrong too often: the next question of its model is held."""
-        self._metrics.suspensions.inc(len(release_watch.advance_all(self._database)))
+        done = release_watch.advance_all(self._database)
+        self._metrics.suspensions.inc(len(done.suspended))
+        self._metrics.worker_failures.inc(len(done.failed))
         return AUDIT_SECONDS
 
     def _prepare(self) -> float:

@@ -9,13 +9,13 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, calibrations
+from storage import audit_log, calibrations, watch_heirs
 from storage.audit_log import OPERATIONS_TENANT
 from storage.certified import STANDING, CertificateState, StoredCalibration, StoredCertificate
 from storage.database import now
 from storage.errors import InvalidValue, NotFound
 from storage.rows import calibration_from, certificate_from, parts
-from storage.storable import checked_text, to_json
+from storage.storable import checked_text, finite, to_json
 from storage.tables import calibrations as calibration_rows
 from storage.tables import certificates
 
@@ -52,21 +52,24 @@ def store(
 def activate(conn: Connection, certificate_id: str, actor: str, tenant: str = OPERATIONS_TENANT) -> StoredCertificate:
     """Puts it in force for its model, in place of the one that stood; one in force stays so.
 
-    Raises NotFound; InvalidValue for one that was suspended, or was made no later than its model's latest suspension:
-    what it says is of a time whose answers were better than those that raised the alarm.
+    The watch over the one that stood goes on, unless that was suspended.
+
+    Raises NotFound; InvalidValue for one that was suspended, or was stored before or made no later than its model's
+    latest suspension: what it says is of a time whose answers were better than those that raised the alarm.
     """
-    wanted = get(conn, certificate_id)
+    wanted = get_locked(conn, certificate_id)
     if wanted is None:
         raise NotFound("certificate", certificate_id)
     if wanted.state is CertificateState.IN_FORCE:
         return wanted
     since = suspended_since(conn, wanted.model)
-    if wanted.suspended_at is not None or (since is not None and not _made_at(wanted) > since):
+    if wanted.suspended_at is not None or (since is not None and not _is_later(wanted, since)):
         raise InvalidValue("certificate", f"{wanted.id} is of before its model was suspended: make a new one.")
     before = standing(conn, wanted.model)
     if before is not None:
         _set_state(conn, before.id, CertificateState.SUPERSEDED)
     _set_state(conn, wanted.id, CertificateState.IN_FORCE)
+    watch_heirs.inherit(conn, wanted, -math.inf if since is None else since)
     data = {**_facts(wanted), "instead_of": None if before is None else before.id}
     audit_log.append(conn, "certificate.activated", actor, tenant, data=data)
     return get(conn, certificate_id) or wanted
@@ -79,7 +82,7 @@ def suspend(
 
     `why`: facts for the audit event. Raises NotFound.
     """
-    found = get(conn, certificate_id)
+    found = get_locked(conn, certificate_id)
     if found is None:
         raise NotFound("certificate", certificate_id)
     in_force = (certificates.c.id == certificate_id, certificates.c.state == CertificateState.IN_FORCE.value)
@@ -93,6 +96,17 @@ def suspend(
 def get(conn: Connection, certificate_id: str) -> StoredCertificate | None:
     row = conn.execute(sa.select(certificates).where(certificates.c.id == certificate_id)).one_or_none()
     return None if row is None else certificate_from(row)
+
+
+def get_locked(conn: Connection, certificate_id: str) -> StoredCertificate | None:
+    """As it is once nobody else changes what stands of its model; until this transaction ends, nobody does.
+
+    So an activation and the alarm come one after the other. Decisions are recorded meanwhile: their keys stay.
+    """
+    model = sa.select(certificates.c.model).where(certificates.c.id == certificate_id).scalar_subquery()
+    rows = sa.select(certificates.c.id).where(certificates.c.model == model).order_by(certificates.c.id)
+    conn.execute(rows.with_for_update(key_share=True)).all()  # SQLite: whoever writes is alone
+    return get(conn, certificate_id)
 
 
 def standing(conn: Connection, model: str) -> StoredCertificate | None:
@@ -165,9 +179,10 @@ def _named(body: dict[str, Any], field: str) -> str:
     return checked_text(field, value)
 
 
-def _made_at(stored: StoredCertificate) -> float:
-    made_at = stored.body.get("made_at")
-    return float(made_at) if isinstance(made_at, int | float) else -math.inf
+def _is_later(stored: StoredCertificate, since: float) -> bool:
+    """By its own word, and by the database's: when it was made is told by whoever made it."""
+    made_at = finite(stored.body.get("made_at"))
+    return made_at is not None and made_at > since and stored.created_at > since
 
 
 def _set_state(conn: Connection, certificate_id: str, state: CertificateState) -> None:
@@ -175,5 +190,5 @@ def _set_state(conn: Connection, certificate_id: str, state: CertificateState) -
 
 
 def _facts(stored: StoredCertificate) -> dict[str, Any]:
-    numbers = {name: stored.body.get(name) for name in ("alpha", "delta")}
+    numbers = {name: finite(stored.body.get(name)) for name in ("alpha", "delta")}
     return {"certificate": stored.id, "calibration": stored.calibration_id, "model": stored.model, **numbers}

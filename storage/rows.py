@@ -218,15 +218,24 @@ def calibration_from(row: Row[Any] | Part) -> StoredCalibration:
 
 
 def certificate_from(row: Row[Any] | Part) -> StoredCertificate:
+    """A body that is no JSON object reads as an empty one, which certifies nothing: the row still tells its state."""
     return StoredCertificate(
         row.id,
         row.model,
         row.calibration_id,
-        from_json(row.body),
+        _object(row.body),
         _known(row.state, CertificateState.SUSPENDED),
         row.created_at,
         row.suspended_at,
     )
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = from_json(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def fields_of(record: Any) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 import unicodedata
 from typing import Any
@@ -77,6 +78,14 @@ def has_nul(json_text: str) -> bool:
 
 def from_json(text: str) -> Any:
     return json.loads(text)
+
+
+def finite(value: Any) -> float | None:
+    """A number of JSON that nobody has checked, as one that can be stored and compared; None for all else."""
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def is_visible(text: str) -> bool:

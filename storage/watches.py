@@ -9,13 +9,24 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import Connection
 
-from storage import audit_log, labels
+from storage import audit_log, labels, watch_heirs
 from storage.audit_log import OPERATIONS_TENANT
 from storage.bulk import insert_rows
+from storage.certificates import suspended_since
 from storage.certified import Label, StoredCertificate, Watched, WatchPoint
+from storage.errors import InvalidValue
 from storage.records import Action, Reason
 from storage.storable import from_json, to_json
-from storage.tables import decisions, interactions, policies, review_items, verdicts, watch_points, watches
+from storage.tables import (
+    certificates,
+    decisions,
+    interactions,
+    policies,
+    review_items,
+    verdicts,
+    watch_points,
+    watches,
+)
 
 LATE_SECONDS = 600.0  # a verdict may be committed this long after others that were given later
 MOST_POINTS = 200  # of a drawing
@@ -31,17 +42,27 @@ class Audited:
 
 
 def of(conn: Connection, certificate: StoredCertificate) -> Watched:
-    """As it stands; a new one where nothing was counted yet."""
+    """As it stands; a new one where nothing was counted yet.
+
+    Raises ValueError where it is no list; whether its numbers are a watch's is told by who counts with them.
+    """
     row = conn.execute(sa.select(watches).where(watches.c.certificate_id == certificate.id)).one_or_none()
-    if row is None:  # nothing was released by it before it was there
-        return Watched(certificate.id, certificate.model, seen_at=certificate.created_at)
-    wealths = tuple(float(each) for each in from_json(row.log_wealths))
-    return Watched(row.certificate_id, row.model, wealths, row.audited, row.seen_at, row.alarmed_at)
+    if row is None:  # nothing was released, by it or by those whose place it took, before they were there
+        mine = certificates.c.id.in_(watch_heirs.family(conn, certificate.id, certificate.model))
+        first = conn.execute(sa.select(sa.func.min(certificates.c.created_at)).where(mine)).scalar_one()
+        return Watched(certificate.id, certificate.model, seen_at=first)
+    wealths = from_json(row.log_wealths)
+    if not isinstance(wealths, list) or not wealths:  # an empty one would pass for a new watch
+        raise InvalidValue("log_wealths", f"of the watch over {row.certificate_id} must be a list of numbers.")
+    return Watched(row.certificate_id, row.model, tuple(wealths), row.audited, row.seen_at, row.alarmed_at)
 
 
 def unseen(conn: Connection, watched: Watched, limit: int = 100) -> list[Audited]:
-    """Audits of answers that this certificate released and that were not counted yet, in the order of their verdicts.
+    """Audits of what this certificate released and that were not counted yet, in the order of their verdicts.
 
+    So are those of what others of its family released since the model's latest suspension: whichever certificate they
+    were counted under, each is counted once. Where the present one promises less risk than theirs, they may raise the
+    alarm sooner than its δ says; to drop them would let an alarm be put off by activating another one.
     Audits that nobody decided are missing, as if they had not been drawn; so are records not written here.
     """
     found: list[Audited] = []
@@ -89,8 +110,11 @@ def points(conn: Connection, certificate_id: str, most: int = MOST_POINTS) -> li
 
 def _page(conn: Connection, watched: Watched, after: Label | None, limit: int) -> list[Label]:
     item, decided = review_items.c, decisions.c
+    family = watch_heirs.family(conn, watched.certificate_id, watched.model)
+    since = suspended_since(conn, watched.model)
+    own = decided.certificate_id == watched.certificate_id
     counted = sa.and_(
-        watch_points.c.certificate_id == watched.certificate_id,
+        watch_points.c.certificate_id.in_(family),
         watch_points.c.interaction_id == item.interaction_id,
     )
     tables = (
@@ -103,7 +127,8 @@ def _page(conn: Connection, watched: Watched, after: Label | None, limit: int) -
     released = [
         item.action == Action.RELEASE.value,
         item.decided_at > watched.seen_at - LATE_SECONDS,
-        decided.certificate_id == watched.certificate_id,
+        decided.certificate_id.in_(family),
+        sa.or_(own, decided.created_at > (0.0 if since is None else since)),
         decided.action == Action.RELEASE.value,
         decided.audit_share > 0,
         decided.reason == Reason.CONFIDENT.value,

@@ -1,6 +1,7 @@
 """What an operator does with certificates from the command line."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -103,12 +104,18 @@ def test_certificate_comes_in_from_a_file_that_is_one(database: Database, fitted
     file.write_text(json.dumps(certificate_to_json(certificate(fitted, MODEL))))
     first = told("import", str(file), "--activate-if-none").strip()
     assert state(database) == (first, CertificateState.IN_FORCE)
-    file.write_text(json.dumps(certificate_to_json(certificate(fitted, MODEL, made_at=9e9))))
+    file.write_text(json.dumps(certificate_to_json(certificate(fitted, MODEL, made_at=1e9))))
     second = told("import", str(file), "--activate-if-none").strip()
     assert state(database) == (first, CertificateState.IN_FORCE)
     told("import", str(file), "--activate")
     assert state(database) == (second, CertificateState.IN_FORCE)
-    for text, why in (("{", "not a certificate"), ('{"format": 1}', "bounds"), ("[]", "must be an object")):
+    future = certificate(fitted, MODEL, made_at=time.time() + 120)  # a minute is a clock's fault
+    for text, why in (
+        (json.dumps(certificate_to_json(future)), "made_at"),
+        ("{", "not a certificate"),
+        ('{"format": 1}', "bounds"),
+        ("[]", "must be an object"),
+    ):
         file.write_text(text)
         with pytest.raises(Refused, match=why):
             told("import", str(file))

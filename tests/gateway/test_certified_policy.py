@@ -1,5 +1,6 @@
 """What the certificate adds to the policy: nothing leaves that it does not bound, but where the policy says so."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,8 +9,10 @@ from hypothesis import strategies as st
 
 from gateway.policy import Standing, decide, urgency
 from gateway.random_audit import draw_secretly, drawn
+from gateway.standing import standing_of
 from serving.answer import Confidence, FinishReason
-from storage.certified import CertificateState
+from serving.confidence.certificate import certificate_to_json
+from storage.certified import CertificateState, StoredCertificate
 from storage.records import Action, Policy, Reason
 from tests.gateway.certified import certificate
 
@@ -70,6 +73,27 @@ def test_policy_may_say_in_words_that_its_threshold_is_enough(value: float, reas
     assert (ruling.certificate_id, ruling.threshold) == (None, 0.85)  # not released by the certificate
     certified = decide(confidence(0.86, "sums"), worded, "stop", standing=standing())
     assert certified.reason is Reason.LOW_CONFIDENCE  # where there is a bound, it holds
+
+
+@pytest.mark.parametrize("broken", [{}, {"made_at": math.nan}, {"alpha": 0.5}])
+@pytest.mark.parametrize("chosen", list(Action))
+def test_certificate_that_cannot_be_read_holds_under_every_policy(chosen: Action, broken: dict[str, float]) -> None:
+    body = {**certificate_to_json(certificate("cal_1", "m@1", THRESHOLDS)), **broken} if broken else {}
+    for state, reason in ((SUSPENDED, Reason.DRIFT), (FORCE, Reason.UNCERTIFIED)):
+        stands = standing_of(StoredCertificate("crt_1", "m@1", "cal_1", body, state, 1.0))
+        for finish in ("stop", "length"):
+            worded = policy(without_certificate=OUT, below=chosen, threshold=0.1)
+            ruling = decide(confidence(0.99), worded, finish, standing=stands)  # type: ignore[arg-type]
+            assert (ruling.action, ruling.reason, ruling.audit_share) == (HELD, reason, None)
+
+
+def test_certificate_in_another_ones_row_holds_too() -> None:
+    body = certificate_to_json(certificate("cal_1", "m@1", THRESHOLDS))
+    own = StoredCertificate(body["id"], "m@1", "cal_1", body, FORCE, 1.0)
+    assert decide(confidence(0.99), policy(), "stop", standing=standing_of(own)).action is OUT
+    other = standing_of(dataclasses.replace(own, model="m@2"))
+    ruling = decide(confidence(0.99), policy(without_certificate=OUT), "stop", standing=other)
+    assert (ruling.action, ruling.reason) == (HELD, Reason.UNCERTIFIED)
 
 
 @given(

@@ -9,6 +9,7 @@ import pytest
 from gateway import certifying
 from storage import audit_query, certificates
 from storage.certified import CertificateState
+from storage.database import now
 from tests.gateway.certified import certify
 from tests.gateway.fake_serving import MODEL, SECRET_TEXT, FakeServing
 from tests.gateway.running import Gateway, running, settings_for, until
@@ -106,23 +107,10 @@ def test_audit_that_nobody_does_in_time_takes_nothing_back(gateway: Gateway) -> 
         assert told(http.get(f"/v1/chat/completions/{answer['id']}").json()) == AS_EVERYBODY
 
 
-def test_certificate_that_is_no_certificate_releases_nothing(gateway: Gateway) -> None:
-    with gateway.database.transaction() as connection:
-        before = certificates.standing(connection, MODEL)
-        assert before is not None
-        body = {"id": "crt_odd", "model": MODEL, "calibration_id": before.calibration_id, "made_at": 2.0}
-        certificates.activate(connection, certificates.store(connection, body).id, "test")
-    try:
-        assert told(gateway.ask("odd [0.97]").json())[1:4] == ("pending", "hold", "uncertified")
-    finally:
-        with gateway.database.transaction() as connection:
-            certificates.activate(connection, before.id, "test")
-    assert told(gateway.ask("even [0.97]").json()) == AS_EVERYBODY
-
-
 def test_rejected_audits_raise_the_alarm_and_everything_is_held_until_recertified(gateway: Gateway) -> None:
-    for number in range(4):
-        gateway.judge(audited(gateway, f"drifting {number}")[1], "reject", "wrong")
+    drifting = [audited(gateway, f"drifting {number}")[1] for number in range(4)]  # all are from before the alarm
+    for item in drifting:
+        gateway.judge(item, "reject", "wrong")
 
     def suspended() -> bool:
         with gateway.database.read() as connection:
@@ -173,3 +161,15 @@ def test_new_calibration_without_its_certificate_is_held(gateway: Gateway) -> No
         assert stands is not None
         certify(connection, stands.calibration_id, MODEL, thresholds={"sums": 0.0}, made_at=9e9)
     assert told(gateway.ask("other domain [0.97]").json())[1:4] == ("pending", "hold", "uncertified")
+
+
+def test_certificate_that_is_no_certificate_releases_nothing_and_is_suspended(gateway: Gateway) -> None:
+    with gateway.database.transaction() as connection:
+        before = certificates.standing(connection, MODEL)
+        assert before is not None
+        body = {"id": "crt_odd", "model": MODEL, "calibration_id": before.calibration_id, "made_at": now(connection)}
+        certificates.activate(connection, certificates.store(connection, body).id, "test")
+    *held, reason, _ = told(gateway.ask("odd [0.97]").json())[1:]
+    assert held == ["pending", "hold"]
+    assert reason in ("uncertified", "drift")  # once the worker has looked at it
+    until(lambda: told(gateway.ask("odd again [0.97]").json())[3] == "drift")

@@ -25,8 +25,8 @@ OWN_CALIBRATION = Mutation(
     edits=(
         Edit(
             "gateway/policy.py",
-            "if standing is None or standing.certificate.calibration_id != confidence.calibration_id:",
-            "if standing is None:",
+            "if certificate is None or certificate.calibration_id != confidence.calibration_id:",
+            "if certificate is None:",
         ),
     ),
     tests=("tests/gateway/test_certified_policy.py",),
@@ -53,7 +53,7 @@ NO_RETURN = Mutation(
     edits=(
         Edit(
             "storage/certificates.py",
-            "if wanted.suspended_at is not None or (since is not None and not _made_at(wanted) > since):",
+            "if wanted.suspended_at is not None or (since is not None and not _is_later(wanted, since)):",
             "if False:",
         ),
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import pytest
@@ -82,19 +84,43 @@ def test_the_database_itself_keeps_a_second_one_from_standing(conn) -> None:
 def test_a_suspended_one_stands_until_one_made_afterwards_takes_its_place(conn) -> None:
     put_in_force(conn, "crt_1", made_at=1.0)
     certificates.store(conn, body("crt_old", made_at=2.0))
+    certificates.store(conn, body("crt_early", made_at=9e9))  # says that it was made long after all that is to come
     assert certificates.suspend(conn, "crt_1", "worker", {"why": "wrong"})
     assert not certificates.suspend(conn, "crt_1", "worker", {"why": "wrong"})
     assert certificates.standing(conn, "m@1").state is SUSPENDED
-    for name in ("crt_1", "crt_old"):
+    for name in ("crt_1", "crt_old", "crt_early"):
         with pytest.raises(InvalidValue, match="make a new one"):
             certificates.activate(conn, name, "system")
+    time.sleep(0.005)  # SQLite's clock has steps of a millisecond
     put_in_force(conn, "crt_2", made_at=now(conn) + 1)
-    assert states(conn) == {"crt_1": SUPERSEDED, "crt_old": CertificateState.STORED, "crt_2": FORCE}
+    stored = dict.fromkeys(("crt_old", "crt_early"), CertificateState.STORED)
+    assert states(conn) == {"crt_1": SUPERSEDED, "crt_2": FORCE, **stored}
     with pytest.raises(InvalidValue, match="make a new one"):
         certificates.activate(conn, "crt_1", "system")
     (told,) = [e for e in audit_query.query(conn, "default", limit=100) if e.kind == "certificate.suspended"]
     assert told.data["certificate"] == "crt_1"
     assert told.data["why"] == "wrong"
+
+
+def test_activation_waits_for_a_suspension_under_way_and_is_refused_after_it(database: Database) -> None:
+    with database.transaction() as conn:
+        calibrations.store(conn, {"id": "cal_0", "model": "m@1"})
+        put_in_force(conn, "crt_1", made_at=1.0)
+        certificates.store(conn, body("crt_2", made_at=2.0))
+
+    def activate() -> None:
+        with database.transaction() as conn:
+            certificates.activate(conn, "crt_2", "system")
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as conn:
+            certificates.suspend(conn, "crt_1", "worker", {"why": "wrong"})
+            activated = pool.submit(activate)
+            assert not wait([activated], 0.5).done
+        with pytest.raises(InvalidValue, match="make a new one"):
+            activated.result(20)
+    with database.read() as conn:
+        assert states(conn) == {"crt_1": SUSPENDED, "crt_2": CertificateState.STORED}
 
 
 def test_calibration_and_certificate_of_a_question_are_read_together(conn) -> None:
@@ -130,3 +156,10 @@ def test_a_certificate_that_is_not_as_the_log_tells_is_named(database: Database,
     assert "crt_9 is there, and the log tells of no certificate.stored of it" in told
     assert "crt_3 is in_force, and the log last tells certificate.suspended of it" in told
     assert "crt_1 is in force, and the log tells that another one took its place" in told
+
+
+def test_a_body_that_is_no_object_leaves_its_row_readable(conn) -> None:
+    put_in_force(conn, "crt_1")
+    for text in ("{", "[]", "[" * 100_000):
+        conn.execute(sa.update(table).values(body=text))
+        assert (certificates.standing(conn, "m@1").body, certificates.in_use(conn, "m@1")[1].state) == ({}, FORCE)
