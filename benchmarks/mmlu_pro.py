@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
 # Mixtral-8x7B-v0.1.csv is left out: 9,696 of its 12,032 answers are "E", so it is bad input, not a model's answers.
 MODELS = (

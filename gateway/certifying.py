@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -37,7 +39,7 @@ def make(connection: Connection, model: str | None, alpha: float, delta: float) 
     since = certificates.suspended_since(connection, calibration.model) or 0.0
     found = labels.every(connection, calibration.id, since=since)
     # under a policy that audits nothing, what was released is never looked at: its labels are no sample of all answers
-    rows = [labelled(label) for label in found if label.heaviest != math.inf]
+    rows = alike([label for label in found if label.heaviest != math.inf])
     attempt = 1 + certificates.count_stored(connection, calibration.id, since)
     if not rows:
         later = " since its certificate was suspended" if since else ""
@@ -69,7 +71,7 @@ def bring_in(connection: Connection, file: Path) -> Certificate:
         found = certificate_from_json(json.loads(file.read_bytes()))
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}.") from None
-    except (ValueError, InvalidCertificate) as error:
+    except (ValueError, RecursionError, InvalidCertificate) as error:
         raise Refused(f"{file} is not a certificate: {error}.") from None
     if found.made_at > now(connection) + FAST_SECONDS:
         raise Refused(f"{file}: made_at {found.made_at:.0f} is later than the database's clock says it is now.")
@@ -100,6 +102,18 @@ def calibration_of(connection: Connection, model: str | None) -> StoredCalibrati
     if len(active) > 1:
         raise Refused(f"Name the model with --model: {', '.join(each.model for each in active)}.")
     return active[0]
+
+
+def alike(found: Sequence[Label]) -> list[Labelled]:
+    """Each answer as likely to count as every other of its time, whoever asked it.
+
+    From the first moment in which some answers left unreviewed, all are thinned to the share of those that were audited
+    least: a tenant that reviews everything would else stand for those that review little.
+    """
+    drawn = [label for label in found if label.heaviest is None or label.heaviest > 1.0]
+    since = min((label.at for label in drawn), default=math.inf)
+    heaviest = max((label.heaviest for label in drawn if label.heaviest is not None), default=None)
+    return [replace(labelled(label), heaviest=heaviest if label.at >= since else 1.0) for label in found]
 
 
 def labelled(label: Label) -> Labelled:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from gateway import certifying
 from gateway.command import app
 from gateway.operations import Refused, vault_of
 from gateway.settings import Settings
 from serving.confidence.calibration import calibration_to_json
-from serving.confidence.certificate import certificate_to_json
+from serving.confidence.certificate import Labelled, certificate_to_json, certify
 from storage import calibrations, certificates, keys, policies
-from storage.certified import CertificateState
+from storage.certified import CertificateState, Label
 from storage.database import Database, open_database
 from storage.errors import StorageError
 from storage.records import Action, Role
@@ -155,3 +156,21 @@ def test_policy_takes_a_share_of_audits_and_says_in_words_what_nothing_certifies
     ):
         refused = CliRunner().invoke(app, [*update, option, value])
         assert why in str(refused.exception)
+
+
+def test_who_reviews_everything_does_not_stand_for_those_who_review_little() -> None:
+    def made(number: int, *, right: bool, weight: float, heaviest: float, at: float) -> Label:
+        return Label(f"i{number}", "acme", "m", "cal", 0.95, right, "sums", weight, heaviest, True, at, f"v{number}")
+
+    careful = [made(n, right=True, weight=1.0, heaviest=1.0, at=10.0) for n in range(400)]
+    hasty = [made(n, right=n % 3 > 0, weight=25.0, heaviest=25.0, at=9.0) for n in range(400, 464)]
+    early = [made(n, right=True, weight=1.0, heaviest=1.0, at=5.0) for n in range(500, 510)]
+    told = certifying.alike([*careful, *hasty, *early])
+    assert [each.heaviest for each in told] == [25.0] * 464 + [1.0] * 10
+    apart = [Labelled(e.confidence, e.right, e.domain, e.weight, e.heaviest) for e in [*careful, *hasty]]
+    assert threshold(apart) is not None
+    assert threshold(told) is None
+
+
+def threshold(rows: list[Labelled]) -> float | None:
+    return certify(rows, calibration_id="cal", model="m", alpha=0.15, delta=0.05, made_at=1.0).bounds["sums"].threshold
