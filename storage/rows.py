@@ -26,7 +26,7 @@ from storage.records import (
     Verdict,
     VerdictKind,
 )
-from storage.storable import checked_text, from_json, to_json
+from storage.storable import checked_text, from_json, object_from, to_json
 
 _JSON_COLUMNS: Mapping[str, type[list[Any]] | type[dict[str, Any]]] = {
     "messages": list,
@@ -223,19 +223,11 @@ def certificate_from(row: Row[Any] | Part) -> StoredCertificate:
         row.id,
         row.model,
         row.calibration_id,
-        _object(row.body),
+        object_from(row.body),
         _known(row.state, CertificateState.SUSPENDED),
         row.created_at,
         row.suspended_at,
     )
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        found = from_json(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def fields_of(record: Any) -> dict[str, Any]:

@@ -80,6 +80,15 @@ def from_json(text: str) -> Any:
     return json.loads(text)
 
 
+def object_from(text: str) -> dict[str, Any]:
+    """What somebody may have altered past the program; empty where it is no JSON object."""
+    try:
+        found = from_json(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def finite(value: Any) -> float | None:
     """A number of JSON that nobody has checked, as one that can be stored and compared; None for all else."""
     try:

@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.errors import InvalidValue
-from storage.storable import checked_name, checked_text, content_hash, from_json, is_visible, to_json
+from storage.storable import (
+    checked_name,
+    checked_text,
+    content_hash,
+    finite,
+    from_json,
+    is_visible,
+    object_from,
+    to_json,
+)
 
 _texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 _values = st.recursive(
@@ -74,3 +83,15 @@ def test_name_has_no_character_that_hides_or_reorders(hidden: str) -> None:
 @pytest.mark.parametrize("name", ["Ada Lovelace", "محمد", "שרה", "می\u200cخواهم", "👩\u200d⚕️", "O’Brien-Ñúñez"])
 def test_names_of_people_are_names(name: str) -> None:
     assert checked_name("name", name) == name
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "1", "", "[" * 100_000])
+def test_what_is_no_object_reads_as_an_empty_one(text: str) -> None:
+    assert object_from(text) == {}
+    assert object_from('{"a":1}') == {"a": 1}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "1", None, [1.0]])
+def test_what_is_no_finite_number_reads_as_none(value: object) -> None:
+    assert finite(value) is None
+    assert finite(3) == 3.0
