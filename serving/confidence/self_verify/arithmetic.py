@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from serving.answer import StepState
 from serving.confidence.self_verify.expressions import Minus, Node, Number, Operation
 from serving.confidence.self_verify.pairs import Pair
-from serving.confidence.self_verify.values import DividesByZero, NoValue, PercentMeans, Reading, evaluate, half_digit
+from serving.confidence.self_verify.values import DividesByZero, NoValue, Reading, evaluate, half_digit
 from serving.confidence.self_verify.wording import FACTORS
 
 _ABOUT, _FAR_FROM_ABOUT = Fraction(1, 50), Fraction(1, 5)  # `about 50` may be 2 % away, and is false beyond 20 %
@@ -69,17 +70,25 @@ def rounds_to(exact: Fraction, literal: Number | None, written: Fraction) -> boo
 
 def _values(pair: Pair, reading: Reading) -> Iterator[tuple[Fraction, Fraction]]:
     """Both sides in every way in which people mean them, the strict one first."""
-    ways: list[PercentMeans] = ["hundredth"]
+    left, right = evaluate(pair.one.node, reading), evaluate(pair.other.node, reading)
+    yield left, right
+    if pair.left.dash:
+        yield evaluate(_without_dash(pair.one.node), reading), right
+    if pair.other.percent and pair.other.literal and not pair.one.percent and _is_times_100(pair.one.node):
+        yield left / 100, right
     if pair.one.percent or pair.other.percent:
-        ways += ["nothing", "of the left"]
-    for way in ways:
-        meant = replace(reading, percent=way)
-        left, right = evaluate(pair.one.node, meant), evaluate(pair.other.node, meant)
-        yield left, right
-        if pair.left.dash:
-            yield evaluate(_without_dash(pair.one.node), meant), right
-        if pair.other.percent and pair.other.literal:
-            yield left, right * 100 if way == "hundredth" else right / 100
+        meant = replace(reading, percent="of the left")
+        with suppress(NoValue):  # strictly read it has a value
+            yield evaluate(pair.one.node, meant), evaluate(pair.other.node, meant)
+
+
+def _is_times_100(node: Node) -> bool:
+    """`90 / 30 * 100` is 300 %."""
+    while isinstance(node, Operation) and node.sign in "*/":
+        if node.sign == "*" and any(isinstance(side, Number) and side.value == 100 for side in (node.left, node.right)):
+            return True
+        node = node.left
+    return False
 
 
 def _without_dash(node: Node) -> Node:
