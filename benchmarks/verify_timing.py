@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.verify_sets import Solution
-from serving.confidence.self_verify.frames import TOO_SLOW
-from serving.confidence.self_verify.pool import BUSY, DIED, SelfVerifier
+from serving.confidence.self_verify.pool import SelfVerifier
+from serving.confidence.self_verify.unfinished import BUSY, DIED, TOO_SLOW
 from serving.confidence.self_verify.verify import steps
 
 HOSTILE = (
