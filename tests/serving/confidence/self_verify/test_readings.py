@@ -47,3 +47,57 @@ def test_a_percent_sign_is_a_hundredth_or_a_share_of_what_it_is_added_to(text: s
 )
 def test_an_answer_put_back_keeps_its_percent_sign(question: str, text: str) -> None:
     assert was_put_back(steps(text, question)) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        *(
+            ("What is 2 + 3?", text)
+            for text in (
+                "Answer: not 5",
+                "Answer: negative 5",
+                "Answer: minus 5",
+                "Answer: 5 million",
+                "Answer: 5%",
+                "Answer: 5 to 9",
+                "Answer: 5, 6 or 7",
+                "Answer: it is 5 less than 9, that is 4",
+                "Answer: >5",
+                "Answer: 5\nNo wait. It is 6.",
+                "Answer: x = 7, y = 5",
+                "Answer: 5!",
+                "I doubt that the answer is 5.",
+                "2 + 3",
+                "Answer: 3 + 2",
+            )
+        ),
+        ("Solve x^2 = 4.", "Answer: x = 2, 3"),
+        ("Solve x^2 = 4.", "Answer: x = 2 or 3"),
+        ("Solve 2x = 4.", "Answer: y = 2"),
+        ("Solve 2x = 4.", "Answer: 2x = 4"),
+        ("What is 2 - 5?", "Answer: negative 3"),
+        ("5 * 5", "The answer is 5 squared, so 25."),
+        ("2+2*2", "Answer: 2*2 first, so 6"),
+        ("Simplify (x+1)^2", "Answer: (x+1)^2"),
+    ],
+)
+def test_an_answer_is_not_put_back_where_its_words_may_change_it(question: str, text: str) -> None:
+    assert was_put_back(steps(text, question)) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("What is 2 + 3?", "Answer: 5."),
+        ("What is 2 + 3?", "So, the final answer is $5$.\n"),
+        ("What is 2 + 3?", "\\boxed{5}"),
+        ("What is 2 + 3?", "2 + 3 = 5"),
+        ("What is 2 - 5?", "**Answer:** -3"),
+        ("Solve x^2 = 4.", "Answer: x = 2 or x = -2"),
+        ("Solve x^2 = 4.", "Answer: x = 2, x = -2"),
+        ("Simplify (x + 1)^2.", "Answer: (x + 1)^2 = x^2 + 2x + 1"),
+    ],
+)
+def test_a_plain_answer_is_put_back(question: str, text: str) -> None:
+    assert was_put_back(steps(text, question)) == "valid"
