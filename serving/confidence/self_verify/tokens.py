@@ -113,6 +113,6 @@ def _spoken_sign(token: Token, before: Kind, after: Token) -> str | None:
         return _SPOKEN_BY.get(token.text)
     if token.text == "of" and before not in ("name", "word") and after.kind in ("number", "open"):
         return "of"
-    # An x between two numbers is a cross: `5 x 3`, `2 apples x 4`, `5x3`; not the x of `2x + 3`.
-    crosses = after.kind == "number" or (after.kind == "open" and after.spaced)
+    # An x between two numbers is a cross: `5 x 3`, `2 apples x 4`, `5x3`; not the x of `2x + 3` or `2x (x + 1)`.
+    crosses = after.kind == "number" or (after.kind == "open" and after.spaced and token.spaced)
     return "*" if token.kind == "name" and token.text in "xX" and before != "name" and crosses else None

@@ -1,4 +1,4 @@
-"""How a formula is written may change what it says: what is wrong is never valid then, and what is right never invalid."""
+"""How a formula is written may change what it says: then what is wrong is never valid, what is right never invalid."""
 
 import pytest
 
@@ -101,3 +101,9 @@ def test_an_answer_is_not_put_back_where_its_words_may_change_it(question: str, 
 )
 def test_a_plain_answer_is_put_back(question: str, text: str) -> None:
     assert was_put_back(steps(text, question)) == "valid"
+
+
+def test_an_x_glued_to_a_number_is_no_cross_before_a_bracket() -> None:
+    assert states("2x (x + 1) = 2x^2 + 2x") == {"unknown"}
+    assert states("2x (3 + 1) = 8") <= {"unknown"}
+    assert states("2 x (3 + 1) = 8") == {"valid"}
