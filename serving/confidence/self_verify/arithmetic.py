@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from serving.answer import StepState
-from serving.confidence.self_verify.expressions import Minus, Node, Number, Operation
+from serving.confidence.self_verify.expressions import Expression, Minus, Node, Number, Operation
 from serving.confidence.self_verify.pairs import Pair
 from serving.confidence.self_verify.values import DividesByZero, NoValue, Reading, evaluate, half_digit
 from serving.confidence.self_verify.wording import FACTORS
@@ -109,9 +109,10 @@ def _rounded(pair: Pair, values: Sequence[tuple[Fraction, Fraction]]) -> Verdict
     places = max((number.places for number in (*pair.one.numbers, *pair.other.numbers)), default=0)
     for left, right in values:
         apart, size = abs(left - right), max(abs(left), abs(right))
+        whole = _is_whole(pair.other, left) or _is_whole(pair.one, right)
         if rounds_to(left, pair.other.literal, right) or rounds_to(right, pair.one.literal, left):
             return Verdict("valid", "Rounded.")
-        if about and (apart <= _ABOUT * size or apart <= Fraction(1, 2)):
+        if about and (apart <= _ABOUT * size or (whole and apart <= half_digit(0))):
             return Verdict("valid", "Rounded.")
         if places >= _PRINTED_PLACES and apart <= _PRINTED * size:
             return Verdict("valid", "Equal but for the last digits of a computer's number.")
@@ -119,6 +120,11 @@ def _rounded(pair: Pair, values: Sequence[tuple[Fraction, Fraction]]) -> Verdict
     if about and abs(left - right) <= max(Fraction(1), _FAR_FROM_ABOUT * max(abs(left), abs(right))):
         return Verdict("unknown", f"{shown(left)} and {shown(right)} are only roughly equal.")
     return None
+
+
+def _is_whole(rounded: Expression, exact: Fraction) -> bool:
+    """Whether it is a whole number, and what it may be rounded from is not so small that rounding leaves nothing."""
+    return rounded.literal is not None and rounded.literal.places == 0 and not rounded.percent and abs(exact) >= 1
 
 
 def _unequal(pair: Pair, left: Fraction, right: Fraction, reading: Reading) -> Verdict:

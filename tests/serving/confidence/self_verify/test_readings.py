@@ -107,3 +107,13 @@ def test_an_x_glued_to_a_number_is_no_cross_before_a_bracket() -> None:
     assert states("2x (x + 1) = 2x^2 + 2x") == {"unknown"}
     assert states("2x (3 + 1) = 8") <= {"unknown"}
     assert states("2 x (3 + 1) = 8") == {"valid"}
+
+
+@pytest.mark.parametrize("text", ["1/6 ≈ 0.6", "1/3 ≈ 0.8", "0.02 ≈ 0.5", "10/8 ≈ 0.8", "10/3 ≈ 9/3", "1/3 … ≈ 0.8"])
+def test_about_is_no_half_where_nothing_is_rounded_to_a_whole_number(text: str) -> None:
+    assert "valid" not in states(text)
+
+
+@pytest.mark.parametrize("text", ["22/7 ≈ 3", "1/6 ≈ 0.17", "10/8 ≈ 1.3", "100/3 ≈ 33", "33 ≈ 100/3"])
+def test_about_allows_for_rounding(text: str) -> None:
+    assert states(text) == {"valid"}
