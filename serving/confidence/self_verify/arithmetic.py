@@ -15,7 +15,7 @@ from serving.confidence.self_verify.values import DividesByZero, NoValue, Readin
 from serving.confidence.self_verify.wording import FACTORS
 
 _ABOUT, _FAR_FROM_ABOUT = Fraction(1, 50), Fraction(1, 5)  # `about 50` may be 2 % away, and is false beyond 20 %
-_PRINTED = Fraction(1, 10**9)  # 16.830000000000002 is what a program prints for 16.83
+_PRINTED = Fraction(1, 10**9)  # 16.830000000000002 is what a program prints for 16.83; never more than 1e-6
 _PRINTED_PLACES = 9
 _COMPARISONS: Mapping[str, Callable[[Fraction, Fraction], bool]] = {
     "<": operator.lt,
@@ -60,12 +60,17 @@ def shown(value: Fraction) -> str:
 
 
 def rounds_to(exact: Fraction, literal: Number | None, written: Fraction) -> bool:
-    """Whether decimals written out are the exact value rounded to the nearest or cut off."""
-    if literal is None or literal.places == 0 or (exact * 10**literal.places).denominator == 1:
+    """Whether decimals written out are the exact value rounded to the nearest or, where they have no end, cut off."""
+    if literal is None or literal.places == 0 or written == 0 or (exact * 10**literal.places).denominator == 1:
         return False
     apart = abs(exact - written)
-    cut_off = abs(written) < abs(exact) and apart < 2 * half_digit(literal.places)
+    cut_off = _has_no_end(exact) and abs(written) < abs(exact) and apart < 2 * half_digit(literal.places)
     return cut_off or apart <= half_digit(literal.places)
+
+
+def _has_no_end(value: Fraction) -> bool:
+    """Whether its decimals go on for ever: no power of ten is a multiple of its denominator."""
+    return pow(10, value.denominator.bit_length(), value.denominator) != 0
 
 
 def _values(pair: Pair, reading: Reading) -> Iterator[tuple[Fraction, Fraction]]:
@@ -114,7 +119,7 @@ def _rounded(pair: Pair, values: Sequence[tuple[Fraction, Fraction]]) -> Verdict
             return Verdict("valid", "Rounded.")
         if about and (apart <= _ABOUT * size or (whole and apart <= half_digit(0))):
             return Verdict("valid", "Rounded.")
-        if places >= _PRINTED_PLACES and apart <= _PRINTED * size:
+        if places >= _PRINTED_PLACES and apart <= _PRINTED * min(size, Fraction(1000)):
             return Verdict("valid", "Equal but for the last digits of a computer's number.")
     left, right = values[0]
     if about and abs(left - right) <= max(Fraction(1), _FAR_FROM_ABOUT * max(abs(left), abs(right))):

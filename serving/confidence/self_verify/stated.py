@@ -168,17 +168,23 @@ def _solves(member: Member, one: Expression, other: Expression, name: str, budge
         if apart == 0:
             return Verdict("valid")
         literal = member.expression.literal
-        if literal and literal.places and _is_near(one, other, name, value, half_digit(literal.places), budget):
-            return Verdict("valid", "Rounded.")
+        if literal and literal.places:
+            half = half_digit(literal.places)
+            if value and _changes_sides(one, other, name, value - half, value + half, budget):
+                return Verdict("valid", "Rounded.")
+            cut = 2 * half if value >= 0 else -2 * half
+            if _changes_sides(one, other, name, value if value else -cut, value + cut, budget):
+                return Verdict("unknown", "It may have been cut off.")
     except DividesByZero:
         return Verdict("invalid", f"For {name} = {shown(value)} it divides by zero.")
     left = evaluate(one.node, Reading(budget, {name: value}))
     return Verdict("invalid", f"The left side comes to {shown(left)}, the right side to {shown(left - apart)}.")
 
 
-def _is_near(one: Expression, other: Expression, name: str, value: Fraction, half: Fraction, budget: Budget) -> bool:
-    """Whether a solution lies where rounding to the nearest or cutting off would have led to `value`."""
-    low, high = (value - half, value + 2 * half) if value >= 0 else (value - 2 * half, value + half)
+def _changes_sides(
+    one: Expression, other: Expression, name: str, low: Fraction, high: Fraction, budget: Budget
+) -> bool:
+    """Whether a solution lies between the two numbers."""
     return _apart(one, other, name, low, budget) * _apart(one, other, name, high, budget) <= 0
 
 

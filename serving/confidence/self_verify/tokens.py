@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Kind = Literal[
@@ -13,7 +14,7 @@ Kind = Literal[
 _PATTERN = re.compile(
     r"""
     (?P<blank>[^\S\n]+|\\[,;!\s]|\\(?:left|right|quad|boxed|displaystyle)\b|[$€£°]|\\[$()\[\]]
-        |(?<!\S)\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?!\S))           # the last two: bold in Markdown
+        |(?P<bold>(?<!\S)\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?!\S)))  # in Markdown
     |(?P<line>\n)
     |(?P<ordinal>\d+(?:st|nd|rd|th)\b)
     |(?P<opaque>\d+(?::\d+)+|!(?=\s*[-+*/^=<>)])|!=(?=\s*$))
@@ -34,6 +35,7 @@ _PATTERN = re.compile(
     """,
     re.VERBOSE,
 )
+_OPERAND = re.compile(r"[^\S\n]*(?:[\d.(\[{√\\]|[-−–]\S|[^\W\d_]\b)")
 _SIGNS = {"×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "−": "-", "–": "-", "**": "^"} | {
     r"\times": "*", r"\cdot": "*", r"\div": "/",
 }  # fmt: skip
@@ -62,12 +64,17 @@ def tokenize(text: str, start: int = 0) -> list[Token]:
     tokens: list[Token] = []
     spaced = True
     for match in _PATTERN.finditer(text):
-        if match.lastgroup == "blank":
+        if match.lastgroup == "blank" and not (match["bold"] and _may_be_a_power(tokens, text, match.end())):
             spaced = spaced or match.group().isspace() or match.group() == "**"
             continue
         tokens += _tokens(match, start, spaced)
         spaced = match.lastgroup == "line"
     return _with_spoken_signs(tokens)
+
+
+def _may_be_a_power(before: Sequence[Token], text: str, end: int) -> bool:
+    """Whether `**` that looks like bold stands between numbers: `2** (3)`."""
+    return bool(before) and before[-1].kind in ("number", "close") and _OPERAND.match(text, end) is not None
 
 
 def _tokens(match: re.Match[str], offset: int, spaced: bool) -> list[Token]:
@@ -81,7 +88,7 @@ def _tokens(match: re.Match[str], offset: int, spaced: bool) -> list[Token]:
         kind = "word"
     elif group == "word":
         kind, text = ("name", text) if len(text) == 1 else ("word", text.lower())
-    elif group in ("arrow", "other"):
+    elif group in ("arrow", "other", "blank"):
         kind = "stop" if group == "arrow" else "opaque"
     else:
         kind = group  # type: ignore[assignment]  # the groups' names are kinds

@@ -117,3 +117,39 @@ def test_about_is_no_half_where_nothing_is_rounded_to_a_whole_number(text: str) 
 @pytest.mark.parametrize("text", ["22/7 ≈ 3", "1/6 ≈ 0.17", "10/8 ≈ 1.3", "100/3 ≈ 33", "33 ≈ 100/3"])
 def test_about_allows_for_rounding(text: str) -> None:
     assert states(text) == {"valid"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "10/3 = <<1+1=2>>3.34",
+        "the sum of 5 + 3 = <<4+4=8>>9",
+        "1/30 = 0.0",
+        "0.1 * 0.4 = 0.0",
+        "$1.25 + $1.74 = $2.9",
+        "1.99 * 1 = 1.9",
+        "2** (3) = 6",
+        "2 **(3) = 6",
+        "2** 3 = 8",
+    ],
+)
+def test_what_is_only_near_or_only_annotated_is_unknown(text: str) -> None:
+    assert states(text) == {"unknown"}
+
+
+def test_a_computer_s_last_digits_are_less_than_a_millionth() -> None:
+    assert "valid" not in states("1000000000.000000000 + 1 = 1000000000")
+    assert states("1000.1 + 2000.2 = 3000.3000000000002") == {"valid"}
+
+
+@pytest.mark.parametrize("text", ["**5 + 3 = 8** apples", "So **5 + 3 = 8** - as before", "**Sum:** 5 + 3 = 8"])
+def test_bold_is_no_power(text: str) -> None:
+    assert states(text) == {"valid"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"), [("3.33", "valid"), ("2.9", "unknown"), ("0.0", "unknown"), ("1.5", "invalid")]
+)
+def test_a_solution_is_rounded_to_the_nearest(answer: str, state: str) -> None:
+    asked = {"3.33": "3x = 10", "2.9": "2x = 5.98", "0.0": "30x = 1", "1.5": "3x = 10"}[answer]
+    assert was_put_back(steps(f"Answer: {answer}", f"Solve {asked}.")) == state
