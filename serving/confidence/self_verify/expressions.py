@@ -164,6 +164,8 @@ class _Parser:
             self._at -= 1
             return self._bracket()
         if token.kind == "root":
+            if self._at < len(self._tokens) and self._tokens[self._at].text == "[":
+                raise Unreadable("It is a root other than the square root.")
             return Root(self._atom())
         if token.kind == "fraction":
             return Operation("/", self._bracket(), self._bracket())

@@ -17,7 +17,7 @@ _PATTERN = re.compile(
         |(?P<bold>(?<!\S)\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?!\S)))  # in Markdown
     |(?P<line>\n)
     |(?P<ordinal>\d+(?:st|nd|rd|th)\b)
-    |(?P<opaque>\d+(?::\d+)+|!(?=\s*[-+*/^=<>)])|!=(?=\s*$))
+    |(?P<opaque>\d+(?::\d+)+|\d+\.(?=\(\d)|\bchoose\b|!(?=\s*[-+*/^=<>)])|!=(?=\s*$))
     |(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
     |(?P<mark>\.{3}|…|\\dots\b|\\ldots\b)                        # the number goes on
     |(?P<arrow>=>|->|⇒|→|⟹|⇔|\\Rightarrow\b|\\to\b|\\implies\b)
@@ -42,6 +42,9 @@ _SIGNS = {"×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "−": "-", "
 _RELATIONS = {"==": "=", "<=": "≤", ">=": "≥", "!=": "≠"} | {
     r"\approx": "≈", r"\ne": "≠", r"\neq": "≠", r"\le": "≤", r"\leq": "≤", r"\ge": "≥", r"\geq": "≥",
 }  # fmt: skip
+_PLAIN_COMMANDS = re.compile(
+    r"\\(?:therefore|because|begin|end|item|qquad|hline|text(?:bf|it)?|math(?:bf|rm)|mbox|bf|rm)"
+)
 _SPOKEN = {"plus": "+", "minus": "-", "times": "*"}
 _SPOKEN_BY = {"multiplied": "*", "divided": "/"}
 _BEFORE_A_SPOKEN_SIGN: frozenset[Kind] = frozenset(("number", "close", "percent", "name", "word"))
@@ -86,6 +89,8 @@ def _tokens(match: re.Match[str], offset: int, spaced: bool) -> list[Token]:
     kind: Kind
     if group == "ordinal":
         kind = "word"
+    elif group == "word" and text.startswith("\\") and not _PLAIN_COMMANDS.fullmatch(text):
+        kind = "opaque"  # `\binom`, `\log`, `\not`: what follows is no formula by itself
     elif group == "word":
         kind, text = ("name", text) if len(text) == 1 else ("word", text.lower())
     elif group in ("arrow", "other", "blank"):

@@ -153,3 +153,34 @@ def test_bold_is_no_power(text: str) -> None:
 def test_a_solution_is_rounded_to_the_nearest(answer: str, state: str) -> None:
     asked = {"3.33": "3x = 10", "2.9": "2x = 5.98", "0.0": "30x = 1", "1.5": "3x = 10"}[answer]
     assert was_put_back(steps(f"Answer: {answer}", f"Solve {asked}.")) == state
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\binom{6}{2} = 12",
+        r"\sqrt[4]{81} = 162",
+        r"\log 100 + 1 = 3",
+        r"$5 + \log 100 = 7$",
+        r"2 + 2 \not= 5",
+        "abs(3 - 7) = 4",
+        "(abs(3 - 7) = 4)",
+        "2 + abs(3 - 7) = 6",
+        "6 = 2 + abs(3 - 7)",
+        "3 + 3 = 2 abs(-3)",
+        "floor(7/2) * 2 = 6",
+        "max(1,100) + 1 = 101",
+        "0.(3) * 3 = 1",
+        "5 choose 2 + 1 = 11",
+        "5 choose 2 + 1 = 3",
+    ],
+)
+def test_a_function_is_not_read_as_its_bare_numbers(text: str) -> None:
+    assert states(text) == {"unknown"}
+
+
+@pytest.mark.parametrize(
+    "text", [r"\therefore 2 + 3 = 5", r"\textbf{5 + 3 = 8}", r"$\sqrt{16} + \left(1 + 1\right) = 6$"]
+)
+def test_a_command_that_says_nothing_of_a_formula_is_passed_over(text: str) -> None:
+    assert states(text) == {"valid"}
