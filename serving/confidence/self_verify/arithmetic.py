@@ -12,7 +12,7 @@ from serving.answer import StepState
 from serving.confidence.self_verify.expressions import Expression, Minus, Node, Number, Operation
 from serving.confidence.self_verify.pairs import Pair
 from serving.confidence.self_verify.values import DividesByZero, NoValue, Reading, evaluate, half_digit
-from serving.confidence.self_verify.wording import FACTORS
+from serving.confidence.self_verify.wording import COINS, FACTORS, SCALES
 
 _ABOUT, _FAR_FROM_ABOUT = Fraction(1, 50), Fraction(1, 5)  # `about 50` may be 2 % away, and is false beyond 20 %
 _PRINTED = Fraction(1, 10**9)  # 16.830000000000002 is what a program prints for 16.83; never more than 1e-6
@@ -39,7 +39,8 @@ def judge(pair: Pair, reading: Reading) -> Verdict:
         if pair.relation in _COMPARISONS:
             return _compared(pair, *values[0])
         if any(left == right for left, right in values):
-            return Verdict("valid")
+            scaled = pair.left.units != pair.right.units and (pair.left.units | pair.right.units) & SCALES
+            return Verdict("unknown", "It may turn one unit into another.") if scaled else Verdict("valid")
         return _rounded(pair, values) or _unequal(pair, *values[0], reading)
     except DividesByZero as reason:
         return Verdict("invalid", str(reason))
@@ -156,6 +157,8 @@ def _converts(left: frozenset[str], right: frozenset[str], one: Fraction, other:
     """Whether units may explain the difference: other units on both sides, or a usual factor between the numbers."""
     if left and right:
         return left != right or len(left) > 1
+    if (left | right) & (SCALES | COINS):
+        return True
     if not (left or right) or not (one and other):
         return False
     ratio = max(abs(one / other), abs(other / one))

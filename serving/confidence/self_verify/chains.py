@@ -199,7 +199,7 @@ def _left_member(tokens: Sequence[Token], start: int, end: int, relation: int) -
     cut = cut or (start < end and before is not None and _calls(before, tokens[start]))
     if cut or (opened and earlier and (earlier.kind in _BEFORE_A_BRACKET or _calls(earlier, before))):
         member = replace(member, expression=None, objection="The formula before it could not be read.")
-    joined = not opens_line and (sign is not None or _joins(before, earlier))
+    joined = not opens_line and (sign is not None or _joins(before, earlier) or _is_range(before, tokens[start:end]))
     return replace(member, joined=joined, dash=dash)
 
 
@@ -218,6 +218,16 @@ def _joins(before: Token | None, earlier: Token | None) -> bool:
     return before.text in JOINING and not (before.text == "of" and earlier is not None and earlier.text == "total")
 
 
+def _is_range(before: Token | None, tokens: Sequence[Token]) -> bool:
+    """`Pages 12-15`."""
+    glued = [token.kind for token in tokens[:3]] == ["number", "sign", "number"] and tokens[1].text == "-"
+    worded = before is not None and before.kind == "word"
+    if not (worded and glued) or tokens[1].spaced or tokens[2].spaced:
+        return False
+    low, high = (float(token.text.replace(",", "")) for token in (tokens[0], tokens[2]))
+    return low < high
+
+
 def _right_member(tokens: Sequence[Token], start: int, end: int, relation: int) -> Member:
     member = _member(tokens, start, end, relation)
     after = tokens[end : end + _WORDS_AFTER]
@@ -225,7 +235,8 @@ def _right_member(tokens: Sequence[Token], start: int, end: int, relation: int) 
     about = about or any(token.kind == "mark" for token in tokens[start : end + 1])
     goes_on = bool(after) and after[0].kind in ("opaque", "sign", "number") and after[0].text != "-"
     goes_on = goes_on or any(_calls(word, opening) for word, opening in pairwise(after[:_UNIT_WORDS]))
-    if goes_on or (after and after[0].text in REMAINDER):
+    told = after[1:2] if after and after[0].kind == "open" else after[:1]  # `(mod 12)`
+    if goes_on or any(token.text.lstrip("\\") in REMAINDER for token in told):
         member = replace(member, expression=None, objection="What follows could not be read.")
     behind = []
     for token in after[:2]:

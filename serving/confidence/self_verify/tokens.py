@@ -17,7 +17,7 @@ _PATTERN = re.compile(
         |(?P<bold>(?<!\S)\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?!\S)))  # in Markdown
     |(?P<line>\n)
     |(?P<ordinal>\d+(?:st|nd|rd|th)\b)
-    |(?P<opaque>\d+(?::\d+)+|\d+\.(?=\(\d)|\bchoose\b|!(?=\s*[-+*/^=<>)])|!=(?=\s*$))
+    |(?P<opaque>\d+(?::\d+)+|0[xX][\da-fA-F]+\b|0[bBoO]\d+\b|\d+\.(?=\(\d)|\bchoose\b|!(?=\s*[-+*/^=<>)])|!=(?=\s*$))
     |(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
     |(?P<mark>\.{3}|…|\\dots\b|\\ldots\b)                        # the number goes on
     |(?P<arrow>=>|->|⇒|→|⟹|⇔|\\Rightarrow\b|\\to\b|\\implies\b)

@@ -184,3 +184,25 @@ def test_a_function_is_not_read_as_its_bare_numbers(text: str) -> None:
 )
 def test_a_command_that_says_nothing_of_a_formula_is_passed_over(text: str) -> None:
     assert states(text) == {"valid"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$3 + 50 cents = $3.50",
+        "3 dozen + 4 eggs = 40 eggs",
+        "5 thousand + 200 = 5200",
+        "5 thousand + 200 = 205",
+        "Pages 12-15 = 4 pages",
+        "0x10 + 1 = 17",
+        "0b11 + 1 = 4",
+        "9 + 4 = 1 (mod 12)",
+        r"9 + 4 = 1 \pmod{12}",
+    ],
+)
+def test_a_way_of_writing_numbers_that_is_not_read_is_unknown(text: str) -> None:
+    assert states(text) == {"unknown"}
+
+
+def test_a_difference_that_goes_up_is_no_range() -> None:
+    assert states("She has 15-12 = 4 pages") == {"invalid"}
