@@ -34,7 +34,7 @@ def steps(text: str, question: str = "", *, symbolic: bool = False) -> tuple[Ste
     """
     read = text[: limits.CHARACTERS]
     asked = read_question(question)
-    derivation = Derivation(asked, symbolic)
+    derivation = Derivation(asked, symbolic, read)
     checked = list(_equations(read, derivation))
     found = [each.step for each in checked[: limits.STEPS]]
     if len(checked) > limits.STEPS or len(text) > len(read):

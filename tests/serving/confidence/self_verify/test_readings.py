@@ -206,3 +206,21 @@ def test_a_way_of_writing_numbers_that_is_not_read_is_unknown(text: str) -> None
 
 def test_a_difference_that_goes_up_is_no_range() -> None:
     assert states("She has 15-12 = 4 pages") == {"invalid"}
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("Solve x^2 - 5x + 6 = 0", "(x-2)(x-3) = 0\nx - 2 = 0 or x - 3 = 0\nx = 2 or x = 3"),
+        ("Solve x^2 - 5x + 6 = 0", "(x-2)(x-3) = 0\nx = 2 or 3\nThat is all."),
+        ("Solve x^2 = 4", "x = ±2\nThat is all."),
+        ("Solve 2x + 3 = 7", "Suppose x = 5. That would be too much.\nx = 2"),
+        ("Solve 2x + 3 = 7", "If we try x = 3, it is too much.\nx = 2"),
+    ],
+)
+def test_a_case_or_a_guess_loses_no_solution(question: str, text: str) -> None:
+    assert "invalid" not in states(text, question)
+
+
+def test_a_solution_that_is_told_nowhere_is_lost() -> None:
+    assert "invalid" in states("(x-2)(x-3) = 0\nx = 2\nThat is all.", "Solve x^2 - 5x + 6 = 0")
