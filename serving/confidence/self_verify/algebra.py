@@ -82,10 +82,13 @@ def solutions(one: Expression, other: Expression, name: str, budget: Budget, *, 
     return by_sympy.solutions(one, other, name)
 
 
-def transformed(before: Equation, origin: Equation, after: Equation, values: Iterable[Fraction]) -> Verdict:
+def transformed(
+    before: Equation, origin: Equation, after: Equation, values: Iterable[Fraction], told: Iterable[Fraction]
+) -> Verdict:
     """Whether `after` has the solutions of the equation before it or of the one it all began with.
 
     `values` are all that the text says the name may be (`x = 2 or x = -2`), so that a case is no lost solution.
+    What it has `told` of elsewhere need not be lost either.
     """
     old, first, new, name = before.solutions, origin.solutions, after.solutions, after.name
     if new in (old, first):
@@ -101,6 +104,8 @@ def transformed(before: Equation, origin: Equation, after: Equation, values: Ite
         return Verdict("unknown", f"{name} = {added} was no solution before; squaring or multiplying may add some.")
     if not origin.asked:
         return Verdict("unknown", "It may be a new equation; it does not have the solutions of the one before it.")
+    if new < first and first - new <= frozenset(told):
+        return Verdict("unknown", f"{name} = {_shown(first - new)} may be told of elsewhere.")
     if new < first:
         return Verdict("invalid", f"The solution {name} = {_shown(first - new)} is lost.")
     if new and new.isdisjoint(first):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from serving.confidence.self_verify import limits
 from serving.confidence.self_verify.expressions import Expression, Unreadable, parse
@@ -11,6 +12,7 @@ from serving.confidence.self_verify.tokens import Token
 from serving.confidence.self_verify.wording import ABOUT, BREAKS, JOINING, REMAINDER, measure_of
 
 _FORMULA = frozenset(("number", "sign", "open", "close", "percent", "root", "fraction", "name", "unit", "mark"))
+_BEFORE_A_BRACKET = frozenset(("sign", "name", "number", "root", "opaque"))
 _UNIT_LETTERS = frozenset("mgshlLkKCFJW")
 _UNIT_WORDS = 4
 _WORDS_AFTER = 6
@@ -194,10 +196,17 @@ def _left_member(tokens: Sequence[Token], start: int, end: int, relation: int) -
     member = _member(tokens, start, end, relation)
     cut = before is not None and before.kind in ("opaque", "number", "name")
     opened = before is not None and before.kind == "open" and earlier is not None
-    if cut or (opened and earlier and earlier.kind in ("sign", "name", "number", "root")):
+    cut = cut or (start < end and before is not None and _calls(before, tokens[start]))
+    if cut or (opened and earlier and (earlier.kind in _BEFORE_A_BRACKET or _calls(earlier, before))):
         member = replace(member, expression=None, objection="The formula before it could not be read.")
-    joined = not opens_line and (sign is not None or _joins(before, earlier))
+    joined = not opens_line and (sign is not None or _joins(before, earlier) or _is_range(before, tokens[start:end]))
     return replace(member, joined=joined, dash=dash)
+
+
+def _calls(word: Token, after: Token | None) -> bool:
+    """Whether a word is a function's name: `abs(3 - 7)`."""
+    glued = after is not None and after.kind == "open" and not after.spaced
+    return glued and word.kind == "word" and not word.text.startswith("\\")  # the commands left are of the layout
 
 
 def _joins(before: Token | None, earlier: Token | None) -> bool:
@@ -209,13 +218,25 @@ def _joins(before: Token | None, earlier: Token | None) -> bool:
     return before.text in JOINING and not (before.text == "of" and earlier is not None and earlier.text == "total")
 
 
+def _is_range(before: Token | None, tokens: Sequence[Token]) -> bool:
+    """`Pages 12-15`."""
+    glued = [token.kind for token in tokens[:3]] == ["number", "sign", "number"] and tokens[1].text == "-"
+    worded = before is not None and before.kind == "word"
+    if not (worded and glued) or tokens[1].spaced or tokens[2].spaced:
+        return False
+    low, high = (float(token.text.replace(",", "")) for token in (tokens[0], tokens[2]))
+    return low < high
+
+
 def _right_member(tokens: Sequence[Token], start: int, end: int, relation: int) -> Member:
     member = _member(tokens, start, end, relation)
     after = tokens[end : end + _WORDS_AFTER]
     about = any(token.text in ABOUT for token in (*tokens[relation + 1 : start], *after))
     about = about or any(token.kind == "mark" for token in tokens[start : end + 1])
     goes_on = bool(after) and after[0].kind in ("opaque", "sign", "number") and after[0].text != "-"
-    if goes_on or (after and after[0].text in REMAINDER):
+    goes_on = goes_on or any(_calls(word, opening) for word, opening in pairwise(after[:_UNIT_WORDS]))
+    told = after[1:2] if after and after[0].kind == "open" else after[:1]  # `(mod 12)`
+    if goes_on or any(token.text.lstrip("\\") in REMAINDER for token in told):
         member = replace(member, expression=None, objection="What follows could not be read.")
     behind = []
     for token in after[:2]:

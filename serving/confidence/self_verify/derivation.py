@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from serving.confidence.self_verify.algebra import Equation, identical, solutions, stated_value, transformed
+from serving.confidence.self_verify import limits
+from serving.confidence.self_verify.algebra import Equation, Solutions, identical, solutions, stated_value, transformed
 from serving.confidence.self_verify.arithmetic import Verdict, judge
 from serving.confidence.self_verify.chains import Chain
 from serving.confidence.self_verify.expressions import Expression, Name
@@ -14,16 +17,39 @@ from serving.confidence.self_verify.pairs import Pair, runs_on, substitutes
 from serving.confidence.self_verify.question import Asked
 from serving.confidence.self_verify.values import Budget, NoValue, Reading, evaluate
 
+_SENTENCE_END = re.compile(r"[.;!?](?!\d)|\n")
+_SUPPOSING = re.compile(r"\b(?:suppos\w*|if|would|try|tries|tried|trying|assum\w*)\b", re.IGNORECASE)
+_SIGNED = re.compile(r"(?P<sign>[-−–]|±|\\pm\b)?\s*(?P<over>\d+(?:\.\d+)?)(?:\s*/\s*(?P<under>\d+))?")
+
+
+def _numbers(text: str) -> Iterator[Fraction]:
+    """Every number that a text writes out, with the sign before it."""
+    for match in _SIGNED.finditer(text):
+        over, under = match["over"], match["under"] or "1"
+        if len(over) > limits.DIGITS or len(under) > limits.DIGITS or not int(under):
+            continue
+        value = Fraction(over) / int(under)
+        if match["sign"] in ("±", "\\pm"):
+            yield value
+        yield -value if match["sign"] else value
+
+
+def _alone(solved: Solutions) -> frozenset[Fraction]:
+    """The solution of an equation that has one: `x - 3 = 0` tells of 3."""
+    return frozenset(root for root in solved or () if isinstance(root, Fraction) and len(solved or ()) == 1)
+
 
 @dataclass(slots=True)
 class Derivation:
     asked: Asked | None
     symbolic: bool
+    text: str = ""
     budget: Budget = field(default_factory=Budget)
     names: dict[str, Fraction] = field(default_factory=dict)  # what the text says they stand for
     disputed: set[str] = field(default_factory=set)  # names that were given two values
     equations: list[Equation] = field(default_factory=list)  # since the question's own
     values: set[Fraction] = field(default_factory=set)  # all v of `x = v`
+    told: set[Fraction] = field(default_factory=set)  # all numbers of the text, and what its equations are solved by
 
     def __post_init__(self) -> None:
         if self.asked and self.asked.other and self.asked.unknown:
@@ -31,11 +57,19 @@ class Derivation:
 
     def foresee(self, found: Iterable[Chain]) -> None:
         """Note every `x = v` beforehand: `x = 2` loses no solution where `or x = -2` follows."""
+        self.told.update(_numbers(self.text))
+        spent = Budget()
         for chain in found:
             one, other = chain.members[0].expression, chain.members[1].expression
-            value = stated_value(one, other) if one and other else None
+            if not one or not other:
+                continue
+            value = stated_value(one, other)
             if value is not None:
                 self.values.add(value)
+            names = one.names | other.names
+            if len(names) == 1:
+                with suppress(NoValue):
+                    self.told.update(_alone(solutions(one, other, min(names), spent, symbolic=False)))
 
     def follow(self, chain: Chain) -> Verdict | None:
         """The verdict on a chain; None where it claims nothing that could be checked, like `x = 5` out of nowhere."""
@@ -62,7 +96,16 @@ class Derivation:
                 yield Verdict("unknown", objection) if objection else None
                 continue
             pair = Pair(left, relation, right, left.expression, right.expression, at == 0)
-            yield self._numbers(pair) if pair.names <= self._known(pair) else self._algebra(pair)
+            if pair.names <= self._known(pair):
+                yield self._numbers(pair)
+            else:
+                yield self._unless_supposed(self._algebra(pair), chain)
+
+    def _unless_supposed(self, verdict: Verdict | None, chain: Chain) -> Verdict | None:
+        if not verdict or verdict.state != "invalid":
+            return verdict
+        sentence = _SENTENCE_END.split(self.text[: chain.start])[-1] + _SENTENCE_END.split(self.text[chain.end :])[0]
+        return Verdict("unknown", "It is only supposed.") if _SUPPOSING.search(sentence) else verdict
 
     def _known(self, pair: Pair) -> set[str]:
         """The names with one value. At the head of a chain a name is given a value, not used."""
@@ -98,7 +141,7 @@ class Derivation:
         if not earlier:
             return None
         origin = earlier[0] if earlier[0].asked else earlier[-1]
-        return transformed(earlier[-1], origin, after, self.values)
+        return transformed(earlier[-1], origin, after, self.values, self.told)
 
     def _add(self, one: Expression, other: Expression, name: str, *, asked: bool = False) -> Equation | None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, TypeAlias
 
@@ -60,11 +60,14 @@ class Expression:
 
     @property
     def literal(self) -> Number | None:
-        """The number that it is as a whole, sign and percent sign aside."""
-        node = self.node
+        """The number that it is as a whole, sign and percent sign aside; the decimals of 0.5 % are those of 0.005."""
+        node, further = self.node, 0
         while isinstance(node, Minus | Percent):
+            further += 2 * isinstance(node, Percent)
             node = node.of
-        return node if isinstance(node, Number) else None
+        if not isinstance(node, Number):
+            return None
+        return replace(node, places=node.places + further) if node.places else node
 
 
 class Unreadable(Exception):
@@ -161,6 +164,8 @@ class _Parser:
             self._at -= 1
             return self._bracket()
         if token.kind == "root":
+            if self._at < len(self._tokens) and self._tokens[self._at].text == "[":
+                raise Unreadable("It is a root other than the square root.")
             return Root(self._atom())
         if token.kind == "fraction":
             return Operation("/", self._bracket(), self._bracket())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,15 +13,27 @@ from serving.confidence.self_verify.algebra import identical
 from serving.confidence.self_verify.answer_step import DEPARTS, PUT_BACK
 from serving.confidence.self_verify.arithmetic import Verdict, judge, shown
 from serving.confidence.self_verify.chains import Member, chains, formula_behind, roles
-from serving.confidence.self_verify.expressions import Expression
+from serving.confidence.self_verify.expressions import Expression, Name, Number, Operation, parts
 from serving.confidence.self_verify.pairs import Pair
 from serving.confidence.self_verify.question import Asked
 from serving.confidence.self_verify.tokens import Token, tokenize
 from serving.confidence.self_verify.values import Budget, DividesByZero, NoValue, Reading, evaluate, half_digit
+from serving.confidence.self_verify.wording import words
 
 _MARK = re.compile(
-    r"####|\\boxed|(?:^|\n)[ \t]*\**A(?:nswer)?\**[ \t]*:|\b[Aa]nswer\**(?:[ \t]+is\b|[ \t]*[:=])|\bANSWER:"
+    r"####|\\boxed|(?:^|\n)[ \t]*\**A(?:nswer)?\**[ \t]*:\**|\b[Aa]nswer\**(?:[ \t]+is\b|[ \t]*[:=])|\bANSWER:"
 )
+
+_SENTENCE_END = re.compile(r"[.;:!?\n]")
+_LEADING = words(
+    """
+    the a an is be so it that this which final correct right exact result value total answer therefore thus hence then
+    equals equal to we get have of and or
+    """
+)
+_LINKING = words("or and")
+_STOPS_BEFORE = frozenset('.,:;"“”')
+_STOPS_BEHIND = frozenset('.,;"“”')  # not `5!`, which may be a factorial
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +41,8 @@ class Stated:
     start: int  # characters of the text
     end: int
     members: tuple[Member, ...]  # `5`, or what stands behind `x =` in each of `x = 2 or x = -2`
+    heads: tuple[Member, ...] = ()  # what stands before the first `=` of each; none where there is none
+    plain: bool = True  # nothing but formulas and words that change nothing of what they say
 
     @property
     def formula(self) -> Expression | None:
@@ -42,17 +57,35 @@ def stated_answer(text: str) -> Stated | None:
     if not marks and line.strip() != text.strip():
         return None
     tokens = roles(tokenize(line, start))
-    members = _members(tokens)
+    found = list(chains(tokens))
+    members = [chain.members[-1] for chain in found] or _lone_member(tokens)
     if not members or any(member.expression is None for member in members):
         return None
-    return Stated(members[0].start, members[-1].end, tuple(members))
+    before = text[: marks[-1].start()] if marks and marks[-1][0][0] != "\n" else ""
+    rest = tokenize(text[start + len(line) :], start + len(line))
+    around = [*tokenize(_SENTENCE_END.split(before)[-1]), *tokens, *rest]
+    taken = [(chain.start, chain.end) for chain in found] or [(members[0].start, members[0].end)]
+    plain = all(set(chain.relations) == {"="} for chain in found) and _is_plain(around, taken)
+    heads = tuple(chain.members[0] for chain in found)
+    return Stated(members[0].start, members[-1].end, tuple(members), heads, plain)
 
 
-def _members(tokens: Sequence[Token]) -> list[Member]:
-    if found := list(chains(tokens)):
-        return [chain.members[-1] for chain in found]
+def _lone_member(tokens: Sequence[Token]) -> list[Member]:
     at = next((at for at, token in enumerate(tokens) if token.kind in ("number", "sign", "open", "name", "root")), None)
     return [] if at is None else [formula_behind(tokens, at - 1)]
+
+
+def _is_plain(tokens: Sequence[Token], taken: Sequence[tuple[int, int]]) -> bool:
+    """Whether nothing stands around the formulas but words that only lead up to them, `or` between two, and stops."""
+    first, last = taken[0][0], taken[-1][1]
+    for token in tokens:
+        if any(start <= token.start < end for start, end in taken):
+            continue
+        words = _LEADING if token.start < first else _LINKING if token.start < last else frozenset[str]()
+        stops = _STOPS_BEFORE if token.start < first else _STOPS_BEHIND
+        if not (token.kind == "line" or (token.kind == "word" and token.text in words) or token.text in stops):
+            return False
+    return True
 
 
 def put_back(stated: Stated, asked: Asked, budget: Budget, *, symbolic: bool) -> Step:
@@ -80,17 +113,50 @@ def departure(stated: Stated, last: Fraction, budget: Budget) -> Step | None:
 
 
 def _verdict(stated: Stated, asked: Asked, budget: Budget, *, symbolic: bool) -> Verdict:
+    if not stated.plain or not _names_fit(stated, asked):
+        return Verdict("unknown", "The words around it may say something else.")
     if asked.other is not None and asked.unknown:
         verdicts = [_solves(member, asked.one, asked.other, asked.unknown, budget) for member in stated.members]
         return next((verdict for verdict in verdicts if verdict.state != "valid"), verdicts[-1])
     member = stated.members[-1]
-    if member.expression is None:
+    if member.expression is None or len(stated.members) > 1:
         return Verdict("unknown")
+    if _repeats(member.expression, asked.one):
+        return Verdict("unknown", "It repeats the question.")
     if asked.one.names:
         same = identical(asked.one, member.expression, budget, symbolic=symbolic)
         return Verdict("valid") if same else Verdict("invalid", "It is not equal for every value.")
     question = Member(0, 0, asked.one)
     return judge(Pair(question, "=", member, asked.one, member.expression, first=False), Reading(budget))
+
+
+def _names_fit(stated: Stated, asked: Asked) -> bool:
+    """Whether what stands before `=` is what the question asks for: its unknown, or a formula in its own names."""
+    heads = [head.expression for head in stated.heads if head.expression]
+    if asked.unknown:
+        named = all(isinstance(head.node, Name) and head.node.text == asked.unknown for head in heads)
+        return named and not any(member.expression and member.expression.names for member in stated.members)
+    return all(head.names <= asked.one.names and not isinstance(head.node, Name) for head in heads)
+
+
+def _repeats(answer: Expression, question: Expression) -> bool:
+    """Whether it is the question's expression again, with its numbers and signs in this order or another."""
+    return _leaves(answer) == _leaves(question)
+
+
+def _leaves(expression: Expression) -> Counter[object]:
+    told: Counter[object] = Counter()
+    for node in parts(expression.node):
+        match node:
+            case Number():
+                told[node.value] += 1
+            case Name():
+                told[node.text] += 1
+            case Operation():
+                told[node.sign] += 1
+            case _:
+                told[type(node)] += 1
+    return told
 
 
 def _solves(member: Member, one: Expression, other: Expression, name: str, budget: Budget) -> Verdict:
@@ -102,17 +168,23 @@ def _solves(member: Member, one: Expression, other: Expression, name: str, budge
         if apart == 0:
             return Verdict("valid")
         literal = member.expression.literal
-        if literal and literal.places and _is_near(one, other, name, value, half_digit(literal.places), budget):
-            return Verdict("valid", "Rounded.")
+        if literal and literal.places:
+            half = half_digit(literal.places)
+            if value and _changes_sides(one, other, name, value - half, value + half, budget):
+                return Verdict("valid", "Rounded.")
+            cut = 2 * half if value >= 0 else -2 * half
+            if _changes_sides(one, other, name, value if value else -cut, value + cut, budget):
+                return Verdict("unknown", "It may have been cut off.")
     except DividesByZero:
         return Verdict("invalid", f"For {name} = {shown(value)} it divides by zero.")
     left = evaluate(one.node, Reading(budget, {name: value}))
     return Verdict("invalid", f"The left side comes to {shown(left)}, the right side to {shown(left - apart)}.")
 
 
-def _is_near(one: Expression, other: Expression, name: str, value: Fraction, half: Fraction, budget: Budget) -> bool:
-    """Whether a solution lies where rounding to the nearest or cutting off would have led to `value`."""
-    low, high = (value - half, value + 2 * half) if value >= 0 else (value - 2 * half, value + half)
+def _changes_sides(
+    one: Expression, other: Expression, name: str, low: Fraction, high: Fraction, budget: Budget
+) -> bool:
+    """Whether a solution lies between the two numbers."""
     return _apart(one, other, name, low, budget) * _apart(one, other, name, high, budget) <= 0
 
 

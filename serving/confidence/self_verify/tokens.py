@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Kind = Literal[
@@ -13,10 +14,10 @@ Kind = Literal[
 _PATTERN = re.compile(
     r"""
     (?P<blank>[^\S\n]+|\\[,;!\s]|\\(?:left|right|quad|boxed|displaystyle)\b|[$€£°]|\\[$()\[\]]
-        |(?<!\S)\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?!\S))           # the last two: bold in Markdown
+        |(?P<bold>(?<!\S)\*\*(?=[^\s*])|(?<=[^\s*])\*\*(?!\S)))  # in Markdown
     |(?P<line>\n)
     |(?P<ordinal>\d+(?:st|nd|rd|th)\b)
-    |(?P<opaque>\d+(?::\d+)+|!(?=\s*[-+*/^=<>)])|!=(?=\s*$))
+    |(?P<opaque>\d+(?::\d+)+|0[xX][\da-fA-F]+\b|0[bBoO]\d+\b|\d+\.(?=\(\d)|\bchoose\b|!(?=\s*[-+*/^=<>)])|!=(?=\s*$))
     |(?P<number>\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)
     |(?P<mark>\.{3}|…|\\dots\b|\\ldots\b)                        # the number goes on
     |(?P<arrow>=>|->|⇒|→|⟹|⇔|\\Rightarrow\b|\\to\b|\\implies\b)
@@ -34,12 +35,16 @@ _PATTERN = re.compile(
     """,
     re.VERBOSE,
 )
+_OPERAND = re.compile(r"[^\S\n]*(?:[\d.(\[{√\\]|[-−–]\S|[^\W\d_]\b)")
 _SIGNS = {"×": "*", "·": "*", "⋅": "*", "∗": "*", "÷": "/", "−": "-", "–": "-", "**": "^"} | {
     r"\times": "*", r"\cdot": "*", r"\div": "/",
 }  # fmt: skip
 _RELATIONS = {"==": "=", "<=": "≤", ">=": "≥", "!=": "≠"} | {
     r"\approx": "≈", r"\ne": "≠", r"\neq": "≠", r"\le": "≤", r"\leq": "≤", r"\ge": "≥", r"\geq": "≥",
 }  # fmt: skip
+_PLAIN_COMMANDS = re.compile(
+    r"\\(?:therefore|because|begin|end|item|qquad|hline|text(?:bf|it)?|math(?:bf|rm)|mbox|bf|rm)"
+)
 _SPOKEN = {"plus": "+", "minus": "-", "times": "*"}
 _SPOKEN_BY = {"multiplied": "*", "divided": "/"}
 _BEFORE_A_SPOKEN_SIGN: frozenset[Kind] = frozenset(("number", "close", "percent", "name", "word"))
@@ -62,12 +67,17 @@ def tokenize(text: str, start: int = 0) -> list[Token]:
     tokens: list[Token] = []
     spaced = True
     for match in _PATTERN.finditer(text):
-        if match.lastgroup == "blank":
+        if match.lastgroup == "blank" and not (match["bold"] and _may_be_a_power(tokens, text, match.end())):
             spaced = spaced or match.group().isspace() or match.group() == "**"
             continue
         tokens += _tokens(match, start, spaced)
         spaced = match.lastgroup == "line"
     return _with_spoken_signs(tokens)
+
+
+def _may_be_a_power(before: Sequence[Token], text: str, end: int) -> bool:
+    """Whether `**` that looks like bold stands between numbers: `2** (3)`."""
+    return bool(before) and before[-1].kind in ("number", "close") and _OPERAND.match(text, end) is not None
 
 
 def _tokens(match: re.Match[str], offset: int, spaced: bool) -> list[Token]:
@@ -79,9 +89,11 @@ def _tokens(match: re.Match[str], offset: int, spaced: bool) -> list[Token]:
     kind: Kind
     if group == "ordinal":
         kind = "word"
+    elif group == "word" and text.startswith("\\") and not _PLAIN_COMMANDS.fullmatch(text):
+        kind = "opaque"  # `\binom`, `\log`, `\not`: what follows is no formula by itself
     elif group == "word":
         kind, text = ("name", text) if len(text) == 1 else ("word", text.lower())
-    elif group in ("arrow", "other"):
+    elif group in ("arrow", "other", "blank"):
         kind = "stop" if group == "arrow" else "opaque"
     else:
         kind = group  # type: ignore[assignment]  # the groups' names are kinds
@@ -113,6 +125,6 @@ def _spoken_sign(token: Token, before: Kind, after: Token) -> str | None:
         return _SPOKEN_BY.get(token.text)
     if token.text == "of" and before not in ("name", "word") and after.kind in ("number", "open"):
         return "of"
-    # An x between two numbers is a cross: `5 x 3`, `2 apples x 4`, `5x3`; not the x of `2x + 3`.
-    crosses = after.kind == "number" or (after.kind == "open" and after.spaced)
+    # An x between two numbers is a cross: `5 x 3`, `2 apples x 4`, `5x3`; not the x of `2x + 3` or `2x (x + 1)`.
+    crosses = after.kind == "number" or (after.kind == "open" and after.spaced and token.spaced)
     return "*" if token.kind == "name" and token.text in "xX" and before != "name" and crosses else None

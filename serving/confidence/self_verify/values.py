@@ -11,8 +11,8 @@ from typing import Literal
 from serving.confidence.self_verify import limits
 from serving.confidence.self_verify.expressions import Minus, Name, Node, Number, Operation, Percent, Root, Sign
 
-# How a percent sign is meant: 20 % = 0.2; `0.2 * 100 = 20 %`; `50 + 20 %` = 60.
-PercentMeans = Literal["hundredth", "nothing", "of the left"]
+# How a percent sign is meant: 20 % = 0.2; `50 + 20 %` = 60.
+PercentMeans = Literal["hundredth", "of the left"]
 
 
 class NoValue(Exception):
@@ -74,14 +74,19 @@ def evaluate(node: Node, reading: Reading) -> Fraction:
         case Minus():
             return -evaluate(node.of, reading)
         case Percent():
-            return evaluate(node.of, reading) / (1 if reading.percent == "nothing" else 100)
+            return evaluate(node.of, reading) / 100
         case Root():
             return _root(evaluate(node.of, reading))
         case Operation():
             left, right = evaluate(node.left, reading), evaluate(node.right, reading)
-            if reading.percent == "of the left" and node.sign in "+-" and isinstance(node.right, Percent):
+            if reading.percent == "of the left" and _changes_by_a_share(node):
                 right *= left
             return _SIGNS[node.sign](left, right)
+
+
+def _changes_by_a_share(node: Operation) -> bool:
+    """`50 + 20 %`, but not `10 % + 20 %`."""
+    return node.sign in "+-" and isinstance(node.right, Percent) and not isinstance(node.left, Percent)
 
 
 def half_digit(places: int) -> Fraction:

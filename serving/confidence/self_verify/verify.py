@@ -34,7 +34,7 @@ def steps(text: str, question: str = "", *, symbolic: bool = False) -> tuple[Ste
     """
     read = text[: limits.CHARACTERS]
     asked = read_question(question)
-    derivation = Derivation(asked, symbolic)
+    derivation = Derivation(asked, symbolic, read)
     checked = list(_equations(read, derivation))
     found = [each.step for each in checked[: limits.STEPS]]
     if len(checked) > limits.STEPS or len(text) > len(read):
@@ -81,7 +81,10 @@ def _with_note(written: _Checked, note: _Checked) -> _Checked:
     one, other = written.step, note.step
     state, why = one.state, one.why
     if {one.state, other.state} == {"valid", "unknown"}:
-        state, why = "valid", ""
+        if written.result is not None and written.result == note.result:
+            state, why = "valid", ""
+        else:
+            state, why = "unknown", "What is written and what is annotated do not come to the same."
     elif {one.state, other.state} == {"valid", "invalid"} and written.result == note.result:
         state, why = "unknown", "What is written and what is annotated differ, and one of them is true."
     elif other.state == "invalid" != one.state:

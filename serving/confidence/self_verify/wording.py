@@ -19,12 +19,15 @@ MEASURES = words(
     pair dozen score gross hundred thousand million billion trillion k
     """
 )
+# Units in which a number without one is not: `5 thousand + 200`, `$3 + 50 cents`.
+SCALES = words("pair dozen score gross hundred thousand million billion trillion k")
+COINS = words("cent c penny dime nickel quarter")
 # By how much numbers differ when one unit is turned into another: hours of a day, inches of a foot, days of a month.
 FACTORS = frozenset(
     (2, 3, 4, 5, 7, 10, 12, 14, 16, 20, 24, 25, 28, 29, 30, 31, 36, 48, 50, 52, 60, 90, 100, 144, 168, 180, 200, 360)
 ).union((365, 366, 500, 1000, 1440, 1760, 2000, 3600, 5280, 10_000, 86_400, 100_000, 10**6, 10**9))
 ABOUT = words("about approximately approx roughly around nearly almost circa rounded rounding round rounds")
-REMAINDER = words("r remainder rest mod modulo")
+REMAINDER = words("r remainder rest mod modulo pmod bmod")
 # A formula behind one of these may be the end of a longer one that is told in words.
 JOINING = words(
     """
