@@ -136,10 +136,10 @@ def _verdict(stated: Stated, asked: Asked, budget: Budget, *, symbolic: bool) ->
 
 
 def _names_fit(stated: Stated, asked: Asked) -> bool:
-    """Whether what stands before `=` is what the question asks for: its unknown, or a formula in its own names."""
+    """Whether what stands before `=` is what the question asks for, or a formula in none but its own names."""
     heads = [head.expression for head in stated.heads if head.expression]
     if asked.unknown:
-        named = all(isinstance(head.node, Name) and head.node.text == asked.unknown for head in heads)
+        named = all(not head.names or head.node == Name(asked.unknown) for head in heads)
         return named and not any(member.expression and member.expression.names for member in stated.members)
     return all(head.names <= asked.one.names and not isinstance(head.node, Name) for head in heads)
 
