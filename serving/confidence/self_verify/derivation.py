@@ -19,7 +19,7 @@ from serving.confidence.self_verify.values import Budget, NoValue, Reading, eval
 
 _SENTENCE_END = re.compile(r"[.;!?](?!\d)|\n")
 _SUPPOSING = re.compile(r"\b(?:suppos\w*|if|would|try|tries|tried|trying|assum\w*)\b", re.IGNORECASE)
-_SIGNED = re.compile(r"(?P<sign>[-−–]|±|\\pm\b)?\s*(?P<over>\d+(?:\.\d+)?)(?:\s*/\s*(?P<under>\d+))?")
+_SIGNED = re.compile(r"(?:(?P<sign>[-−–±]|\\pm\b)\s*)?(?P<over>\d+(?:\.\d+)?)(?:\s*/\s*(?P<under>\d+))?")
 
 
 def _numbers(text: str) -> Iterator[Fraction]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from serving.answer import Step
-from serving.confidence.self_verify.algebra import identical
+from serving.confidence.self_verify.algebra import identical, solutions
 from serving.confidence.self_verify.answer_step import DEPARTS, PUT_BACK
 from serving.confidence.self_verify.arithmetic import Verdict, judge, shown
 from serving.confidence.self_verify.chains import Member, chains, formula_behind, roles
@@ -27,8 +27,8 @@ _MARK = re.compile(
 _SENTENCE_END = re.compile(r"[.;:!?\n]")
 _LEADING = words(
     """
-    the a an is be so it that this which final correct right exact result value total answer therefore thus hence then
-    equals equal to we get have of and or
+    the is be so it that this which final correct right exact result value total answer therefore thus hence then
+    equals equal to we get have of
     """
 )
 _LINKING = words("or and")
@@ -66,6 +66,7 @@ def stated_answer(text: str) -> Stated | None:
     around = [*tokenize(_SENTENCE_END.split(before)[-1]), *tokens, *rest]
     taken = [(chain.start, chain.end) for chain in found] or [(members[0].start, members[0].end)]
     plain = all(set(chain.relations) == {"="} for chain in found) and _is_plain(around, taken)
+    plain = plain and not text.startswith(("- ", "– ", "− "), members[-1].start)  # it may be a dash
     heads = tuple(chain.members[0] for chain in found)
     return Stated(members[0].start, members[-1].end, tuple(members), heads, plain)
 
@@ -117,7 +118,11 @@ def _verdict(stated: Stated, asked: Asked, budget: Budget, *, symbolic: bool) ->
         return Verdict("unknown", "The words around it may say something else.")
     if asked.other is not None and asked.unknown:
         verdicts = [_solves(member, asked.one, asked.other, asked.unknown, budget) for member in stated.members]
-        return next((verdict for verdict in verdicts if verdict.state != "valid"), verdicts[-1])
+        if failed := next((verdict for verdict in verdicts if verdict.state != "valid"), None):
+            return failed
+        if _has_more_solutions(asked.one, asked.other, asked.unknown, len(verdicts)):
+            return Verdict("unknown", "It has other solutions.")
+        return verdicts[-1]
     member = stated.members[-1]
     if member.expression is None or len(stated.members) > 1:
         return Verdict("unknown")
@@ -131,10 +136,10 @@ def _verdict(stated: Stated, asked: Asked, budget: Budget, *, symbolic: bool) ->
 
 
 def _names_fit(stated: Stated, asked: Asked) -> bool:
-    """Whether what stands before `=` is what the question asks for: its unknown, or a formula in its own names."""
+    """Whether what stands before `=` is what the question asks for, or a formula in none but its own names."""
     heads = [head.expression for head in stated.heads if head.expression]
     if asked.unknown:
-        named = all(isinstance(head.node, Name) and head.node.text == asked.unknown for head in heads)
+        named = all(not head.names or head.node == Name(asked.unknown) for head in heads)
         return named and not any(member.expression and member.expression.names for member in stated.members)
     return all(head.names <= asked.one.names and not isinstance(head.node, Name) for head in heads)
 
@@ -179,6 +184,14 @@ def _solves(member: Member, one: Expression, other: Expression, name: str, budge
         return Verdict("invalid", f"For {name} = {shown(value)} it divides by zero.")
     left = evaluate(one.node, Reading(budget, {name: value}))
     return Verdict("invalid", f"The left side comes to {shown(left)}, the right side to {shown(left - apart)}.")
+
+
+def _has_more_solutions(one: Expression, other: Expression, name: str, stated: int) -> bool:
+    try:
+        solved = solutions(one, other, name, Budget(), symbolic=False)
+    except NoValue:
+        return False
+    return solved is not None and len(solved) > stated
 
 
 def _changes_sides(

@@ -16,8 +16,8 @@ from serving.answer import Step
 from serving.confidence.self_verify import limits
 from serving.confidence.self_verify.child import checked
 from serving.confidence.self_verify.frames import BrokenFrame, frame, length_of, steps_of
-from serving.confidence.self_verify.pool import BUSY, DIED, SelfVerifier
-from serving.confidence.self_verify.unfinished import TOO_SLOW
+from serving.confidence.self_verify.pool import SelfVerifier
+from serving.confidence.self_verify.unfinished import BUSY, DIED, TOO_SLOW
 from serving.confidence.self_verify.verify import steps
 
 STAND_IN = (sys.executable, "-m", "tests.serving.confidence.self_verify.hanging_child")
