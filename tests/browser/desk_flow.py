@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 WAIT_MS = 30_000
 TOO_QUICK = "too quick to have been read"
@@ -44,6 +45,18 @@ def next_item_in_hand(page: Page, before: str) -> str:
     """The id of the item that follows `before` on the desk."""
     expect(page).not_to_have_url(re.compile(re.escape(before)), timeout=WAIT_MS)
     return item_in_hand(page)
+
+
+def press_for_next(page: Page, before: str) -> str:
+    """The id of the item that N leads to; pressed while the page is drawn anew a key may be lost, so it is repeated."""
+    for _ in range(10):
+        page.keyboard.press("n")
+        try:
+            page.wait_for_url(lambda url: before not in url, timeout=WAIT_MS / 10)
+            break
+        except PlaywrightTimeoutError:
+            continue
+    return next_item_in_hand(page, before)
 
 
 def answer_text(page: Page) -> str:

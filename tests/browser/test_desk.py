@@ -221,8 +221,7 @@ def test_a_verdict_can_be_undone_before_it_is_sent_and_rapid_keys_decide_only_on
         expect(house.page.get_by_role("button", name="Approve")).to_be_visible()
         desk_flow.press_until_read(house.page, "a")
         expect(house.page.locator("[data-testid='stMetric']")).to_contain_text("61%")
-        house.page.keyboard.press("n")
-        second = desk_flow.next_item_in_hand(house.page, first)
+        second = desk_flow.press_for_next(house.page, first)
 
     assert house.gateway.items[first]["state"] == "approved"
     assert house.gateway.items[second]["state"] == "claimed"

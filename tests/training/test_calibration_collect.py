@@ -12,6 +12,7 @@ from tests.serving.tiny_checkpoint import write_tiny_checkpoint
 from training.calibration_asks import Ask, plan
 from training.calibration_collect import collect
 from training.calibration_rows import append_rows, read_rows
+from training.verified_steps import verified
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,13 @@ def test_a_row_holds_the_signals_that_serving_shows(checkpoint: Path, asks: list
         request = GenerationRequest("again", messages, max_tokens=12, temperature=0.0, top_logprobs=5)
         generated = engine.submit(request).result(60)
     confidence = assess(
-        generated.tokens, generated.prompt, generated.finish_reason, generated.text, row.model, calibration=None
+        generated.tokens,
+        generated.prompt,
+        generated.finish_reason,
+        generated.text,
+        row.model,
+        None,
+        verified(greedy.question.text, generated.text),
     )
     shown = {signal.name: signal.value for signal in confidence.signals}
     assert row.written == generated.text

@@ -13,6 +13,7 @@ from tests.training.made_answers import MODEL, made_answers, made_measured, writ
 from training.labelled_answers import Collected, read_answers
 from training.labelled_columns import Columns, columns_named
 from training.labelled_file import Refused
+from training.verified_steps import verified
 
 ANY = Columns({})
 
@@ -46,7 +47,8 @@ def test_an_answer_has_the_signals_that_the_gateway_measures(tmp_path: Path) -> 
     (told,) = made_answers(1)
     row = read(tmp_path, [{**told, "prompt_tokens": 12}]).answers[0].row
     tokens = tokens_of({"content": told["logprobs"]})
-    assert row.signals == measure(tokens, PromptTrace(12, None), "stop", told["answer"])
+    steps = verified(told["messages"][-1]["content"], told["answer"])
+    assert row.signals == measure(tokens, PromptTrace(12, None), "stop", told["answer"], steps)
     assert row.model == MODEL
     assert row.right is told["right"]
     assert row.text == told["messages"][1]["content"]
