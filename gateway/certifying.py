@@ -19,6 +19,7 @@ from serving.confidence.certificate import (
     certificate_to_json,
     certify,
     delta_of_attempt,
+    heaviest_of_all,
 )
 from storage import calibrations, certificates, labels
 from storage.certified import Label, StoredCalibration, StoredCertificate
@@ -105,15 +106,9 @@ def calibration_of(connection: Connection, model: str | None) -> StoredCalibrati
 
 
 def alike(found: Sequence[Label]) -> list[Labelled]:
-    """Each answer as likely to count as every other of its time, whoever asked it.
-
-    From the first moment in which some answers left unreviewed, all are thinned to the share of those that were audited
-    least: a tenant that reviews everything would else stand for those that review little.
-    """
-    drawn = [label for label in found if label.heaviest is None or label.heaviest > 1.0]
-    since = min((label.at for label in drawn), default=math.inf)
-    heaviest = max((label.heaviest for label in drawn if label.heaviest is not None), default=None)
-    return [replace(labelled(label), heaviest=heaviest if label.at >= since else 1.0) for label in found]
+    """Each answer as likely to count as every other of its time, whoever asked it."""
+    heaviest = heaviest_of_all([label.heaviest for label in found], [label.at for label in found])
+    return [replace(labelled(label), heaviest=most) for label, most in zip(found, heaviest, strict=True)]
 
 
 def labelled(label: Label) -> Labelled:

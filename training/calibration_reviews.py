@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection
 
 from serving.confidence.catalogue import NAMES
+from serving.confidence.certificate import heaviest_of_all
 from storage.certificates import suspended_since
 from storage.records import Outcome, VerdictKind, Vouched
 from storage.reviewed import Reviewed, reviewed, reviewed_models
@@ -23,6 +25,7 @@ def read_reviews(connection: Connection, model: str | None) -> Collected:
     """The reviewed answers of `model`, or of the only model there are any of. Raises Refused."""
     wanted = model or _only_model(reviewed_models(connection))
     answers: list[Graded] = []
+    times: list[float] = []  # of the verdicts
     left_out: Counter[str] = Counter()
     since = suspended_since(connection, wanted)
     for found in reviewed(connection, wanted):
@@ -31,6 +34,8 @@ def read_reviews(connection: Connection, model: str | None) -> Collected:
             left_out[objection] += 1
         else:
             answers.append(_graded(found, since))
+            times.append(found.outcome.verdict.created_at if found.outcome.verdict else 0.0)
+    answers = _alike(answers, times)
     notes = [f"{count} reviewed answers left out: {why}." for why, count in left_out.items()]
     if not answers:
         raise Refused(" ".join([f"There are no reviewed answers of {wanted} to fit.", *notes]))
@@ -71,6 +76,14 @@ def _graded(found: Reviewed, since: float | None) -> Graded:
     certifies = found.heaviest != math.inf and (since is None or outcome.interaction.created_at >= since)
     row = _row(outcome)
     return Graded(row, row.domain, found.weight, found.heaviest, certifies)
+
+
+def _alike(answers: Sequence[Graded], times: Sequence[float]) -> list[Graded]:
+    """Those that certify as likely to count as every other of their time."""
+    chosen = [at for at, graded in enumerate(answers) if graded.certifies]
+    most = heaviest_of_all([answers[at].heaviest for at in chosen], [times[at] for at in chosen])
+    counted = dict(zip(chosen, most, strict=True))
+    return [replace(graded, heaviest=counted[at]) if at in counted else graded for at, graded in enumerate(answers)]
 
 
 def _row(outcome: Outcome) -> Row:

@@ -90,6 +90,18 @@ def certify(
     return Certificate(calibration_id, model, alpha=alpha, delta=delta, made_at=made_at, bounds=bounds)
 
 
+def heaviest_of_all(heaviest: Sequence[float | None], times: Sequence[float]) -> list[float | None]:
+    """`heaviest` of each label, as likely to count as every other of its time, whoever asked it; `times` in one order.
+
+    From the first moment in which some answers left unreviewed, all are thinned to the share of those that were audited
+    least: a tenant that reviews everything would else stand for those that review little. Before it each weighs 1.
+    """
+    drawn = [(weight, at) for weight, at in zip(heaviest, times, strict=True) if weight is None or weight > 1.0]
+    since = min((at for _, at in drawn), default=math.inf)
+    most = max((weight for weight, _ in drawn if weight is not None), default=None)
+    return [most if at >= since else 1.0 for at in times]
+
+
 def delta_of_attempt(delta: float, attempt: int) -> float:
     """The δ of the first, second, … attempt to certify on the same, growing labels: δ/2, δ/6, δ/12, …, together δ.
 

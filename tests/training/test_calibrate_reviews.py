@@ -85,6 +85,15 @@ def test_only_approval_makes_an_answer_right_and_audits_weigh_by_their_chance(
     assert "of_a_later_version" not in row.signals
 
 
+def test_who_audits_everything_weighs_as_those_who_audit_least(database: Database, caller: Key, ada: Key) -> None:
+    with database.transaction() as conn:
+        for share in (0.04, 1.0):
+            review(conn, caller, ada, VerdictKind.APPROVE, share=share)
+    with database.read() as conn:
+        answers = read_reviews(conn, None).answers
+    assert [(graded.weight, graded.heaviest) for graded in answers] == [(25.0, 25.0), (1.0, 25.0)]
+
+
 def test_what_was_altered_erased_or_never_measured_is_left_out_and_said(
     database: Database, caller: Key, ada: Key
 ) -> None:

@@ -20,6 +20,7 @@ from serving.confidence.certificate import (
     certificate_to_json,
     certify,
     delta_of_attempt,
+    heaviest_of_all,
 )
 
 ALPHA, DELTA = 0.15, 0.05
@@ -247,3 +248,10 @@ def test_any_other_value_is_read_or_refused_never_an_accident(name: str, value: 
     hostile.pop("id")
     with contextlib.suppress(InvalidCertificate):
         assert certificate_from_json(hostile).id
+
+
+def test_from_the_first_that_left_unreviewed_all_weigh_as_the_least_audited() -> None:
+    assert heaviest_of_all([1.0, 25.0, 1.0, 4.0, None], [1.0, 2.0, 3.0, 3.0, 4.0]) == [1.0, 25.0, 25.0, 25.0, 25.0]
+    assert heaviest_of_all([1.0, 1.0], [1.0, 2.0]) == [1.0, 1.0]
+    assert heaviest_of_all([None, 1.0], [1.0, 2.0]) == [None, None]
+    assert heaviest_of_all([], []) == []
