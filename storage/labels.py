@@ -22,7 +22,7 @@ FACTS: tuple[Any, ...] = (
     decisions.c.tenant, decisions.c.calibration_id, decisions.c.confidence, decisions.c.domain, decisions.c.action,
     decisions.c.audit_share, decisions.c.reason, asked.c.served_model, policies.c.audit_share.label("rule_share"),
 )  # fmt: skip
-_EVERYTHING_REVIEWED = (Reason.UNCERTIFIED.value, Reason.DRIFT.value)  # by whoever such a decision was made
+_EVERYTHING_REVIEWED = (Reason.UNCALIBRATED, Reason.UNCERTIFIED, Reason.DRIFT)  # by whoever such a decision was made
 
 
 def newest(
@@ -115,20 +115,20 @@ def label_from(row: sa.Row[Any]) -> Label:
         right=row.kind == VerdictKind.APPROVE.value,
         domain=row.domain,
         weight=weight,
-        heaviest=weight if released else _heaviest(row),
+        heaviest=weight if released else heaviest_of(row.reason, row.rule_share),
         released=released,
         at=row.at,
         verdict_id=row.verdict_id,
     )
 
 
-def _heaviest(row: sa.Row[Any]) -> float | None:
+def heaviest_of(reason: str, rule_share: float | None) -> float | None:
     """Of a held or flagged answer: what others of its moment, that were released, weigh if they were drawn.
 
     None where the rule is not known any more.
     """
-    if row.reason in _EVERYTHING_REVIEWED:
+    if reason in _EVERYTHING_REVIEWED:
         return 1.0
-    if row.rule_share is None:
+    if rule_share is None:
         return None
-    return 1.0 / row.rule_share if row.rule_share else math.inf
+    return 1.0 / rule_share if rule_share else math.inf

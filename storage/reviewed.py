@@ -11,14 +11,12 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from storage.interactions import get_outcomes
-from storage.labels import RULE
-from storage.records import Action, ItemState, Outcome, Reason
+from storage.labels import RULE, heaviest_of
+from storage.records import Action, ItemState, Outcome
 from storage.tables import decisions, interactions, policies, review_items, verdicts
 
 _PAGE = 500  # interactions read together
 _DECIDED = tuple(state.value for state in (ItemState.APPROVED, ItemState.EDITED, ItemState.REJECTED))
-
-_EVERYTHING_REVIEWED = (Reason.UNCALIBRATED, Reason.UNCERTIFIED, Reason.DRIFT)  # by whoever such a decision was made
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +57,7 @@ def _weighed(outcome: Outcome, rule_share: float | None) -> Reviewed:
     if decision.action is Action.RELEASE:
         weight = 1.0 / decision.audit_share if decision.audit_share else math.inf
         return Reviewed(outcome, weight, weight)
-    if decision.reason in _EVERYTHING_REVIEWED:
-        return Reviewed(outcome, 1.0, 1.0)
-    if rule_share is None:
-        return Reviewed(outcome, 1.0, None)
-    return Reviewed(outcome, 1.0, 1.0 / rule_share if rule_share else math.inf)
+    return Reviewed(outcome, 1.0, heaviest_of(decision.reason, rule_share))
 
 
 def _decided(*columns: sa.ColumnElement[Any] | sa.Function[Any]) -> sa.Select[Any]:
