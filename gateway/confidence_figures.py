@@ -159,7 +159,12 @@ def watch_facts(
         return None
     return {
         "audited": watched.audited,
-        "wealth": watch.wealth,
+        "wealth": watch.wealth(certificate.released),
+        "domains": [
+            {"domain": name, "audited": each.audited, "wealth": each.wealth}
+            for name, each in sorted(watch.apart.items())
+            if name in certificate.released
+        ],
         "alarm_at": 1.0 / certificate.delta,
         "alarmed_at": watched.alarmed_at,
         "points": [

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from sqlalchemy import Connection
 
 from gateway.standing import read
 from serving.confidence.certificate import Certificate
-from serving.confidence.eprocess import START, Watch, watch_from_json
+from serving.confidence.watched_domains import WatchedDomains, watched_from_json, watched_to_json
 from storage import certificates, watches
 from storage.certified import CertificateState, StoredCertificate, Watched, WatchPoint
 from storage.database import Database
@@ -51,11 +52,10 @@ def advance_all(database: Database) -> Advanced:
     return done
 
 
-def watch_of(connection: Connection, stored: StoredCertificate) -> tuple[Watched, Watch]:
+def watch_of(connection: Connection, stored: StoredCertificate) -> tuple[Watched, WatchedDomains]:
     """As stored, and as what can be counted with. Raises ValueError where its numbers are no watch's."""
     watched = watches.of(connection, stored)
-    logs = list(watched.log_wealths or START)
-    return watched, watch_from_json({"log_wealths": logs, "audited": watched.audited})
+    return watched, watched_from_json(watched.state) if watched.state else WatchedDomains()
 
 
 def _advance_or_doubt(database: Database, stored: StoredCertificate, done: Advanced) -> None:
@@ -92,25 +92,34 @@ def _advance(connection: Connection, stored: StoredCertificate, certificate: Cer
     if not found:
         return False
     watch, points = counted(watch, found, certificate)
-    alarm = watch.alarmed(certificate.delta)
+    alarm = watch.alarmed(certificate.delta, certificate.released)
     after = dataclasses.replace(
         before,
-        log_wealths=watch.log_wealths,
+        state=watched_to_json(watch),
         audited=watch.audited,
         seen_at=max(before.seen_at, points[-1].at),
         alarmed_at=points[-1].at if alarm and before.alarmed_at is None else before.alarmed_at,
     )
-    watches.advance(connection, after, points, watch.wealth)
+    watches.advance(connection, after, points, points[-1].wealth)
     if not alarm:
         return False
-    why = {"why": "audited releases were wrong too often", "audited": watch.audited, "wealth": watch.wealth}
+    why: dict[str, Any] = {"why": "audited releases were wrong too often"}
+    why |= {"audited": watch.audited, "wealth": points[-1].wealth, "domain": _most_evidence(watch, certificate)}
     if not certificates.suspend(connection, stored.id, ACTOR, why):
         return False
     log.error("the certificate is suspended: its model's answers are held until it is certified again", **why)
     return True
 
 
-def counted(watch: Watch, found: list[Audited], certificate: Certificate) -> tuple[Watch, list[WatchPoint]]:
+def _most_evidence(watch: WatchedDomains, certificate: Certificate) -> str | None:
+    """The domain whose audits speak most against the certificate; None where none of its domains had one."""
+    wealths = {name: each.wealth for name, each in watch.apart.items() if name in certificate.released}
+    return max(wealths, key=lambda name: wealths[name], default=None)
+
+
+def counted(
+    watch: WatchedDomains, found: list[Audited], certificate: Certificate
+) -> tuple[WatchedDomains, list[WatchPoint]]:
     """The watch after each of the audits, one after another; it stops at the alarm.
 
     All audits count alike, whatever the share they were drawn with: under the certificate each policy's releases are
@@ -118,8 +127,9 @@ def counted(watch: Watch, found: list[Audited], certificate: Certificate) -> tup
     """
     points = []
     for audit in found:
-        watch = watch.after(audit.wrong, certificate.alpha)
-        points.append(WatchPoint(audit.interaction_id, watch.audited, audit.at, audit.wrong, watch.wealth))
-        if watch.alarmed(certificate.delta):
+        watch = watch.after(audit.wrong, certificate.alpha, audit.domain)
+        wealth = watch.wealth(certificate.released)
+        points.append(WatchPoint(audit.interaction_id, watch.audited, audit.at, audit.wrong, wealth))
+        if watch.alarmed(certificate.delta, certificate.released):
             break
     return watch, points

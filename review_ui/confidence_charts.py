@@ -8,7 +8,7 @@ from typing import Any
 
 import altair as alt
 
-from review_ui.confidence_figures import Bound, ReleasedRisk, Reliability, RiskPoint, Watch
+from review_ui.confidence_figures import NO_DOMAIN, Bound, ReleasedRisk, Reliability, RiskPoint, Watch
 from review_ui.inert import visible
 from review_ui.measured import percent
 
@@ -149,7 +149,7 @@ def _on_the_curve(points: Sequence[RiskPoint], bounds: Sequence[Bound]) -> list[
         reached = [p for p in points if bound.threshold is not None and p.threshold >= bound.threshold]
         if reached:
             nearest = min(reached, key=lambda p: p.threshold)
-            placed.append({"domain": visible(bound.domain) or "none recognised", "threshold": bound.threshold,
+            placed.append({"domain": visible(bound.domain) or NO_DOMAIN, "threshold": bound.threshold,
                            "coverage": nearest.coverage, "risk": nearest.risk})  # fmt: skip
     return placed
 

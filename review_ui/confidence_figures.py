@@ -58,6 +58,9 @@ class RiskPoint:
     risk: float
 
 
+NO_DOMAIN = "none recognised"
+
+
 @dataclass(frozen=True, slots=True)
 class ReleasedRisk:
     """Estimated from audits, weighted by how likely each was to be drawn."""
@@ -79,6 +82,7 @@ class Watch:
     alarm_at: float | None
     alarmed_at: float | None
     points: tuple[tuple[float, float, int], ...]  # unix seconds, wealth, audited so far
+    domains: tuple[tuple[str, int, float], ...] = ()  # name, audited, wealth; "" is of none recognised
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,7 @@ def _watch(data: dict[str, Any] | None) -> Watch | None:
     return Watch(
         whole(data["audited"]), number(data["wealth"]), number(data["alarm_at"]), number(data["alarmed_at"]),
         tuple(sorted(points)),
+        tuple((str(row["domain"]), round(row["audited"]), float(row["wealth"])) for row in data.get("domains") or ()),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from review_ui.confidence_figures import (
+    NO_DOMAIN,
     Bound,
     CertificateState,
     ConfidenceFigures,
@@ -14,6 +15,7 @@ from review_ui.confidence_figures import (
     RiskPoint,
     Watch,
 )  # fmt: skip
+from review_ui.inert import visible
 from review_ui.measured import percent
 
 TITLES = {
@@ -91,7 +93,7 @@ def bound_cells(bound: Bound) -> tuple[str, str, str, str, str]:
     """Domain, threshold, coverage, evidence and what it means, as the domains' table shows them."""
     held = bound.threshold is None
     return (
-        bound.domain or "none recognised",
+        bound.domain or NO_DOMAIN,
         "–" if held else percent(bound.threshold, 1),
         "–" if held else percent(bound.coverage),
         f"{bound.errors:,} of {bound.released:,} wrong" if not held else "–",
@@ -153,10 +155,19 @@ def watch(found: Watch) -> str:
     """Where the alarm stands."""
     seen = f"{found.audited:,} audited so far"
     if found.alarmed_at is not None:
-        return f"The alarm was raised: wrong answers are more than chance explains. {seen.capitalize()}."
+        return f"The alarm was raised: wrong answers are more than chance explains. {seen.capitalize()}.{_where(found)}"
     if found.wealth is None or found.alarm_at is None:
         return f"No alarm; {seen}."
-    return f"No alarm: the evidence stands at {found.wealth:.3g}, the alarm is raised at {found.alarm_at:.3g}; {seen}."
+    stands = f"the evidence stands at {found.wealth:.3g}, the alarm is raised at {found.alarm_at:.3g}"
+    return f"No alarm: {stands}; {seen}.{_where(found)}"
+
+
+def _where(found: Watch) -> str:
+    """Which kind of question the evidence is about, where one stands out among several."""
+    name, audited, wealth = max(found.domains, key=lambda each: each[2], default=("", 0, 0.0))
+    if len(found.domains) < 2 or wealth <= 1.0:
+        return ""
+    return f" It is strongest for {visible(name) or NO_DOMAIN}: {wealth:.3g} after {audited:,} audits."
 
 
 def drift(rows: Sequence[Drift]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -69,7 +70,9 @@ class Watched:
 
     certificate_id: str
     model: str
-    log_wealths: tuple[float, ...] = ()  # natural logarithms, one a bet; empty before the first audit
+    state: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # plain numbers that serving.confidence reads; empty at first
     audited: int = 0
     seen_at: float = 0.0  # when the latest verdict that was counted was given
     alarmed_at: float | None = None

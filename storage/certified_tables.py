@@ -51,7 +51,7 @@ watches = sa.Table(
     metadata,
     sa.Column("certificate_id", sa.Text, sa.ForeignKey("certificates.id"), primary_key=True),
     sa.Column("model", sa.Text, nullable=False),
-    sa.Column("log_wealths", sa.Text, nullable=False),  # JSON
+    sa.Column("state", sa.Text, nullable=False),  # JSON
     sa.Column("audited", sa.Integer, nullable=False),
     sa.Column("seen_at", sa.Double, nullable=False),
     sa.Column("alarmed_at", sa.Double),

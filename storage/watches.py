@@ -37,6 +37,7 @@ class Audited:
     """One released answer with the last word on it."""
 
     interaction_id: str
+    domain: str | None
     wrong: bool
     at: float
 
@@ -44,17 +45,17 @@ class Audited:
 def of(conn: Connection, certificate: StoredCertificate) -> Watched:
     """As it stands; a new one where nothing was counted yet.
 
-    Raises ValueError where it is no list; whether its numbers are a watch's is told by who counts with them.
+    Raises ValueError where it is no object; whether its numbers are a watch's is told by who counts with them.
     """
     row = conn.execute(sa.select(watches).where(watches.c.certificate_id == certificate.id)).one_or_none()
     if row is None:  # nothing was released, by it or by those whose place it took, before they were there
         mine = certificates.c.id.in_(watch_heirs.family(conn, certificate.id, certificate.model))
         first = conn.execute(sa.select(sa.func.min(certificates.c.created_at)).where(mine)).scalar_one()
         return Watched(certificate.id, certificate.model, seen_at=first)
-    wealths = from_json(row.log_wealths)
-    if not isinstance(wealths, list) or not wealths:  # an empty one would pass for a new watch
-        raise InvalidValue("log_wealths", f"of the watch over {row.certificate_id} must be a list of numbers.")
-    return Watched(row.certificate_id, row.model, tuple(wealths), row.audited, row.seen_at, row.alarmed_at)
+    state = from_json(row.state)
+    if not isinstance(state, dict) or not state:  # an empty one would pass for a new watch
+        raise InvalidValue("state", f"of the watch over {row.certificate_id} must be an object.")
+    return Watched(row.certificate_id, row.model, state, row.audited, row.seen_at, row.alarmed_at)
 
 
 def unseen(conn: Connection, watched: Watched, limit: int = 100) -> list[Audited]:
@@ -69,7 +70,11 @@ def unseen(conn: Connection, watched: Watched, limit: int = 100) -> list[Audited
     after: Label | None = None
     while len(found) < limit and (read := _page(conn, watched, after, limit)):
         ours = labels.written_here(conn, read)
-        found += [Audited(each.interaction_id, not each.right, each.at) for each in read if each.interaction_id in ours]
+        found += [
+            Audited(each.interaction_id, each.domain, not each.right, each.at)
+            for each in read
+            if each.interaction_id in ours
+        ]
         after = read[-1]
     return found[:limit]
 
@@ -78,7 +83,7 @@ def advance(conn: Connection, watched: Watched, points: Sequence[WatchPoint], we
     """Keeps the watch as it is after `points`. A second process that counted the same is refused (IntegrityError)."""
     values = {
         "model": watched.model,
-        "log_wealths": to_json("log_wealths", list(watched.log_wealths)),
+        "state": to_json("state", dict(watched.state)),
         "audited": watched.audited,
         "seen_at": watched.seen_at,
         "alarmed_at": watched.alarmed_at,

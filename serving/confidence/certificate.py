@@ -51,6 +51,11 @@ class Certificate:
         canonical = json.dumps(_body(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
         return "crt_" + hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
+    @cached_property
+    def released(self) -> tuple[str, ...]:
+        """The domains that it certifies a threshold for."""
+        return tuple(name for name, bound in self.bounds.items() if bound.threshold is not None)
+
     def bound(self, domain: str | None) -> Bound | None:
         """The bound of a domain; None where the certificate says nothing of it."""
         return self.bounds.get(domain or "")

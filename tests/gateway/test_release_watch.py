@@ -49,9 +49,11 @@ def two(database: Database) -> tuple[StoredCertificate, StoredCertificate]:
     return first, second
 
 
-def audit(database: Database, people: tuple[Key, Key], stored: StoredCertificate, times: int, right: bool) -> None:
+def audit(
+    database: Database, people: tuple[Key, Key], stored: StoredCertificate, times: int, right: bool, **more: Any
+) -> None:
     caller, reviewer = people
-    fields: dict[str, Any] = {
+    fields: dict[str, Any] = more | {
         "calibration": stored.calibration_id,
         "certificate": stored.id,
         "served_model": stored.model,
@@ -78,10 +80,11 @@ def suspensions(database: Database) -> list[AuditEvent]:
     ("table", "column", "odd"),
     [
         (rows, "body", "{"),
-        (watch_rows, "log_wealths", "no list"),
-        (watch_rows, "log_wealths", "[NaN, 0.0, 0.0, 0.0, 0.0]"),
-        (watch_rows, "log_wealths", "[0.0, 0.0]"),
-        (watch_rows, "log_wealths", "[]"),
+        (watch_rows, "state", "no object"),
+        (watch_rows, "state", "[]"),
+        (watch_rows, "state", "{}"),
+        (watch_rows, "state", '{"apart": {}}'),
+        (watch_rows, "state", '{"together": {"log_wealths": [0.0, 0.0], "audited": 0}, "apart": {}}'),
     ],
 )
 def test_what_cannot_be_counted_is_suspended_in_doubt_and_stops_no_other_alarm(
@@ -126,6 +129,20 @@ def test_count_that_fails_is_told_and_tried_again_and_stops_no_other_alarm(
     monkeypatch.setattr(watches, "advance", fails_once)
     assert advance_all(database) == release_watch.Advanced([second.id], [first.id])
     assert advance_all(database) == release_watch.Advanced([first.id], [])
+
+
+def test_one_domain_that_went_bad_is_seen_though_the_whole_is_not_and_is_named(
+    database: Database, people: tuple[Key, Key], two: tuple[StoredCertificate, StoredCertificate]
+) -> None:
+    for _ in range(9):
+        audit(database, people, two[0], 8, right=True, domain="arithmetic")
+        audit(database, people, two[0], 1, right=False, domain=None)
+    assert advance_all(database) == release_watch.Advanced([two[0].id], [])
+    (event,) = suspensions(database)
+    assert event.data["domain"] == ""
+    with database.read() as connection:
+        whole = release_watch.watch_of(connection, two[0])[1].together
+    assert whole.wealth < 1
 
 
 def instead(database: Database, stored: StoredCertificate, **fields: Any) -> StoredCertificate:

@@ -170,6 +170,17 @@ def test_no_alarm_is_told_with_where_the_evidence_stands() -> None:
     assert words.watch(found) == ("No alarm: the evidence stands at 0.4, the alarm is raised at 20; 3 audited so far.")
 
 
+def test_the_domain_that_stands_out_among_several_is_named() -> None:
+    domains = [{"domain": "algebra", "audited": 12, "wealth": 3.14}, {"domain": "", "audited": 30, "wealth": 0.2}]
+    seen = {"audited": 42, "wealth": 0.9, "alarm_at": 20, "alarmed_at": None, "points": [], "domains": domains}
+    found = read(watch=seen).watch
+    assert found is not None
+    assert words.watch(found).endswith("42 audited so far. It is strongest for algebra: 3.14 after 12 audits.")
+    calm = read(watch={**seen, "domains": [{**each, "wealth": 0.5} for each in domains]}).watch
+    assert calm is not None
+    assert words.watch(calm).endswith("42 audited so far.")
+
+
 def test_drift_is_counted_and_called_a_warning() -> None:
     assert words.drift(read().drift) == "1 of 3 signals has moved from where it usually lies."
     assert words.drift(read().drift[:1]) == "None of 1 signals has moved from where it usually lies."

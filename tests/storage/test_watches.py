@@ -42,7 +42,7 @@ def count(database: Database, watched: Watched, found: list[watches.Audited]) ->
         for number, audit in enumerate(found, 1)
     ]
     after = dataclasses.replace(
-        watched, log_wealths=(0.1, 0.2), audited=watched.audited + len(found), seen_at=found[-1].at
+        watched, state={"together": [0.1, 0.2]}, audited=watched.audited + len(found), seen_at=found[-1].at
     )
     with database.transaction() as conn:
         watches.advance(conn, after, points, 0.5)
@@ -97,7 +97,7 @@ def test_records_that_were_not_written_here_and_deleted_ones_are_not_counted_and
 def test_a_drawing_of_many_points_is_thinned_and_keeps_the_last(
     database: Database, certificate: StoredCertificate
 ) -> None:
-    many = [watches.Audited(f"chatcmpl-{number}", False, float(number)) for number in range(25)]
+    many = [watches.Audited(f"chatcmpl-{number}", None, False, float(number)) for number in range(25)]
     with database.read() as conn:
         watched = watches.of(conn, certificate)
     count(database, watched, many)

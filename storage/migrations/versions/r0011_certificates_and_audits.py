@@ -93,7 +93,7 @@ def make_tables() -> None:
         "watches",
         sa.Column("certificate_id", sa.Text, nullable=False),
         sa.Column("model", sa.Text, nullable=False),
-        sa.Column("log_wealths", sa.Text, nullable=False),
+        sa.Column("state", sa.Text, nullable=False),
         sa.Column("audited", sa.Integer, nullable=False),
         sa.Column("seen_at", sa.Double, nullable=False),
         sa.Column("alarmed_at", sa.Double),
