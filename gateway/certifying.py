@@ -33,7 +33,7 @@ def make(connection: Connection, model: str | None, alpha: float, delta: float) 
     """Stores a certificate for the active calibration of `model`, and returns it with how many labels it is made of.
 
     After a suspension only answers decided since then count. None: the one model that has a calibration. `delta` is
-    shared out among the attempts at this calibration, so that trying again until it succeeds is not wrong more often.
+    shared out among the attempts at this model, so that trying again until it succeeds is not wrong more often.
     Raises Refused: no such calibration, no labels, alpha or delta out of range.
     """
     calibration = calibration_of(connection, model)
@@ -41,7 +41,7 @@ def make(connection: Connection, model: str | None, alpha: float, delta: float) 
     found = labels.every(connection, calibration.id, since=since)
     # under a policy that audits nothing, what was released is never looked at: its labels are no sample of all answers
     rows = alike([label for label in found if label.heaviest != math.inf])
-    attempt = 1 + certificates.count_stored(connection, calibration.id, since)
+    attempt = 1 + certificates.count_stored(connection, calibration.model, since)
     if not rows:
         later = " since its certificate was suspended" if since else ""
         raise Refused(f"No answer under the calibration {calibration.id} was reviewed{later}: review some first.")

@@ -143,9 +143,9 @@ def list_all(conn: Connection, model: str | None = None) -> list[StoredCertifica
     return [certificate_from(row) for row in conn.execute(query)]
 
 
-def count_stored(conn: Connection, calibration_id: str, since: float) -> int:
-    """Certificates of this calibration that were stored since `since` (unix seconds)."""
-    mine = (certificates.c.calibration_id == calibration_id, certificates.c.created_at >= since)
+def count_stored(conn: Connection, model: str, since: float) -> int:
+    """Certificates of this model, whatever their calibration, that were stored since `since` (unix seconds)."""
+    mine = (certificates.c.model == model, certificates.c.created_at >= since)
     return int(conn.execute(sa.select(sa.func.count()).select_from(certificates).where(*mine)).scalar_one())
 
 

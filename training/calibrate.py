@@ -16,7 +16,7 @@ from rich.console import Console
 from gateway.operations import variable_of
 from gateway.settings import Settings
 from storage.errors import StorageError
-from training.calibration_activation import activate, may_activate, product_database
+from training.calibration_activation import activate, keep, may_activate, product_database
 from training.calibration_certificate import promise
 from training.calibration_files import Written, write_all
 from training.calibration_fitting import Fitted, fit_and_measure
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def calibrate(options: Options, console: Console) -> int:
     fitted = fit_and_measure(collected(options), options.alpha, options.delta)
     show(console, fitted)
+    if options.from_reviews:
+        keep(fitted, Settings())
     written = write_all(fitted, options.folder(fitted.calibration.model), options.plots(fitted.calibration.model))
     for file in written.files:
         console.print(f"written: {file}", highlight=False, markup=False, soft_wrap=True)

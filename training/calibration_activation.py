@@ -53,17 +53,27 @@ def may_activate(console: Console, fitted: Fitted, *, yes: bool) -> bool:
         return False
 
 
+def keep(fitted: Fitted, settings: Settings) -> None:
+    """Stores both and puts neither into use: the next attempt to certify this model counts this one."""
+    with product_database(settings) as database, database.transaction() as connection:
+        _store(connection, fitted)
+
+
 def activate(fitted: Fitted, settings: Settings) -> None:
     """Both act on the next ask; one transaction, so that no ask sees the one without the other.
 
     A certificate that certifies nothing is only stored: every answer is held then, as without any.
     """
     with product_database(settings) as database, database.transaction() as connection:
-        calibration = calibrations.store(connection, calibration_to_json(fitted.calibration), ACTOR)
-        certificate = certificates.store(connection, certificate_to_json(fitted.certificate), ACTOR)
-        calibrations.activate(connection, calibration.id, ACTOR)
+        _store(connection, fitted)
+        calibrations.activate(connection, fitted.calibration.id, ACTOR)
         if certifies_anything(fitted.certificate):
-            certificates.activate(connection, certificate.id, ACTOR)
+            certificates.activate(connection, fitted.certificate.id, ACTOR)
+
+
+def _store(connection: Connection, fitted: Fitted) -> None:
+    calibrations.store(connection, calibration_to_json(fitted.calibration), ACTOR)
+    certificates.store(connection, certificate_to_json(fitted.certificate), ACTOR)
 
 
 def _consequence(connection: Connection, fitted: Fitted) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from serving.confidence.calibration import Calibration
-from serving.confidence.certificate import Certificate, Labelled
+from serving.confidence.certificate import Certificate, Labelled, delta_of_attempt
 from training.calibration_certificate import certificate_of, labelled
 from training.calibration_figures import THRESHOLD, Figure, Group, Scored, figures, groups
 from training.calibration_fit import fit
@@ -36,7 +36,10 @@ class Fitted:
 
 
 def fit_and_measure(collected: Collected, alpha: float, delta: float, made_at: float | None = None) -> Fitted:
-    """Raises Refused where there is too little to learn from, or to measure on."""
+    """δ is shared out among the attempts to certify on answers that keep coming: see `delta_of_attempt`.
+
+    Raises Refused where there is too little to learn from, or to measure on.
+    """
     at = time.time() if made_at is None else made_at
     refuse_too_few(collected.answers)
     seen = [graded for graded in collected.answers if not in_second_half(graded.row)]
@@ -57,8 +60,11 @@ def fit_and_measure(collected: Collected, alpha: float, delta: float, made_at: f
     told = {name: round(figure.value, 5) for name, figure in found.items() if figure.value == figure.value}
     calibration = replace(calibration, metrics={**report(calibration, [graded.row for graded in measured]), **told})
     rows = labelled(measured, judged)
-    certificate = certificate_of(calibration, rows, alpha, delta, at)
+    spent = delta if collected.attempt is None else delta_of_attempt(delta, collected.attempt)
+    certificate = certificate_of(calibration, rows, alpha, spent, at)
     notes = [*collected.notes, *_notes(seen, measured, judged)]
+    if collected.attempt is not None:
+        notes.append(f"Attempt {collected.attempt} to certify this model spends {spent:.2g} of the δ of {delta:g}.")
     return Fitted(calibration, certificate, found, by_domain, scored, rows, notes)
 
 

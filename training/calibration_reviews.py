@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from serving.confidence.catalogue import NAMES
 from serving.confidence.certificate import heaviest_of_all
-from storage.certificates import suspended_since
+from storage.certificates import count_stored, suspended_since
 from storage.records import Outcome, VerdictKind, Vouched
 from storage.reviewed import Reviewed, reviewed, reviewed_models
 from training.calibration_rows import Row
@@ -48,7 +48,8 @@ def read_reviews(connection: Connection, model: str | None) -> Collected:
         notes.append(
             "Figures are of the answers that people saw, mostly the less sure ones; the certificate weighs them."
         )
-    return Collected(wanted, answers, notes)
+    attempt = 1 + count_stored(connection, wanted, since or 0.0)
+    return Collected(wanted, answers, notes, attempt)
 
 
 def _only_model(counts: Mapping[str, int]) -> str:

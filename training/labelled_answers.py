@@ -39,6 +39,7 @@ class Collected:
     model: str
     answers: list[Graded]
     notes: list[str] = field(default_factory=list)
+    attempt: int | None = None  # at certifying on answers that keep coming, from 1; None: all there will be are here
 
 
 def read_answers(path: Path, model: str | None, columns: Columns) -> Collected:

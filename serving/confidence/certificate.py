@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from serving.confidence import checked
+from serving.confidence.binomial import at_most
 from serving.confidence.checked import InvalidCalibration
 from serving.confidence.learn_then_test import Bound, Labelled, bound_of
 
@@ -156,10 +157,11 @@ def certificate_from_json(body: Any) -> Certificate:
 def _read(fields: Mapping[str, Any]) -> Certificate:
     if fields.get("format") != FORMAT:
         raise InvalidCertificate(f"format: this version reads format {FORMAT}, not {fields.get('format')!r}")
+    _refuse_unknown(fields, {"id", "format", "calibration_id", "model", "alpha", "delta", "made_at", "bounds"}, "")
     bounds = checked.mapping(fields.get("bounds"), "bounds")
     if len(bounds) > _MOST_DOMAINS:
         raise InvalidCertificate(f"bounds: must name at most {_MOST_DOMAINS} domains, not {len(bounds)}")
-    return Certificate(
+    certificate = Certificate(
         calibration_id=checked.text(fields, "calibration_id"),
         model=checked.text(fields, "model"),
         alpha=checked.number(fields, "alpha", lowest=_SMALLEST, highest=1.0 - _SMALLEST),
@@ -167,16 +169,39 @@ def _read(fields: Mapping[str, Any]) -> Certificate:
         made_at=checked.number(fields, "made_at", lowest=0.0),
         bounds={_domain(name): _bound(bounds[name], f"bounds.{name}") for name in bounds},
     )
+    for name, bound in certificate.bounds.items():
+        _refuse_unproved(bound, certificate, f"bounds.{name}")
+    return certificate
+
+
+def _refuse_unknown(fields: Mapping[str, Any], known: set[str], place: str) -> None:
+    """What is misspelt would else be taken for left out."""
+    for name in fields:
+        if name not in known:
+            raise InvalidCertificate(f"{place}{name}: is no field of a certificate")
+
+
+def _refuse_unproved(bound: Bound, certificate: Certificate, place: str) -> None:
+    """The counts must be evidence for the promise: anybody can write a threshold."""
+    if bound.threshold is None:
+        return
+    chance = at_most(bound.errors, bound.released, certificate.alpha)
+    if not chance <= certificate.delta * (1.0 + 1e-9):
+        raise InvalidCertificate(
+            f"{place}.errors: {bound.errors} of {bound.released} are {chance:.2g} likely at a risk of "
+            f"{certificate.alpha:g}, and delta allows {certificate.delta:g}"
+        )
 
 
 def _domain(name: Any) -> str:
-    if not isinstance(name, str) or len(name) > 200:
-        raise InvalidCertificate("bounds: a domain is named by a text of at most 200 characters")
+    if not isinstance(name, str) or len(name) > 200 or not name.isprintable():
+        raise InvalidCertificate("bounds: a domain is named by a printable text of at most 200 characters")
     return name
 
 
 def _bound(value: Any, place: str) -> Bound:
     fields = checked.mapping(value, place)
+    _refuse_unknown(fields, {"threshold", "labels", "released", "errors", "coverage"}, f"{place}.")
     labels = _count(fields, "labels", place, most=10**12)
     released = _count(fields, "released", place, most=labels)
     threshold = None

@@ -172,6 +172,13 @@ def test_reviews_become_the_calibration_that_acts_next(
     assert certificate is not None
     assert certificate.calibration_id == written.id
 
+    assert main(["--from-reviews", "--out", str(tmp_path / "out"), "--json", "--alpha", "0.4"]) == 0
+    again = json.loads((tmp_path / "out" / "certificate.json").read_text())
+    assert again["delta"] == pytest.approx(0.05 / 6)  # a second attempt has what the first one left
+    with database.read() as conn:
+        assert certificates.count_stored(conn, MODEL, 0.0) == 2
+        assert certificates.in_use(conn, MODEL)[1] == certificate
+
 
 def test_without_a_database_it_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

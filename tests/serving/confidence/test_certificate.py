@@ -214,6 +214,11 @@ def test_an_id_may_be_left_out_but_must_fit() -> None:
         (("bounds", "", "errors"), 10**400, r"bounds\.\.errors"),
         (("bounds", "", "coverage"), float("nan"), r"bounds\.\.coverage"),
         (("bounds", "x" * 201), {}, "bounds"),
+        (("bounds", "su\u202ems"), {}, "printable"),
+        (("bounds", "", "threshhold"), 0.5, r"bounds\.\.threshhold: is no field"),
+        (("treshold",), 0.5, "treshold: is no field"),
+        (("alpha",), 0.001, r"bounds\.\.errors: .* delta allows 0\.05"),
+        (("bounds", "", "errors"), 183, r"bounds\.\.errors: 183 of .* likely at a risk of 0\.15"),
     ],
 )
 def test_hostile_bodies_are_refused_by_the_name_of_the_field(place: tuple[str, ...], value: Any, named: str) -> None:
