@@ -68,16 +68,23 @@ def list_certificates(model: Model = None) -> None:
 def show(certificate_id: str) -> None:
     """One certificate: its line, and one for each domain."""
     with opened(Settings()) as found, found.read() as connection:
-        stored = stored_certificates.get(connection, certificate_id)
-    if stored is None:
-        raise NotFound("certificate", certificate_id)
+        stored = _found(connection, certificate_id)
     typer.echo(_line(stored))
     _show(_read(stored))
+
+
+@certificates.command("activate")
+def activate_certificate(certificate_id: str) -> None:
+    """Release by a stored one from the next question on."""
+    with _writing() as connection:
+        certifying.activate(connection, _read(_found(connection, certificate_id)))
 
 
 @certificates.command("suspend")
 def suspend(certificate_id: str, why: Annotated[str, typer.Option(help="For the audit log; names no person.")]) -> None:
     """Hold every answer of its model from the next question on, until another certificate is activated."""
+    if not why.strip():
+        raise Refused("--why: say in a few words why everything of this model is to be held.")
     with _writing() as connection:
         done = stored_certificates.suspend(connection, certificate_id, ACTOR, {"why": why})
     if not done:
@@ -88,6 +95,13 @@ def suspend(certificate_id: str, why: Annotated[str, typer.Option(help="For the 
 def _writing() -> Iterator[Connection]:
     with opened(Settings()) as found, found.transaction() as connection:
         yield connection
+
+
+def _found(connection: Connection, certificate_id: str) -> StoredCertificate:
+    stored = stored_certificates.get(connection, certificate_id)
+    if stored is None:
+        raise NotFound("certificate", certificate_id)
+    return stored
 
 
 def _read(stored: StoredCertificate) -> Certificate:

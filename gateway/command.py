@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 
-from gateway import audit_command, certificates_command, keys_command, operations
+from gateway import audit_command, calibrations_command, certificates_command, keys_command, operations
 from gateway.settings import Settings
 from storage.errors import StorageError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Countersign: an LLM gateway with a review desk.")
-calibrations = typer.Typer(no_args_is_help=True, help="What turns signals into a confidence.")
 app.add_typer(keys_command.keys, name="keys")
 app.add_typer(keys_command.policies, name="policies")
-app.add_typer(calibrations, name="calibrations")
+app.add_typer(calibrations_command.calibrations, name="calibrations")
 app.add_typer(certificates_command.certificates, name="certificates")
 app.add_typer(audit_command.app, name="audit")
 
@@ -74,16 +72,6 @@ def signin_link(
     """Print a one-use sign-in link for the reviewer NAME, whose key is made when there is none."""
     address = dashboard or f"http://127.0.0.1:{dashboard_port}"
     typer.echo(operations.signin_link(Settings(), tenant, name, minutes * 60, address))
-
-
-@calibrations.command("import")
-def import_calibration(
-    file: Path,
-    activate: Annotated[bool, typer.Option("--activate", help="Use it from now on.")] = False,
-    if_none: Annotated[bool, typer.Option("--activate-if-none", help="Use it if its model has none yet.")] = False,
-) -> None:
-    """Store a calibration and print its id."""
-    typer.echo(operations.import_calibration(Settings(), file, activate=activate, if_none=if_none))
 
 
 def main() -> None:

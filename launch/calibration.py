@@ -15,7 +15,7 @@ from storage.certified import CertificateState, StoredCalibration
 from storage.database import Database
 from storage.errors import InvalidValue
 
-MAKE_ONE = "review some answers, then run: countersign certificates make --activate"
+MAKE_ONE = "review some answers, then run: ./run countersign certificates make --activate"
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,14 @@ def list_active(conn: Connection) -> list[StoredCalibration]:
     return [calibration_from(row) for row in conn.execute(query)]
 
 
+def list_all(conn: Connection, model: str | None = None) -> list[StoredCalibration]:
+    """Newest first; of one model, or of all."""
+    query = sa.select(calibrations).order_by(calibrations.c.created_at.desc(), calibrations.c.id.desc())
+    if model is not None:
+        query = query.where(calibrations.c.model == model)
+    return [calibration_from(row) for row in conn.execute(query)]
+
+
 def get(conn: Connection, calibration_id: str) -> StoredCalibration | None:
     return _one(conn, calibrations.c.id == calibration_id)
 

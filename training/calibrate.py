@@ -31,9 +31,9 @@ from training.labelled_file import Refused
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when a calibration was written, and activated if that was asked for; 1 with a sentence when not; 2 for bad
     options or data that are not there."""
-    options, console = read_options(arguments), Console(stderr=True)
+    console = Console(stderr=True)
     try:
-        return calibrate(options, console)
+        return calibrate(read_options(arguments), console)
     except Refused as refusal:
         console.print(f"calibrate: {refusal}", highlight=False, markup=False, soft_wrap=True)
         return refusal.exit_code

@@ -104,6 +104,12 @@ def _notes(seen: Sequence[Graded], measured: Sequence[Graded], judged: Sequence[
     unknown = sum(told.confidence is None for told in judged)
     if unknown:
         notes.append(f"{unknown} measured answers lack a signal that the calibration needs: such are held.")
+    named = {graded.group for graded in seen if graded.group}
+    if len(named) > 1 and all(told.domain is None for told in judged):
+        notes.append(
+            f"{len(named)} domains are named, but no question tells them apart, and the gateway goes by the question: "
+            'everything is certified as one. Give the questions as "prompt" or "messages".'
+        )
     drawn = sum(told.samples for told in judged)
     if drawn:
         notes.append(f"Compared with {drawn / len(judged):.2f} further samples an answer, drawn where they can decide.")

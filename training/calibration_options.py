@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.certifying import ALPHA, DELTA
+from gateway.settings import Settings
 from serving.confidence.cascade import MOST_SAMPLES
 from training.labelled_columns import Columns, columns_named
 from training.labelled_file import Refused
 
 REFERENCE = Path(__file__).parent.parent / "serving" / "checkpoints" / "reference"
-KEPT = Path(".countersign/calibration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,12 @@ class Options:
         return self.plots(model) if self.file is not None or self.from_reviews else self.checkpoint
 
     def plots(self, model: str) -> Path:
-        return self.out if self.out is not None else KEPT / re.sub(r"[^\w.@-]+", "_", model)
+        return self.out if self.out is not None else kept() / re.sub(r"[^\w.@-]+", "_", model)
+
+
+def kept() -> Path:
+    """Where calibrate keeps what it writes, in the product's home."""
+    return Settings().home / "calibration"
 
 
 def read_options(arguments: Sequence[str] | None) -> Options:
@@ -103,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         default=MOST_SAMPLES,
         help="further answers to compare undecided ones with; 0: none, and no cascade",
     )
-    own.add_argument("--rows", type=Path, default=KEPT / "rows.jsonl", help="kept answers; an interrupted run goes on")
+    own.add_argument(
+        "--rows", type=Path, default=kept() / "rows.jsonl", help="kept answers; an interrupted run goes on"
+    )
     return parser
 
 

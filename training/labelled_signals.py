@@ -18,6 +18,7 @@ Signals = dict[str, float | None]
 # what no OpenAI-compatible server tells the gateway: a calibration that needs them would vouch for nothing there
 UNTOLD_UPSTREAM = ("prompt_logprob_mean", "prompt_logprob_window", "gate_entropy_mean")
 OF_SAMPLES = ("agreement", "samples")  # what comparing samples adds, as the cascade draws them
+SHARES = ("top_mass", "finished", "answer_found")
 _ROUNDING = 1e-3  # a log-probability may lie this far above nought
 
 
@@ -44,10 +45,20 @@ def _given(place: Place, signals: Any) -> Signals:
         if name in OF_SAMPLES:
             raise place.refuse(f"signals.{name}", "comes of comparing samples: give their texts as samples instead.")
         if value is not None:
-            _number(place, f"signals.{name}", value)
+            _possible(place, name, _number(place, f"signals.{name}", value))
     if all(value is None for value in signals.values()):
         raise place.refuse("signals", "none was measured, so nothing can be learned from this answer; leave it out.")
     return {**{name: None if signals.get(name) is None else float(signals[name]) for name in NAMES}, "samples": 0.0}
+
+
+def _possible(place: Place, name: str, value: float) -> None:
+    """Log-probabilities are at most nought; entropies, margins, counts and shares at least that."""
+    if "logprob" in name and value > _ROUNDING:
+        raise place.refuse(f"signals.{name}", f"{value:g} is above 0, so it is no log-probability.")
+    if "logprob" not in name and value < -_ROUNDING:
+        raise place.refuse(f"signals.{name}", f"{value:g} is below 0, which it never is where it is measured.")
+    if name in SHARES and value > 1.0 + _ROUNDING:
+        raise place.refuse(f"signals.{name}", f"{value:g} is above 1, and it is a share.")
 
 
 def _measured(place: Place, fields: Mapping[str, Any]) -> Signals | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from operator import attrgetter, mul, sub
+from operator import mul, sub
 
 from serving.answer import TokenTrace
 
 _ROUNDING = 1e-3  # a log-probability may lie this far above nought
-_top = attrgetter("top")
 
 
 class Alternatives:
@@ -53,12 +52,13 @@ def alternatives(tokens: Sequence[TokenTrace]) -> Alternatives | None:
 
     Where tokens have unequally many, all are cut to the fewest.
     """
-    tops = list(map(_top, tokens))
+    tops = [token.top for token in tokens]
     try:
-        width, widest = min(map(len, tops), default=0), max(map(len, tops), default=0)
+        widths = set(map(len, tops))
+        width = min(widths, default=0)
         if width < 2:
             return None
-        if widest > width:
+        if len(widths) > 1:
             tops = [top[:width] for top in tops]
         flat = [logprob for _, logprob in chain.from_iterable(tops)]
         # the sum shows a NaN, max() may pass it over

@@ -32,7 +32,7 @@ def assess(
     a trace's numbers.
     """
     signals = measure(tokens, prompt, finish_reason, text, steps, samples=samples)
-    shown = tuple(Signal(name, value) for name, value in signals.items())
+    shown = tuple(map(Signal._make, signals.items()))
     if calibration is None:
         return _unknown(shown, "No calibration is active for this model.")
     stage = calibration.stage(len(samples))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 _WORD = re.compile(r"[^\W\d_]+|\d+|[^\w\s]|_+")
 _READ_CHARACTERS, _READ_WORDS = 4_000, 400
@@ -52,6 +51,6 @@ def words_of(text: str) -> set[str]:
 
 def _read(text: str) -> tuple[set[str], bool]:
     """Those words, and whether that was all of the text."""
-    found = [match[0] for match in islice(_WORD.finditer(text[:_READ_CHARACTERS].casefold()), _READ_WORDS + 1)]
+    found = _WORD.findall(text[:_READ_CHARACTERS].casefold())
     words = {NUMBER if word.isdigit() else word for word in found[:_READ_WORDS]}
     return words, len(text) <= _READ_CHARACTERS and len(found) <= _READ_WORDS

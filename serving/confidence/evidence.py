@@ -18,6 +18,7 @@ Column = list[float]  # one number a token
 
 _MARK = "Answer:"
 _NUMBER = re.compile(r"[ \t]{0,8}[$€£]?[ \t]?([+-]?\d[\d,]{0,40}(?:\.\d{1,40})?)")
+_NUMBERS = (int, float)  # built once: for every answer each signal is looked at
 _ROUNDING = 1e-3  # a log-probability may lie this far above nought, an entropy this far below
 
 
@@ -81,7 +82,7 @@ def gather(
 
 def finite(value: float | None) -> float | None:
     """The value itself, or None where it is not a finite number."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    return float(value) if isinstance(value, _NUMBERS) and math.isfinite(value) else None
 
 
 def answer_span(tokens: Sequence[TokenTrace]) -> tuple[int, int] | None:

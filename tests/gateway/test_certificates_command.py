@@ -79,6 +79,8 @@ def test_certificate_is_made_of_reviewed_answers_and_activated(database: Databas
     assert state(database) == (made, CertificateState.IN_FORCE)
     assert told("list").startswith(f"{made}\tin_force\t{MODEL}\t{fitted}\talpha 0.15\tdelta 0.025\t1 of 1 domains\t")
     assert told("show", made).splitlines()[1] == lines[1]
+    with pytest.raises(Refused, match="--why"):
+        told("suspend", made, "--why", " ")
     told("suspend", made, "--why", "a complaint")
     assert state(database) == (made, CertificateState.SUSPENDED)
     with pytest.raises(Refused, match="not in force"):
@@ -110,6 +112,10 @@ def test_certificate_comes_in_from_a_file_that_is_one(database: Database, fitted
     assert state(database) == (first, CertificateState.IN_FORCE)
     told("import", str(file), "--activate")
     assert state(database) == (second, CertificateState.IN_FORCE)
+    told("activate", first)
+    assert state(database) == (first, CertificateState.IN_FORCE)
+    with pytest.raises(StorageError, match="crt_none"):
+        told("activate", "crt_none")
     future = certificate(fitted, MODEL, made_at=time.time() + 120)  # a minute is a clock's fault
     for text, why in (
         (json.dumps(certificate_to_json(future)), "made_at"),

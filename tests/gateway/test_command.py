@@ -7,12 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from unittest import mock
 
 import httpx2
 import pytest
 
+from gateway.command import main
 from serving.confidence.calibration import calibration_to_json
 from storage import calibrations
 from storage.database import open_database
@@ -38,8 +42,19 @@ class Shell:
         return [sys.executable, "-m", "gateway.command", *words]
 
     def run(self, *words: str, **changes: str) -> "subprocess.CompletedProcess[str]":
+        """Servers as processes of their own; what only reads or writes a little here, where it takes no second."""
         environment = {**self.environment, **changes}
-        return subprocess.run(self.command(*words), env=environment, capture_output=True, text=True, timeout=120)
+        if words[0] in ("gateway", "worker"):
+            return subprocess.run(self.command(*words), env=environment, capture_output=True, text=True, timeout=120)
+        with (
+            mock.patch.dict(os.environ, environment, clear=True),
+            mock.patch.object(sys, "argv", ["countersign", *words]),
+            redirect_stdout(StringIO()) as out,
+            redirect_stderr(StringIO()) as errors,
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+        return subprocess.CompletedProcess(words, int(ended.value.code or 0), out.getvalue(), errors.getvalue())
 
     def refusal(self, *words: str, **changes: str) -> str:
         done = self.run(*words, **changes)
@@ -109,6 +124,16 @@ def test_database_without_tables_says_what_to_run(shell: Shell, tmp_path: Path) 
 def test_setting_that_cannot_be_read_is_named(shell: Shell) -> None:
     assert "COUNTERSIGN_PORT" in shell.refusal("gateway", COUNTERSIGN_PORT="many")
     assert "COUNTERSIGN_WORKER" in shell.refusal("gateway", COUNTERSIGN_WORKER="maybe")
+
+
+def test_as_a_process_of_its_own_it_does_the_same(shell: Shell) -> None:
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(shell.command(*words), env=shell.environment, capture_output=True, text=True, timeout=120)
+
+    assert run("keys", "create", "bot", "--role", "caller").stdout.startswith("csk_")
+    refused = run("keys", "revoke", "key_none")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == shell.refusal("keys", "revoke", "key_none")
 
 
 def test_keys_are_made_listed_and_revoked(shell: Shell) -> None:
@@ -181,6 +206,12 @@ def test_a_calibration_that_ships_does_not_replace_one_in_use(shell: Shell, tmp_
     second = shell.run("calibrations", "import", str(tmp_path / "newer"), "--activate").stdout.strip()
     assert shell.run(*imported).stdout.strip() == first != second
     assert active(shell) == second
+    listed = [line.split("\t")[:4] for line in shell.run("calibrations", "list", "--model", MODEL).stdout.splitlines()]
+    assert listed == [[second, "active", MODEL, "2000 answers"], [first, "stored", MODEL, "1000 answers"]]
+    assert shell.run("calibrations", "activate", first).returncode == 0
+    assert active(shell) == first
+    assert "cal_none" in shell.refusal("calibrations", "activate", "cal_none")
+    assert shell.run("calibrations", "list", "--model", "another").stdout == ""
 
 
 def active(shell: Shell) -> str | None:

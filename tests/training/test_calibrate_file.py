@@ -203,7 +203,9 @@ def test_few_labels_get_platt_and_what_is_too_few_to_certify_is_said(
     assert all(bound.threshold is None for bound in parts(tmp_path)[1].bounds.values())
 
 
-def test_a_table_of_confidences_with_columns_of_its_own_is_calibrated(tmp_path: Path) -> None:
+def test_a_table_of_confidences_with_columns_of_its_own_is_calibrated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(5)
     rows = []
     for index in range(600):
@@ -228,6 +230,8 @@ def test_a_table_of_confidences_with_columns_of_its_own_is_calibrated(tmp_path: 
     assert calibration.model == "some-model"
     assert {shape.signal for shape in calibration.shapes} <= {"logprob_mean", "length"}
     assert calibration.metrics["auroc"] > 0.7
+    told = " ".join(capsys.readouterr().err.split())
+    assert "2 domains are named, but no question tells them apart" in told
 
 
 @pytest.mark.parametrize(
