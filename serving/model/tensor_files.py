@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -33,7 +34,7 @@ class TensorFiles:
         for file in self._open:
             file.__exit__(kind, error, trace)
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._holder
 
     def slice_of(self, name: str, shape: tuple[int, ...]) -> Any:
@@ -54,7 +55,12 @@ def check_tensors(paths: tuple[Path, ...], config: ModelConfig) -> None:
             files.slice_of(name, shape)
 
 
-def _needed(config: ModelConfig, files: TensorFiles) -> Shapes:
+def tensor_shapes(config: ModelConfig) -> Shapes:
+    """By name, of a checkpoint that holds each expert's tensors apart, as most do."""
+    return _needed(config, frozenset(("lm_head.weight",)))
+
+
+def _needed(config: ModelConfig, files: Container[str]) -> Shapes:
     """What all ranks together load (serving/model/weights.py), by name."""
     table = (config.vocab_size, config.hidden_size)
     needed: Shapes = {"model.embed_tokens.weight": table, "model.norm.weight": table[1:]}
