@@ -138,7 +138,7 @@ class Replica:
         return {
             "id": self.checkpoint.model_id,
             "name": self.checkpoint.name,
-            "architecture": "afmoe",
+            "architecture": config.model_type,
             "context_length": config.context_length,
             "replica": self.id,
             "epoch": self.gang.epoch,

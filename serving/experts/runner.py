@@ -25,7 +25,7 @@ class Runner:
     ) -> None:
         config = checkpoint.config
         self.weights = load_weights(checkpoint, held)
-        cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.kv_heads, config.head_dim)
+        cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.attention.cache_width)
         self._model = Transformer(config, self.weights, cache, exchange)
         self._block_size, self._window, self._exchange = settings.block_size, config.window, exchange
 

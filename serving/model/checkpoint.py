@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.model.config import CheckpointError, ModelConfig, read_json, read_model_config
+from serving.model.config import CheckpointError, ModelConfig, read_json
+from serving.model.families.registry import read_model_config
 
 DEFAULT_MAX_TOKENS = 256
 

@@ -1,4 +1,4 @@
-"""The `afmoe` network as one rank computes it: its own sequences' tokens, its own experts."""
+"""The network as one rank computes it: its own sequences' tokens, its own experts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serving.experts.exchange import Exchange
-from serving.model.attention import Cache, GatedAttention, Rotary
+from serving.model.attention import Attention, Cache, GroupedAttention
 from serving.model.batch import Batch
-from serving.model.config import ModelConfig
+from serving.model.config import GroupedShape, LatentShape, ModelConfig
+from serving.model.latent_attention import LatentAttention
 from serving.model.mixture import Mixture, feed_forward
-from serving.model.weights import FeedForwardWeights, LayerWeights, Weights
+from serving.model.rotary import Rotary
+from serving.model.weights import FeedForwardWeights, GroupedWeights, LatentWeights, LayerWeights, Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
     hidden: Tensor  # [rows, hidden], after the last norm
-    gate_scores: Tensor  # [expert layers, rows, experts], sigmoid
+    gate_scores: Tensor  # [expert layers, rows, experts], sigmoid or softmax
 
 
 class Transformer:
     def __init__(self, config: ModelConfig, weights: Weights, cache: Cache, exchange: Exchange) -> None:
         self._config, self._weights, self._cache = config, weights, cache
-        self._rotary = Rotary(config)
+        self._rotary = Rotary(config.rope, config.context_length)
         self._layers = [_Layer(config, w, layer, exchange) for layer, w in enumerate(weights.layers)]
 
     def forward(self, batch: Batch) -> Computed:
@@ -49,7 +51,7 @@ class Transformer:
 class _Layer:
     def __init__(self, config: ModelConfig, weights: LayerWeights, layer: int, exchange: Exchange) -> None:
         self._weights, self._shape, self._eps = weights, (config.hidden_size,), config.norm_eps
-        self._attention = GatedAttention(config, weights.attention, layer)
+        self._attention = _attention(config, weights.attention, layer)
         mlp = weights.mlp
         self._mixture = None if isinstance(mlp, FeedForwardWeights) else Mixture(config, mlp, exchange)
 
@@ -59,13 +61,22 @@ class _Layer:
         w = self._weights
         if len(hidden):  # a rank without rows still computes its experts for the others
             attended = self._attention(self._norm(hidden, w.before_attention), batch, turns, cache)
-            hidden = hidden + self._norm(attended, w.after_attention)
+            hidden = hidden + (attended if w.after_attention is None else self._norm(attended, w.after_attention))
         normed, scores = self._norm(hidden, w.before_mlp), None
         if isinstance(w.mlp, FeedForwardWeights):
             changed = feed_forward(normed, w.mlp)
         elif self._mixture is not None:
             changed, scores = self._mixture(normed, batch.counts)
-        return hidden + self._norm(changed, w.after_mlp), scores
+        return hidden + (changed if w.after_mlp is None else self._norm(changed, w.after_mlp)), scores
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return F.rms_norm(hidden, self._shape, weight, self._eps)
+
+
+def _attention(config: ModelConfig, weights: GroupedWeights | LatentWeights, layer: int) -> Attention:
+    match config.attention, weights:
+        case GroupedShape() as shape, GroupedWeights() as grouped:
+            return GroupedAttention(config, shape, grouped, layer)
+        case LatentShape() as shape, LatentWeights() as latent:
+            return LatentAttention(shape, latent, layer)
+    raise TypeError("the weights are those of another kind of attention than the config's")

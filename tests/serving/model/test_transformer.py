@@ -25,7 +25,7 @@ def open_model(directory: Path) -> tuple[Transformer, int]:
     checkpoint = open_checkpoint(directory)
     config = checkpoint.config
     weights = load_weights(checkpoint, contiguous_placement(config, 1).held_by(0))
-    cache = KvCache(config.layers, BLOCKS, BLOCK, config.kv_heads, config.head_dim)
+    cache = KvCache(config.layers, BLOCKS, BLOCK, config.attention.cache_width)
     return Transformer(config, weights, cache, AloneExchange()), config.window
 
 
