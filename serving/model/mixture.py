@@ -55,7 +55,7 @@ class Mixture:
 
     def _within_best_groups(self, ranked: Tensor) -> Tensor:
         """[tokens, experts] with -inf outside of each token's best groups; a group is as good as its best two."""
-        grouped = ranked.view(len(ranked), self._rule.groups, -1)
+        grouped = ranked.view(len(ranked), self._rule.groups, ranked.shape[1] // self._rule.groups)
         best_two = grouped.topk(2, dim=2).values.sum(2)
         groups = best_two.topk(self._rule.groups_per_token, dim=1).indices
         outside = torch.ones_like(best_two, dtype=torch.bool).scatter_(1, groups, False)
