@@ -57,7 +57,7 @@ _DEEPSEEK_V3: dict[str, Any] = {  # YaRN and groups of experts as in the publish
     "v_head_dim": 12,
     "rope_scaling": {
         "type": "yarn",
-        "factor": 40,
+        "factor": 8,
         "original_max_position_embeddings": 32,
         "beta_fast": 32,
         "beta_slow": 1,

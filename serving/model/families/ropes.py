@@ -28,7 +28,11 @@ def read_rope(fields: Fields, dims: int, context: int, *, scaled: bool = True) -
     if dims % 2:
         raise ValueError(f"the size of a head's turned part must be even, not {dims}")
     theta = rope.number("rope_theta", fields.number("rope_theta", _THETA))
-    return Rope(theta, dims, _read_yarn(fields, rope, context) if kind == "yarn" else None)
+    if kind != "yarn":
+        return Rope(theta, dims)
+    if theta <= 1:
+        raise ValueError(f"rope_theta must be more than 1, not {theta:g}")
+    return Rope(theta, dims, _read_yarn(fields, rope, context))
 
 
 def _read_yarn(fields: Fields, rope: Fields, context: int) -> Yarn:
