@@ -29,7 +29,7 @@ class ServingSettings(BaseSettings):
     )
     compiled: bool = Field(
         default=False,
-        description="Compile decode steps in the background, a few minutes once for a model, and use them from then on; "
+        description="Compile decode steps in the background, some minutes once for a model, and use them from then on: "
         "needs g++.",
     )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
