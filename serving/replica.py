@@ -72,7 +72,12 @@ class Replica:
         self.id, self.settings = replica_id, settings
         self.checkpoint = open_checkpoint(settings.checkpoint)
         exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
-        config = EngineConfig(ranks=settings.ranks, exchange=exchange, start_seconds=settings.repair_seconds)
+        config = EngineConfig(
+            ranks=settings.ranks,
+            exchange=exchange,
+            start_seconds=settings.repair_seconds,
+            compiled=str(settings.home / "compiled") if settings.compiled else "",
+        )
         self.gang = GangKeeper(self.checkpoint, config, cpu_share)
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica
@@ -138,7 +143,7 @@ class Replica:
         return {
             "id": self.checkpoint.model_id,
             "name": self.checkpoint.name,
-            "architecture": "afmoe",
+            "architecture": config.model_type,
             "context_length": config.context_length,
             "replica": self.id,
             "epoch": self.gang.epoch,

@@ -27,6 +27,11 @@ class ServingSettings(BaseSettings):
         default="auto",
         description="How ranks exchange expert rows: shm needs x86-64; auto takes it there and gloo elsewhere.",
     )
+    compiled: bool = Field(
+        default=False,
+        description="Compile decode steps in the background, some minutes once for a model, and use them from then on: "
+        "needs g++.",
+    )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest accepted request body, in bytes.")
     sample_seconds: float = Field(

@@ -55,6 +55,7 @@ class Rendezvous:
             kv_blocks=config.kv_blocks,
             block_size=config.block_size,
             exchange_seconds=config.exchange_seconds,
+            compiled=config.compiled,
         )
 
     def assemble(self, check: Callable[[], None] | None = None) -> Gang:

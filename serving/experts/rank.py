@@ -63,6 +63,7 @@ def _serve(settings: RankSettings, channel: Channel) -> None:
             started = time.perf_counter()
             channel.send(Kind.ANSWER, pack_answer(runner.run(plan, started), plan.top_k))
     finally:
+        runner.close()
         exchange.close()
 
 

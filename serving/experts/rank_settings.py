@@ -27,6 +27,7 @@ class RankSettings:
     kv_blocks: int
     block_size: int  # tokens in a block of the KV cache
     exchange_seconds: float  # limit for every exchange between ranks
+    compiled: str = ""  # folder in which compiled decode steps are kept; none: they run eagerly
 
 
 def settings_to_json(settings: RankSettings) -> str:

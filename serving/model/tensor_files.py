@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -10,20 +9,25 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from serving.model.config import CheckpointError, ModelConfig
+from serving.model.layout import needed_tensors
 
-Shapes = dict[str, tuple[int, ...]]
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_FP8 = "F8_E4M3"
 
 
 class TensorFiles:
     """Opened without reading any tensor; a file shorter or longer than its header says is refused."""
 
-    def __init__(self, paths: tuple[Path, ...], framework: Literal["pt", "numpy"]) -> None:
+    def __init__(
+        self, paths: tuple[Path, ...], framework: Literal["pt", "numpy"], fp8_block: tuple[int, int] | None = None
+    ) -> None:
         """`framework`: of the tensors that a slice gives. Raises CheckpointError."""
         try:
             self._open: list[Any] = [safe_open(path, framework=framework, device="cpu") for path in paths]
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{paths[0].parent} holds a broken safetensors file: copy it again.") from error
         self._holder = {name: file for file in self._open for name in file.keys()}  # noqa: SIM118 - not a mapping
+        self._fp8_block = fp8_block
 
     def __enter__(self) -> TensorFiles:
         return self
@@ -38,7 +42,26 @@ class TensorFiles:
         return name in self._holder
 
     def slice_of(self, name: str, shape: tuple[int, ...]) -> Any:
-        """Raises CheckpointError when there is no such tensor or its shape is another."""
+        """Raises CheckpointError when there is no such tensor, or its shape or type is another."""
+        part = self._slice(name, shape)
+        kind = part.get_dtype()
+        if kind not in _FLOATS and (kind != _FP8 or self._fp8_block is None):
+            raise CheckpointError(
+                f"The tensor {name} holds {kind}, and config.json has no quantization_config that explains it: "
+                "choose another checkpoint."
+            )
+        return part
+
+    def scales_of(self, name: str, shape: tuple[int, ...]) -> Any | None:
+        """One scale for each block of a tensor in 8-bit floats; None for others. Raises CheckpointError."""
+        if self._fp8_block is None or self._slice(name, shape).get_dtype() != _FP8:
+            return None
+        if len(shape) < 2:
+            raise CheckpointError(f"The tensor {name} holds {_FP8} without rows to scale: choose another checkpoint.")
+        blocks = [-(-size // block) for size, block in zip(shape[-2:], self._fp8_block, strict=True)]
+        return self._slice(f"{name}_scale_inv", (*shape[:-2], *blocks))
+
+    def _slice(self, name: str, shape: tuple[int, ...]) -> Any:
         if name not in self._holder:
             raise CheckpointError(f"The checkpoint lacks the tensor {name}: export it again.")
         part = self._holder[name].get_slice(name)
@@ -50,58 +73,7 @@ class TensorFiles:
 
 def check_tensors(paths: tuple[Path, ...], config: ModelConfig) -> None:
     """Whether every tensor that `config` needs is there in its shape. Raises CheckpointError."""
-    with TensorFiles(paths, "numpy") as files:
-        for name, shape in _needed(config, files).items():
+    with TensorFiles(paths, "numpy", config.fp8_block) as files:
+        for name, shape in needed_tensors(config, files).items():
             files.slice_of(name, shape)
-
-
-def tensor_shapes(config: ModelConfig) -> Shapes:
-    """By name, of a checkpoint that holds each expert's tensors apart, as most do."""
-    return _needed(config, frozenset(("lm_head.weight",)))
-
-
-def _needed(config: ModelConfig, files: Container[str]) -> Shapes:
-    """What all ranks together load (serving/model/weights.py), by name."""
-    table = (config.vocab_size, config.hidden_size)
-    needed: Shapes = {"model.embed_tokens.weight": table, "model.norm.weight": table[1:]}
-    if not config.tied_head and "lm_head.weight" in files:
-        needed["lm_head.weight"] = table
-    for layer in range(config.layers):
-        at = f"model.layers.{layer}."
-        needed |= _attention(config, at)
-        if layer in config.expert_layers:
-            needed |= _mixture(config, at + "mlp.", stacked=at + "mlp.experts.gate_up_proj" in files)
-        else:
-            needed |= _feed_forward(config, at + "mlp.", config.dense_size)
-    return needed
-
-
-def _attention(c: ModelConfig, at: str) -> Shapes:
-    query, key = c.heads * c.head_dim, c.kv_heads * c.head_dim
-    norms = ("input_layernorm", "post_attention_layernorm", "pre_mlp_layernorm", "post_mlp_layernorm")
-    projections = (("q", query), ("k", key), ("v", key), ("gate", query))
-    needed: Shapes = {f"{at}{norm}.weight": (c.hidden_size,) for norm in norms}
-    needed |= {f"{at}self_attn.{name}_proj.weight": (rows, c.hidden_size) for name, rows in projections}
-    needed |= {f"{at}self_attn.{name}_norm.weight": (c.head_dim,) for name in ("q", "k")}
-    return needed | {f"{at}self_attn.o_proj.weight": (c.hidden_size, query)}
-
-
-def _mixture(c: ModelConfig, at: str, *, stacked: bool) -> Shapes:
-    needed: Shapes = {
-        at + "router.gate.weight": (c.experts, c.hidden_size),
-        at + "expert_bias": (c.experts,),
-    }
-    if c.shared_experts:
-        needed |= _feed_forward(c, at + "shared_experts.", c.shared_experts * c.expert_size)
-    if stacked:
-        needed[at + "experts.gate_up_proj"] = (c.experts, 2 * c.expert_size, c.hidden_size)
-        needed[at + "experts.down_proj"] = (c.experts, c.hidden_size, c.expert_size)
-    else:
-        for expert in range(c.experts):
-            needed |= _feed_forward(c, f"{at}experts.{expert}.", c.expert_size)
-    return needed
-
-
-def _feed_forward(c: ModelConfig, at: str, size: int) -> Shapes:
-    inward: Shapes = {f"{at}{name}_proj.weight": (size, c.hidden_size) for name in ("gate", "up")}
-    return inward | {at + "down_proj.weight": (c.hidden_size, size)}
+            files.scales_of(name, shape)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from serving.model.config import ModelConfig
-from serving.model.tensor_files import tensor_shapes
+from serving.model.layout import needed_tensors
 
 _LAYER = re.compile(r"model\.layers\.(\d+)\.")
 _ROUTED = re.compile(r"\.experts\.(?:\d+\.|gate_up_proj|down_proj)")
@@ -45,7 +45,7 @@ class Shape:
 def shape_of(config: ModelConfig) -> Shape:
     """From what a checkpoint of this config must hold."""
     dense, routed, ends = [0] * config.layers, 0, 0
-    for name, shape in tensor_shapes(config).items():
+    for name, shape in needed_tensors(config, frozenset()).items():
         layer, size = _LAYER.match(name), math.prod(shape)
         if layer is None:
             ends += size
@@ -64,6 +64,6 @@ def shape_of(config: ModelConfig) -> Shape:
         one_expert=routed // (expert_layers * config.experts) if expert_layers else 0,
         ends=ends,
         head=config.vocab_size * config.hidden_size,
-        cached=2 * config.kv_heads * config.head_dim,
+        cached=config.attention.cache_width,
         context=config.context_length,
     )
