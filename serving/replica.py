@@ -73,7 +73,7 @@ class Replica:
         self.checkpoint = open_checkpoint(settings.checkpoint)
         exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
         config = EngineConfig(ranks=settings.ranks, exchange=exchange, start_seconds=settings.repair_seconds)
-        self.gang = GangKeeper(self.checkpoint, config, cpu_share)
+        self.gang = GangKeeper(self.checkpoint, config, cpu_share, settings.spare_ranks)
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica
         self._calibrations = KnownCalibrations()
