@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -14,7 +16,6 @@ from serving.engine.errors import RankLost
 from serving.engine.rendezvous import Member
 from serving.engine.roster import Roster
 from serving.model.checkpoint import Checkpoint
-from serving.rank_actors import RankActors
 from serving.spare_rank import SpareRank
 
 log = structlog.get_logger()
@@ -23,16 +24,31 @@ IN_PLACE_ATTEMPTS = 2  # the second for a rank that is lost during the first
 REPAIR_ATTEMPTS = 3  # of a whole new gang, when that was in vain
 
 
+class Actors(Protocol):
+    """Where rank processes come from: serving/rank_actors.py."""
+
+    async def hire(self, count: int) -> list[Member]: ...
+
+    async def end(self, pid: int) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+OnEnd = Callable[[int, RankLost], None]  # with the id of a process that ended by itself
+
+
 class GangKeeper:
     """Everything here runs on one event loop; only the engine has a thread of its own."""
 
-    def __init__(self, checkpoint: Checkpoint, config: EngineConfig, cpu_share: float, spares: int) -> None:
-        """`spares`: 0 or 1. The placement group has a bundle for this process, each rank and each spare."""
+    def __init__(
+        self, checkpoint: Checkpoint, config: EngineConfig, actors: Callable[[OnEnd], Actors], spares: int = 0
+    ) -> None:
+        """`spares`: 0 or 1."""
         self.checkpoint, self.config = checkpoint, config
         self.epoch = 0  # grows with every attempt; what an older epoch still reports is not heard
         self.given_up: str | None = None  # why no further repair is tried
         self._roster = Roster(checkpoint, config)
-        self._actors = RankActors(checkpoint, config, cpu_share, config.ranks + spares, self._ended)
+        self._actors = actors(self._ended)
         self._spare = SpareRank(spares > 0, self._actors.hire, self._actors.end)
         self._ready = asyncio.Event()
         self._engine: Engine | None = None
@@ -65,9 +81,9 @@ class GangKeeper:
         return self._engine
 
     async def stop(self) -> None:
+        self._ready.clear()
         if self._repair:
             self._repair.cancel()
-        await self._close_engine()
         await self._let_all_go()
 
     def _ended(self, pid: int, lost: RankLost) -> None:
@@ -145,6 +161,8 @@ class GangKeeper:
             await asyncio.to_thread(engine.close)
 
     async def _let_all_go(self) -> None:
+        """The processes first: an engine in the middle of a step then sees the end of their streams at once."""
         await self._spare.stop()
-        self._roster.close()
         await self._actors.stop()
+        await self._close_engine()
+        self._roster.close()
