@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 IN_PLACE_ATTEMPTS = 2  # the second for a rank that is lost during the first
 REPAIR_ATTEMPTS = 3  # of a whole new gang, when that was in vain
+STOP_SECONDS = 3.0  # for a repair under way to end what it has started
 
 
 class Actors(Protocol):
@@ -84,6 +85,7 @@ class GangKeeper:
         self._ready.clear()
         if self._repair:
             self._repair.cancel()
+            await asyncio.wait({self._repair}, timeout=STOP_SECONDS)
         await self._let_all_go()
 
     def _ended(self, pid: int, lost: RankLost) -> None:

@@ -13,21 +13,25 @@ from serving.engine.roster import answering
 
 log = structlog.get_logger()
 
-AGAIN_SECONDS = 30.0  # after one that died unused: whatever ends it, memory that runs out say, is not to be fed
+AGAIN_SECONDS = 30.0  # after one that failed or died unused: what ends it, too little memory say, is not to be fed
 
 
 class SpareRank:
     """Use from one event loop."""
 
     def __init__(
-        self, wanted: bool, hire: Callable[[int], Awaitable[list[Member]]], end: Callable[[int], Awaitable[None]]
+        self,
+        wanted: bool,
+        hire: Callable[[int], Awaitable[list[Member]]],
+        end: Callable[[int], Awaitable[None]],
+        again_seconds: float = AGAIN_SECONDS,
     ) -> None:
-        self._wanted, self._hire, self._end = wanted, hire, end
+        self._wanted, self._hire, self._end, self._again_seconds = wanted, hire, end, again_seconds
         self._coming: asyncio.Task[Member | None] | None = None  # done when it is there
         self._later: asyncio.TimerHandle | None = None
 
     def prepare(self) -> None:
-        """In the background, unless there is one or none is wanted; a failure is logged and leaves none."""
+        """In the background, unless there is one or none is wanted; a failure is logged, and tried again later."""
         self._put_off(None)
         if self._wanted and self._coming is None:
             self._coming = asyncio.create_task(self._come())
@@ -55,8 +59,7 @@ class SpareRank:
             return False
         log.error("spare.lost", pid=pid)
         member.channel.close()
-        self._coming = None
-        self._put_off(asyncio.get_running_loop().call_later(AGAIN_SECONDS, self.prepare))
+        self._again_later()
         return True
 
     async def stop(self) -> None:
@@ -76,6 +79,8 @@ class SpareRank:
             (member,) = await self._hire(1)
         except Exception as error:  # a gang without a spare works all the same
             log.error("spare.failed", error=repr(error))
+            if self._coming is asyncio.current_task():  # nobody waits for it, so nobody else prepares the next
+                self._again_later()
             return None
         log.info("spare.ready", pid=member.pid, seconds=round(time.monotonic() - began, 2))
         return member
@@ -83,6 +88,10 @@ class SpareRank:
     def _present(self) -> Member | None:
         there = self._coming is not None and self._coming.done() and not self._coming.cancelled()
         return self._coming.result() if there and self._coming is not None else None
+
+    def _again_later(self) -> None:
+        self._coming = None
+        self._put_off(asyncio.get_running_loop().call_later(self._again_seconds, self.prepare))
 
     def _put_off(self, later: asyncio.TimerHandle | None) -> None:
         if self._later is not None:

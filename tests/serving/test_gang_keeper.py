@@ -141,6 +141,25 @@ async def test_a_spare_that_ends_unused_is_no_longer_taken(tiny_checkpoint: Path
         actors.close()
 
 
+async def test_a_spare_that_failed_or_ended_is_prepared_again(tiny_checkpoint: Path) -> None:
+    checkpoint, config = open_checkpoint(tiny_checkpoint), EngineConfig(ranks=1, **SIZES)
+    actors = LocalActors(checkpoint, config)
+    actors.refusals = 1
+    spare = SpareRank(True, actors.hire, actors.end, again_seconds=0.01)
+    try:
+        spare.prepare()
+        await until(lambda: len(actors.hired) == 1)
+        assert actors.refusals == 0
+        await until(lambda: spare.has_ended(actors.hired[0]))
+        await until(lambda: len(actors.hired) == 2)
+        member = await spare.take(epoch=1)
+        assert member is not None
+        assert member.pid == actors.hired[1]
+    finally:
+        await spare.stop()
+        actors.close()
+
+
 @pytest.mark.parametrize("act", [lambda spare: spare.take(epoch=1), lambda spare: spare.stop()], ids=["take", "stop"])
 async def test_where_no_spare_is_wanted_there_is_none(act: Callable[[SpareRank], Awaitable[object]]) -> None:
     async def hire(count: int) -> list[object]:
