@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def test_a_spare_takes_any_place_and_one_after_another(checkpoint: Checkpoint) -
 
 
 def test_a_stopped_rank_is_named_and_loses_its_place(checkpoint: Checkpoint) -> None:
-    config = EngineConfig(ranks=2, exchange="shm", exchange_seconds=0.5, **SIZES)
+    config = EngineConfig(ranks=2, exchange="shm", exchange_seconds=3.0, **SIZES)
     with LocalRanks(checkpoint, config) as ranks:
         ranks.roster.fill(ranks.start(2))
         with epoch_of(ranks, checkpoint, config, 1) as engine:
@@ -115,6 +116,23 @@ def test_a_rank_that_does_not_answer_the_muster_loses_its_place(checkpoint: Chec
         os.kill(stopped, signal.SIGSTOP)
         assert [member.pid for member in ranks.roster.muster(2)] == [stopped]
         os.kill(stopped, signal.SIGKILL)
+
+
+def test_a_rank_that_wakes_during_the_muster_keeps_its_place(checkpoint: Checkpoint) -> None:
+    config = EngineConfig(ranks=2, exchange="shm", exchange_seconds=300.0, step_seconds=3.0, **SIZES)
+    with LocalRanks(checkpoint, config) as ranks, ThreadPoolExecutor(1) as pool:
+        ranks.roster.fill(ranks.start(2))
+        with epoch_of(ranks, checkpoint, config, 1) as engine:
+            undisturbed, before = answers(engine), ranks.roster.pids
+            os.kill(before[1], signal.SIGSTOP)
+            with pytest.raises(RankLost, match=r"no answer within 3 s"):
+                engine.submit(endless("stalled")).result(WAIT)
+        mustered = pool.submit(ranks.roster.muster, 2)
+        os.kill(before[1], signal.SIGCONT)  # what both still say of the former epoch comes late
+        assert mustered.result(WAIT) == []
+        with epoch_of(ranks, checkpoint, config, 3) as engine:
+            assert answers(engine) == undisturbed
+        assert ranks.roster.pids == before
 
 
 def test_a_rank_in_an_exchange_that_nobody_joins_is_called_away(checkpoint: Checkpoint) -> None:
