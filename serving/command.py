@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from serving.model.config import CheckpointError, read_model_config
+from serving.model.config import CheckpointError
+from serving.model.families.registry import read_model_config
 from serving.planning.devices import UnknownDevices, fleet_named
 from serving.planning.layout import layouts
 from serving.planning.shape import BF16, INT4, shape_of

@@ -42,7 +42,8 @@ def show(shape: Shape, fleet: Fleet, found: Sequence[Layout], experts: str, cont
     console.print(_summary(found))
     console.print(_placement(best, fleet, shape))
     console.print(
-        "Predicted from data sheets by the cost model of serving/planning/cost.py, for a fleet that does nothing else.",
+        "Predicted from data sheets by the cost model of serving/planning/cost.py, for a fleet that does nothing else. "
+        "The engine itself runs on processors, and one stage, so far.",
         style="dim",
         highlight=False,
     )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from serving.command import app
 from serving.experts.placement import contiguous_placement
-from serving.model.config import read_model_config
+from serving.model.families.registry import read_model_config
 from serving.planning.cost import Machine, Work, experts_hit, stage_seconds, token_seconds, tokens_per_second
 from serving.planning.devices import UnknownDevices, fleet_named
 from serving.planning.layout import RESERVED, evenly, layouts
@@ -128,3 +128,35 @@ def test_what_cannot_be_planned_is_said(words: tuple[str, ...], told: str) -> No
     refused = planned(*words)
     assert refused.exit_code == 2
     assert told in " ".join(refused.output.split())
+
+
+DEEPSEEK_V3 = {
+    "model_type": "deepseek_v3", "architectures": ["DeepseekV3ForCausalLM"], "vocab_size": 129_280,
+    "hidden_size": 7_168, "intermediate_size": 18_432, "moe_intermediate_size": 2_048, "num_hidden_layers": 61,
+    "first_k_dense_replace": 3, "moe_layer_freq": 1, "num_attention_heads": 128, "num_key_value_heads": 128,
+    "q_lora_rank": 1_536, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4,
+    "norm_topk_prob": True, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid", "topk_method": "noaux_tc",
+    "rms_norm_eps": 1e-6, "rope_theta": 10_000, "max_position_embeddings": 163_840, "tie_word_embeddings": False,
+}  # fmt: skip
+QWEN3_30B_A3B = {
+    "model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "vocab_size": 151_936, "hidden_size": 2_048,
+    "intermediate_size": 6_144, "moe_intermediate_size": 768, "num_hidden_layers": 48, "num_attention_heads": 32,
+    "num_key_value_heads": 4, "head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "norm_topk_prob": True,
+    "decoder_sparse_step": 1, "mlp_only_layers": [], "rms_norm_eps": 1e-6, "rope_theta": 1_000_000,
+    "max_position_embeddings": 40_960, "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "active"),
+    [(DEEPSEEK_V3, 671e9, 37e9), (QWEN3_30B_A3B, 30.5e9, 3.3e9)],
+    ids=["deepseek", "qwen"],
+)
+def test_published_models_have_their_published_sizes(
+    tmp_path: Path, config: dict[str, object], total: float, active: float
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    shape = shape_of(read_model_config(tmp_path))
+    assert shape.total == pytest.approx(total, rel=0.005)
+    assert shape.active == pytest.approx(active, rel=0.1)  # published ones count the embedding, or not
