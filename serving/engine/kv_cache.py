@@ -15,6 +15,7 @@ class KvCache:
     def __init__(self, layers: int, blocks: int, block_size: int, width: int) -> None:
         self._block_size, self._width = block_size, width
         self._layers = [torch.zeros(blocks * block_size, width) for _ in range(layers)]
+        self._blocks = [layer.view(blocks, block_size * width) for layer in self._layers]  # the same memory
 
     def write(self, layer: int, slots: Tensor, rows: Tensor) -> None:
         """`slots` [tokens]; rows [tokens, width]."""
@@ -23,5 +24,5 @@ class KvCache:
     def read(self, layer: int, tables: Tensor) -> Tensor:
         """Block tables [sequences, blocks] → rows [sequences, blocks * block_size, width]."""
         sequences, blocks = tables.shape
-        found = self._layers[layer].view(-1, self._block_size * self._width).index_select(0, tables.reshape(-1))
+        found = self._blocks[layer].index_select(0, tables.reshape(-1))
         return found.view(sequences, blocks * self._block_size, self._width)
