@@ -33,6 +33,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("qwen3_moe", {"rope_parameters": YARN | {"attention_factor": 0.8, "beta_fast": 8, "truncate": False}}),
     ("deepseek_v3", {}),
     ("deepseek_v3", {"q_lora_rank": None}),
+    ("deepseek_v3", {"kv_lora_rank": 8}),
     ("deepseek_v3", {"rope_interleave": False}),
     ("deepseek_v3", {"rope_scaling": None, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
     ("deepseek_v3", {"rope_scaling": None, "rope_parameters": YARN}),
