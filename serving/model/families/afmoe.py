@@ -1,4 +1,4 @@
-"""Knows the `afmoe` family: gated attention, a norm before and after each part, a sigmoid router with a bias."""
+"""Knows the `afmoe` family: gated attention, a norm before and after each part, a sigmoid gate with a bias."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NAMES = TensorNames(
     after_attention="post_attention_layernorm.weight",
     before_mlp="pre_mlp_layernorm.weight",
     after_mlp="post_mlp_layernorm.weight",
-    router="mlp.router.gate.weight",
-    router_bias="mlp.expert_bias",
+    gate="mlp.router.gate.weight",
+    gate_bias="mlp.expert_bias",
 )
 
 

@@ -1,4 +1,4 @@
-"""Knows the `deepseek_v3` family, DeepSeek-R1 too: latent attention, a sigmoid router that first chooses groups."""
+"""Knows the `deepseek_v3` family, DeepSeek-R1 too: latent attention, a sigmoid gate that first chooses groups."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NAMES = TensorNames(
     after_attention=None,
     before_mlp="post_attention_layernorm.weight",
     after_mlp=None,
-    router="mlp.gate.weight",
-    router_bias="mlp.gate.e_score_correction_bias",
+    gate="mlp.gate.weight",
+    gate_bias="mlp.gate.e_score_correction_bias",
 )
 
 

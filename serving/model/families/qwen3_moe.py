@@ -1,4 +1,4 @@
-"""Knows the `qwen3_moe` family: grouped attention, norms before each part only, a softmax router without a bias."""
+"""Knows the `qwen3_moe` family: grouped attention, norms before each part only, a softmax gate without a bias."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _NAMES = TensorNames(
     after_attention=None,
     before_mlp="post_attention_layernorm.weight",
     after_mlp=None,
-    router="mlp.gate.weight",
-    router_bias=None,
+    gate="mlp.gate.weight",
+    gate_bias=None,
 )
 
 
