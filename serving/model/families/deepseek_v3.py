@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from serving.model.config import LatentShape, ModelConfig, Rope, RoutingRule, TensorNames
-from serving.model.families.common import read_common
 from serving.model.families.fields import Fields
 from serving.model.families.ropes import read_rope
+from serving.model.families.shared_fields import read_shared
 
 _NAMES = TensorNames(
     before_attention="input_layernorm.weight",
@@ -46,7 +46,7 @@ def read_deepseek_v3(fields: Fields) -> ModelConfig:
         window=context,
         embedding_scale=1.0,
         names=_NAMES,
-        **read_common(fields),
+        **read_shared(fields),
     )
 
 

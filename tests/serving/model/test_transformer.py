@@ -30,7 +30,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("qwen3_moe", {"mlp_only_layers": [], "tie_word_embeddings": True, "num_key_value_heads": 4}),
     ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 24}),
     ("qwen3_moe", {"rope_parameters": YARN}),
-    ("qwen3_moe", {"rope_parameters": YARN | {"rope_theta": 10.0, "attention_factor": 0.8, "beta_fast": 8, "truncate": False}}),
+    (
+        "qwen3_moe",
+        {"rope_parameters": YARN | {"rope_theta": 10.0, "attention_factor": 0.8, "beta_fast": 8, "truncate": False}},
+    ),
     ("deepseek_v3", {}),
     ("deepseek_v3", {"q_lora_rank": None}),
     ("deepseek_v3", {"kv_lora_rank": 8}),
