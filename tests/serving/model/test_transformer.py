@@ -13,6 +13,7 @@ from tests.serving.model.one_rank import BLOCK, TEXT, logits_in_chunks, open_mod
 from tests.serving.tiny_checkpoint import FAMILIES, reference_logits, write_tiny_checkpoint
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+UNROUNDED_YARN = YARN | {"rope_theta": 10.0, "attention_factor": 0.8, "beta_fast": 8, "truncate": False}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("afmoe", {}),
     ("afmoe", {"mup_enabled": False}),
