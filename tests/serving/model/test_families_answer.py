@@ -10,10 +10,12 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from serving.answer import answer_from_json
 from serving.engine.generation import GenerationRequest, Message
 from serving.engine.local import local_engine
 from serving.model.families.registry import FAMILIES
 from tests.serving.tiny_checkpoint import CONTEXT, reference_logits, write_tiny_checkpoint
+from tests.serving_process import running_serving
 
 QWEN = """{%- set last = namespace(at=messages | length - 1) %}
 {%- for message in messages[::-1] if message.role == 'user' and message.content is string %}
@@ -87,3 +89,24 @@ def test_an_answer_is_transformers_own(tmp_path: Path, family: str, ranks: int) 
         assert token.logprob == pytest.approx(float(expected.max()), abs=1e-4)  # some tokens are equally probable
         assert token.gate_entropy is not None
         assert 0 < token.gate_entropy <= math.log(8)
+
+
+def test_the_application_serves_another_family_and_says_which(tmp_path: Path) -> None:
+    directory = write_tiny_checkpoint(tmp_path / "checkpoint", family="deepseek_v3")
+    write_speech(directory, "deepseek_v3")
+    with (
+        running_serving(tmp_path / "home", replicas=1, ranks=2, checkpoint=directory) as serving,
+        serving.client() as client,
+    ):
+        model = client.get("/model").json()
+        question = {"messages": [{"role": "user", "content": "2 + 2?"}], "max_tokens": 8, "temperature": 0}
+        response = client.post("/ask", json=question)
+    assert model["architecture"] == "deepseek_v3"
+    assert [len(rank["expert_ids"]["1"]) for rank in model["parameters"]["by_rank"]] == [4, 4]
+    assert response.status_code == 200
+    answer = answer_from_json(response.json())
+    with local_engine(directory, ranks=1, kv_tokens=2 * CONTEXT, step_tokens=40) as engine:
+        request = GenerationRequest("one", (Message("user", "2 + 2?"),), max_tokens=8, temperature=0.0)
+        alone = engine.submit(request).result(60)
+    assert answer.tokens[0].logprob == pytest.approx(alone.tokens[0].logprob, abs=1e-4)
+    assert answer.usage.prompt_tokens == alone.usage.prompt_tokens
