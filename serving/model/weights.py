@@ -83,6 +83,13 @@ def load_weights(checkpoint: Checkpoint, held: dict[int, tuple[int, ...]]) -> We
         return _Loader(files, config).load(held)
 
 
+def load_layer(checkpoint: Checkpoint, layer: int, held: tuple[int, ...]) -> LayerWeights:
+    """One layer alone. Raises CheckpointError."""
+    config = checkpoint.config
+    with TensorFiles(checkpoint.weight_files, "pt", config.fp8_block) as files:
+        return _Loader(files, config).layer(layer, held)
+
+
 class _Loader:
     """Reads one tensor after another; those of experts that are held elsewhere are never touched."""
 
@@ -95,11 +102,11 @@ class _Loader:
         config = self._config
         embedding = self._tensor("model.embed_tokens.weight")
         head = embedding if config.tied_head else self._tensor("lm_head.weight")
-        layers = tuple(self._layer(layer, held.get(layer, ())) for layer in range(config.layers))
+        layers = tuple(self.layer(layer, held.get(layer, ())) for layer in range(config.layers))
         norm = self._tensor("model.norm.weight")
         return Weights(embedding, layers, norm, head, self._read, self._of_experts)
 
-    def _layer(self, layer: int, held: tuple[int, ...]) -> LayerWeights:
+    def layer(self, layer: int, held: tuple[int, ...]) -> LayerWeights:
         at, names = f"model.layers.{layer}.", self._config.names
         return LayerWeights(
             before_attention=self._tensor(at + names.before_attention),
