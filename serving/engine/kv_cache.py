@@ -14,7 +14,7 @@ class KvCache:
     """
 
     def __init__(self, layers: int, blocks: int, block_size: int, width: int) -> None:
-        self._block_size, self._width = block_size, width
+        self._block_size = block_size
         self._layers = [torch.zeros((blocks + 1) * block_size, width) for _ in range(layers)]
 
     def write(self, layer: int, slots: Tensor, rows: Tensor) -> None:

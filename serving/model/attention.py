@@ -29,13 +29,13 @@ class Attention(Protocol):
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """[sequences, queries, heads, dims] → [sequences * queries, heads, dims of the values].
+    """[sequences * queries, heads, dims] → [sequences * queries, heads * dims of the values].
 
     Keys and values [sequences, key heads, tokens, dims]; mask [sequences, 1, queries, tokens], 0 or -inf.
     """
-    sequences, count, heads, dims = queries.shape
-    key_heads = keys.shape[1]
-    group = heads // key_heads
+    rows, heads, dims = queries.shape
+    sequences, key_heads = keys.shape[:2]
+    count, group = rows // sequences, heads // key_heads
     # The query heads that share a key head become further queries of it: no key is copied.
     asked = queries.view(sequences, count, key_heads, group, dims)
     asked = asked.permute(0, 2, 3, 1, 4).reshape(sequences, key_heads, group * count, dims)
@@ -43,13 +43,14 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: f
         mask = mask.repeat(1, 1, group, 1)
     found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scale)
     found = found.view(sequences, key_heads, group, count, -1).permute(0, 3, 1, 2, 4)
-    return found.reshape(sequences * count, heads, -1)
+    return found.reshape(rows, -1)
 
 
 class GroupedAttention:
     def __init__(self, config: ModelConfig, shape: GroupedShape, weights: GroupedWeights, layer: int) -> None:
         self._weights, self._layer, self._eps = weights, layer, config.norm_eps
         self._heads, self._kv_heads, self._head_dim = shape.heads, shape.kv_heads, shape.head_dim
+        self._scale = shape.head_dim**-0.5
         self._sliding, self._rotary = shape.sliding[layer], shape.rotary[layer]
         normed, query = (shape.heads + shape.kv_heads) * shape.head_dim, shape.heads * shape.head_dim
         self._gated = shape.output_gate
@@ -71,9 +72,6 @@ class GroupedAttention:
     def _attend(self, queries: Tensor, span: Span, cache: Cache) -> Tensor:
         """[span's tokens, heads, head_dim] → [span's tokens, heads * head_dim]."""
         kept = cache.read(self._layer, span.tables)
-        sequences, tokens = kept.shape[:2]
-        kept = kept.view(sequences, tokens, 2 * self._kv_heads, self._head_dim).transpose(1, 2)
-        queries = queries.view(sequences, span.queries, self._heads, self._head_dim)
+        kept = kept.view(*kept.shape[:2], 2 * self._kv_heads, self._head_dim).transpose(1, 2)
         mask = span.within_window if self._sliding else span.causal
-        keys, values = kept[:, : self._kv_heads], kept[:, self._kv_heads :]
-        return attend(queries, keys, values, mask, self._head_dim**-0.5).flatten(1)
+        return attend(queries, kept[:, : self._kv_heads], kept[:, self._kv_heads :], mask, self._scale)

@@ -87,8 +87,8 @@ class TensorNames:
     after_attention: str | None
     before_mlp: str
     after_mlp: str | None
-    router: str
-    router_bias: str | None  # chooses experts and does not weigh them
+    gate: str
+    gate_bias: str | None  # chooses experts and does not weigh them
 
 
 @dataclass(frozen=True, slots=True)

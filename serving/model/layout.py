@@ -19,7 +19,7 @@ def needed_tensors(config: ModelConfig, present: Container[str]) -> Shapes:
         at = f"model.layers.{layer}."
         needed |= _norms(config, at) | _attention(config, at + "self_attn.")
         if layer in config.expert_layers:
-            needed |= _mixture(config, at, stacked=has_stacked_experts(at + "mlp.experts.", present))
+            needed |= _mixture(config, at) | _experts(config, at + "mlp.experts.", present)
         else:
             needed |= _feed_forward(config, at + "mlp.", config.dense_size)
     return needed
@@ -73,18 +73,24 @@ def _latent(a: LatentShape, hidden: int) -> Shapes:
     }
 
 
-def _mixture(c: ModelConfig, at: str, *, stacked: bool) -> Shapes:
-    needed: Shapes = {at + c.names.router: (c.experts, c.hidden_size)}
-    if c.names.router_bias is not None:
-        needed[at + c.names.router_bias] = (c.experts,)
+def _mixture(c: ModelConfig, at: str) -> Shapes:
+    needed: Shapes = {at + c.names.gate: (c.experts, c.hidden_size)}
+    if c.names.gate_bias is not None:
+        needed[at + c.names.gate_bias] = (c.experts,)
     if c.shared_experts:
         needed |= _feed_forward(c, at + "mlp.shared_experts.", c.shared_experts * c.expert_size)
-    if stacked:
-        needed[at + "mlp.experts.gate_up_proj"] = (c.experts, 2 * c.expert_size, c.hidden_size)
-        needed[at + "mlp.experts.down_proj"] = (c.experts, c.hidden_size, c.expert_size)
-    else:
-        for expert in range(c.experts):
-            needed |= _feed_forward(c, f"{at}mlp.experts.{expert}.", c.expert_size)
+    return needed
+
+
+def _experts(c: ModelConfig, at: str, present: Container[str]) -> Shapes:
+    if has_stacked_experts(at, present):
+        return {
+            at + "gate_up_proj": (c.experts, 2 * c.expert_size, c.hidden_size),
+            at + "down_proj": (c.experts, c.hidden_size, c.expert_size),
+        }
+    needed: Shapes = {}
+    for expert in range(c.experts):
+        needed |= _feed_forward(c, f"{at}{expert}.", c.expert_size)
     return needed
 
 

@@ -42,26 +42,7 @@ class TensorFiles:
         return name in self._holder
 
     def slice_of(self, name: str, shape: tuple[int, ...]) -> Any:
-        """Raises CheckpointError when there is no such tensor, or its shape or type is another."""
-        part = self._slice(name, shape)
-        kind = part.get_dtype()
-        if kind not in _FLOATS and (kind != _FP8 or self._fp8_block is None):
-            raise CheckpointError(
-                f"The tensor {name} holds {kind}, and config.json has no quantization_config that explains it: "
-                "choose another checkpoint."
-            )
-        return part
-
-    def scales_of(self, name: str, shape: tuple[int, ...]) -> Any | None:
-        """One scale for each block of a tensor in 8-bit floats; None for others. Raises CheckpointError."""
-        if self._fp8_block is None or self._slice(name, shape).get_dtype() != _FP8:
-            return None
-        if len(shape) < 2:
-            raise CheckpointError(f"The tensor {name} holds {_FP8} without rows to scale: choose another checkpoint.")
-        blocks = [-(-size // block) for size, block in zip(shape[-2:], self._fp8_block, strict=True)]
-        return self._slice(f"{name}_scale_inv", (*shape[:-2], *blocks))
-
-    def _slice(self, name: str, shape: tuple[int, ...]) -> Any:
+        """Raises CheckpointError when there is no such tensor or its shape is another."""
         if name not in self._holder:
             raise CheckpointError(f"The checkpoint lacks the tensor {name}: export it again.")
         part = self._holder[name].get_slice(name)
@@ -70,10 +51,22 @@ class TensorFiles:
             raise CheckpointError(f"The tensor {name} has shape {found}, config.json says {shape}: export it again.")
         return part
 
+    def floats_of(self, name: str, shape: tuple[int, ...]) -> tuple[Any, Any | None]:
+        """Numbers, and their blocks' scales where they are 8-bit floats; raises CheckpointError for other types too."""
+        part = self.slice_of(name, shape)
+        kind = part.get_dtype()
+        if kind in _FLOATS:
+            return part, None
+        if kind != _FP8 or self._fp8_block is None or len(shape) < 2:
+            raise CheckpointError(
+                f"The tensor {name} holds {kind}, which nothing in config.json explains: choose another checkpoint."
+            )
+        blocks = [-(-size // block) for size, block in zip(shape[-2:], self._fp8_block, strict=True)]
+        return part, self.slice_of(f"{name}_scale_inv", (*shape[:-2], *blocks))
+
 
 def check_tensors(paths: tuple[Path, ...], config: ModelConfig) -> None:
     """Whether every tensor that `config` needs is there in its shape. Raises CheckpointError."""
     with TensorFiles(paths, "numpy", config.fp8_block) as files:
         for name, shape in needed_tensors(config, files).items():
-            files.slice_of(name, shape)
-            files.scales_of(name, shape)
+            files.floats_of(name, shape)

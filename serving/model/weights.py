@@ -153,8 +153,8 @@ class _Loader:
     def _mixture(self, at: str, held: tuple[int, ...]) -> MixtureWeights:
         names = self._config.names
         return MixtureWeights(
-            gate=self._tensor(at + names.router),
-            bias=self._optional(at, names.router_bias),
+            gate=self._tensor(at + names.gate),
+            bias=self._optional(at, names.gate_bias),
             shared=self._feed_forward(at + "mlp.shared_experts.") if self._config.shared_experts else None,
             experts=self._experts(at + "mlp.experts.", held),
         )
@@ -180,11 +180,10 @@ class _Loader:
 
     def _tensor(self, name: str, row: int | None = None) -> Tensor:
         """The whole tensor, or one row of a stack."""
-        shape, taken = self._shapes[name], slice(None) if row is None else row
-        tensor: Tensor = self._files.slice_of(name, shape)[taken].to(torch.float32)
+        floats, scales = self._files.floats_of(name, self._shapes[name])
+        taken, block = slice(None) if row is None else row, self._config.fp8_block
+        tensor: Tensor = floats[taken].to(torch.float32)
         self._read += tensor.numel()
-        scales = self._files.scales_of(name, shape)
-        block = self._config.fp8_block
         return tensor if scales is None or block is None else _scaled(tensor, scales[taken].to(torch.float32), block)
 
 

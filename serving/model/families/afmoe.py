@@ -1,19 +1,19 @@
-"""Knows the `afmoe` family: gated attention, a norm before and after each part, a sigmoid router with a bias."""
+"""Knows the `afmoe` family: gated attention, a norm before and after each part, a sigmoid gate with a bias."""
 
 from __future__ import annotations
 
 from serving.model.config import GroupedShape, ModelConfig, RoutingRule, TensorNames
-from serving.model.families.common import read_common
 from serving.model.families.fields import Fields
 from serving.model.families.ropes import read_rope
+from serving.model.families.shared_fields import read_shared
 
 _NAMES = TensorNames(
     before_attention="input_layernorm.weight",
     after_attention="post_attention_layernorm.weight",
     before_mlp="pre_mlp_layernorm.weight",
     after_mlp="post_mlp_layernorm.weight",
-    router="mlp.router.gate.weight",
-    router_bias="mlp.expert_bias",
+    gate="mlp.router.gate.weight",
+    gate_bias="mlp.expert_bias",
 )
 
 
@@ -50,7 +50,7 @@ def read_afmoe(fields: Fields) -> ModelConfig:
         window=fields.count("sliding_window", default=context),
         embedding_scale=hidden**0.5 if fields.flag("mup_enabled") else 1.0,
         names=_NAMES,
-        **read_common(fields),
+        **read_shared(fields),
     )
 
 

@@ -1,19 +1,19 @@
-"""Knows the `deepseek_v3` family, DeepSeek-R1 too: latent attention, a sigmoid router that first chooses groups."""
+"""Knows the `deepseek_v3` family, DeepSeek-R1 too: latent attention, a sigmoid gate that first chooses groups."""
 
 from __future__ import annotations
 
 from serving.model.config import LatentShape, ModelConfig, Rope, RoutingRule, TensorNames
-from serving.model.families.common import read_common
 from serving.model.families.fields import Fields
 from serving.model.families.ropes import read_rope
+from serving.model.families.shared_fields import read_shared
 
 _NAMES = TensorNames(
     before_attention="input_layernorm.weight",
     after_attention=None,
     before_mlp="post_attention_layernorm.weight",
     after_mlp=None,
-    router="mlp.gate.weight",
-    router_bias="mlp.gate.e_score_correction_bias",
+    gate="mlp.gate.weight",
+    gate_bias="mlp.gate.e_score_correction_bias",
 )
 
 
@@ -46,7 +46,7 @@ def read_deepseek_v3(fields: Fields) -> ModelConfig:
         window=context,
         embedding_scale=1.0,
         names=_NAMES,
-        **read_common(fields),
+        **read_shared(fields),
     )
 
 

@@ -27,6 +27,11 @@ class Fields:
             raise ValueError(f"{names[0]} must be an object, not {value!r}")
         return Fields(value or {}, self._directory)
 
+    @property
+    def has_objects(self) -> bool:
+        """Whether any field is an object."""
+        return any(isinstance(value, dict) for value in self._data.values())
+
     def count(self, *names: str, default: int | None = None, least: int = 1) -> int:
         value = self.get(*names)
         value = default if value is None else value

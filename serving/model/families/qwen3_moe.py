@@ -1,19 +1,19 @@
-"""Knows the `qwen3_moe` family: grouped attention, norms before each part only, a softmax router without a bias."""
+"""Knows the `qwen3_moe` family: grouped attention, norms before each part only, a softmax gate without a bias."""
 
 from __future__ import annotations
 
 from serving.model.config import GroupedShape, ModelConfig, RoutingRule, TensorNames
-from serving.model.families.common import read_common
 from serving.model.families.fields import Fields
 from serving.model.families.ropes import read_rope
+from serving.model.families.shared_fields import read_shared
 
 _NAMES = TensorNames(
     before_attention="input_layernorm.weight",
     after_attention=None,
     before_mlp="post_attention_layernorm.weight",
     after_mlp=None,
-    router="mlp.gate.weight",
-    router_bias=None,
+    gate="mlp.gate.weight",
+    gate_bias=None,
 )
 
 
@@ -41,7 +41,7 @@ def read_qwen3_moe(fields: Fields) -> ModelConfig:
         window=fields.count("sliding_window") if sliding else context,
         embedding_scale=1.0,
         names=_NAMES,
-        **read_common(fields),
+        **read_shared(fields),
     )
 
 

@@ -18,10 +18,12 @@ def read_rope(fields: Fields, dims: int, context: int, *, scaled: bool = True) -
     spelt = "rope_scaling" if fields.get("rope_scaling") else "rope_parameters"
     rope = fields.below(spelt)
     kind = rope.get("rope_type", "type") or "default"
+    served = ("default", "yarn") if scaled else ("default",)
     partial = (rope.get("partial_rotary_factor"), fields.get("partial_rotary_factor"))
     fields.refuse(
         {
-            "rope_scaling" if spelt == "rope_scaling" else "rope_type": kind not in ("default", "yarn")[: 1 + scaled],
+            spelt: rope.has_objects or (spelt == "rope_scaling" and kind not in served),  # objects: one for each layer
+            "rope_type": kind not in served,
             "partial_rotary_factor": any(part not in (None, 1) for part in partial),
         }
     )
@@ -36,9 +38,8 @@ def read_rope(fields: Fields, dims: int, context: int, *, scaled: bool = True) -
 
 
 def _read_yarn(fields: Fields, rope: Fields, context: int) -> Yarn:
-    trained = fields.count("original_max_position_embeddings", default=context)
-    if fields.get("original_max_position_embeddings") is None:
-        trained = rope.count("original_max_position_embeddings", default=context)
+    beside = fields.get("original_max_position_embeddings") is not None
+    trained = (fields if beside else rope).count("original_max_position_embeddings", default=context)
     factor = rope.number("factor", context / trained)
     cosines, everywhere = (rope.number(name, 1.0) if rope.get(name) else None for name in ("mscale", "mscale_all_dim"))
     if cosines and everywhere:

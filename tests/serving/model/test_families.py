@@ -125,6 +125,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (QWEN3_30B, {"hidden_act": "gelu"}, "hidden_act"),
     (QWEN3_30B, {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope_scaling"),
     (QWEN3_30B, {"rope_parameters": {"rope_type": "llama3", "factor": 2.0}}, "rope_type"),
+    (QWEN3_30B, {"rope_parameters": {"full_attention": {"rope_theta": 500.0}}}, "rope_parameters"),
     (QWEN3_30B, {"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
     (QWEN3_30B, {"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantization_config.quant_method"),
     (DEEPSEEK_R1, {"quantization_config": {"quant_method": "fp8", "fmt": "e5m2"}}, "quantization_config.fmt"),

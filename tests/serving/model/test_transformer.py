@@ -13,6 +13,7 @@ from tests.serving.model.one_rank import BLOCK, TEXT, logits_in_chunks, open_mod
 from tests.serving.tiny_checkpoint import FAMILIES, reference_logits, write_tiny_checkpoint
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+UNROUNDED_YARN = YARN | {"rope_theta": 10.0, "attention_factor": 0.8, "beta_fast": 8, "truncate": False}
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("afmoe", {}),
     ("afmoe", {"mup_enabled": False}),
@@ -30,9 +31,13 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("qwen3_moe", {"mlp_only_layers": [], "tie_word_embeddings": True, "num_key_value_heads": 4}),
     ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 24}),
     ("qwen3_moe", {"rope_parameters": YARN}),
-    ("qwen3_moe", {"rope_parameters": YARN | {"attention_factor": 0.8, "beta_fast": 8, "truncate": False}}),
+    (
+        "qwen3_moe",
+        {"rope_parameters": YARN | {"rope_theta": 10.0, "attention_factor": 0.8, "beta_fast": 8, "truncate": False}},
+    ),
     ("deepseek_v3", {}),
     ("deepseek_v3", {"q_lora_rank": None}),
+    ("deepseek_v3", {"kv_lora_rank": 8}),
     ("deepseek_v3", {"rope_interleave": False}),
     ("deepseek_v3", {"rope_scaling": None, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
     ("deepseek_v3", {"rope_scaling": None, "rope_parameters": YARN}),

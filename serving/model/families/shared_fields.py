@@ -7,7 +7,7 @@ from typing import TypedDict
 from serving.model.families.fields import Fields
 
 
-class Common(TypedDict):
+class SharedFields(TypedDict):
     """Fields of ModelConfig."""
 
     vocab_size: int
@@ -23,7 +23,7 @@ class Common(TypedDict):
     name: str | None
 
 
-def read_common(fields: Fields) -> Common:
+def read_shared(fields: Fields) -> SharedFields:
     """Raises CheckpointError for biases in attention, activations other than silu and foreign quantisation."""
     fields.refuse(
         {
@@ -32,7 +32,7 @@ def read_common(fields: Fields) -> Common:
         }
     )
     name = fields.get("name")
-    return Common(
+    return SharedFields(
         vocab_size=fields.count("vocab_size"),
         hidden_size=fields.count("hidden_size"),
         layers=fields.count("num_hidden_layers"),
