@@ -47,7 +47,7 @@ class Engine:
         )
         writer = open_prompt_writer(self._vocabulary, checkpoint.directory)
         longest = min(checkpoint.config.context_length, self._scheduler.longest_sequence)
-        self._admission = Admission(writer, checkpoint.defaults, longest)
+        self._admission = Admission(writer, checkpoint.defaults, longest, config.block_size)
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}  # all in flight; guarded by the lock
         self._submitted: list[Flight] = []  # not yet known to the scheduler; guarded by the lock
@@ -173,14 +173,21 @@ class Engine:
             flight.take_prompt_logprobs(turn, answer.target_logprobs[first:last])
             self._scheduler.advance(turn)
             first = last
+            reason = None if choice is None else flight.take(choice, self._vocabulary, self._ending)
+            self._publish(flight)
             if choice is None:
                 continue
             self._counters.generated += 1
-            reason = flight.take(choice, self._vocabulary, self._ending)
             if reason is None:
                 self._scheduler.grow(turn.sequence)
             else:
                 self._finish(flight, reason)
+
+    def _publish(self, flight: Flight) -> None:
+        """Only what is computed to a block's end is shared: a generation given up leaves nothing half-written."""
+        blocks = flight.full_blocks(self._config.block_size)
+        self._scheduler.publish(flight.sequence, flight.published, blocks)
+        flight.published += len(blocks)
 
     def _finish(self, flight: Flight, reason: FinishReason) -> None:
         self._counters.prompt += len(flight.prompt.ids)
