@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -16,10 +15,11 @@ from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import Aborted, EngineClosed, EngineError, InvalidRequest, Overloaded, RankLost
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang
-from serving.engine.generation import EngineStats, Generated, GenerationRequest
+from serving.engine.generation import Generated, GenerationRequest
 from serving.engine.plan import RankAnswer, RankPlan
 from serving.engine.prompt import open_prompt_writer
 from serving.engine.scheduler import Scheduler, Turn
+from serving.engine.stats import Counters, EngineStats, read_stats
 from serving.engine.vocabulary import load_vocabulary
 from serving.model.checkpoint import Checkpoint
 
@@ -54,7 +54,7 @@ class Engine:
         self._given_up: list[str] = []  # guarded by the lock
         self._closing = False
         self._lost: RankLost | None = None
-        self._counters = _Counters(config.ranks)
+        self._counters = Counters(gang.reports)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._drive, name="engine", daemon=True)
         self._thread.start()
@@ -93,19 +93,9 @@ class Engine:
             os.eventfd_write(self._wake, 1)
 
     def stats(self) -> EngineStats:
-        counters = self._counters
-        return EngineStats(
-            alive=self._thread.is_alive() and self._lost is None,
-            waiting=self._scheduler.waiting + len(self._submitted),
-            running=self._scheduler.running,
-            steps=counters.steps,
-            generated_tokens=counters.generated,
-            prompt_tokens=counters.prompt,
-            free_blocks=self._scheduler.free_blocks,
-            last_step_at=counters.last_step_at,
-            compute_seconds=tuple(counters.compute),
-            exchange_seconds=tuple(counters.exchange),
-        )
+        submitted = len(self._submitted)
+        alive = self._thread.is_alive() and self._lost is None
+        return read_stats(self._counters, self._scheduler, self._config, submitted, alive, self._lost)
 
     def close(self) -> None:
         """Generations in flight fail with EngineClosed; the ranks end."""
@@ -155,7 +145,7 @@ class Engine:
         counts = tuple(sum(turn.count for turn in rank) for rank in turns)
         plans = [self._plan(rank, counts) for rank in turns]
         answers = self._gang.step(plans)
-        self._counters.count(answers)
+        self._counters.count_step(plans, answers)
         for rank, answer in zip(turns, answers, strict=True):
             self._take_answer(rank, answer)
 
@@ -190,8 +180,9 @@ class Engine:
         flight.published += len(blocks)
 
     def _finish(self, flight: Flight, reason: FinishReason) -> None:
-        self._counters.prompt += len(flight.prompt.ids)
-        self._land(flight, flight.result(reason, self._vocabulary))
+        generated = flight.result(reason, self._vocabulary)
+        self._counters.count_finished(generated)
+        self._land(flight, generated)
 
     def _land(self, flight: Flight, outcome: Generated | EngineError) -> None:
         """It leaves the engine; its blocks are free before anyone hears of it."""
@@ -224,20 +215,6 @@ class Engine:
     def _give_up_cancelled(self, future: Future[Generated], request_id: str) -> None:
         if future.cancelled():
             self.abort(request_id)
-
-
-class _Counters:
-    def __init__(self, ranks: int) -> None:
-        self.steps = self.generated = self.prompt = 0
-        self.last_step_at: float | None = None
-        self.compute, self.exchange = [0.0] * ranks, [0.0] * ranks
-
-    def count(self, answers: list[RankAnswer]) -> None:
-        self.steps += 1
-        self.last_step_at = time.monotonic()
-        for rank, answer in enumerate(answers):
-            self.compute[rank] += answer.compute_seconds
-            self.exchange[rank] += answer.exchange_seconds
 
 
 def _again(failure: EngineError) -> EngineError:

@@ -46,19 +46,3 @@ class Generated:
     rank: int  # which rank held the sequence
     reused_tokens: int = 0  # of the prompt: they were in that rank's cache already
     timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """A moment's figures; `last_step_at` is on time.monotonic()'s clock."""
-
-    alive: bool
-    waiting: int
-    running: int
-    steps: int
-    generated_tokens: int
-    prompt_tokens: int
-    free_blocks: tuple[int, ...]  # by rank
-    last_step_at: float | None
-    compute_seconds: tuple[float, ...]  # by rank, exchanges included
-    exchange_seconds: tuple[float, ...]  # by rank

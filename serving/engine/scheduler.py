@@ -65,7 +65,11 @@ class Scheduler:
 
     @property
     def running(self) -> int:
-        return sum(len(sequences) for sequences in self._running)
+        return sum(self.running_by_rank)
+
+    @property
+    def running_by_rank(self) -> tuple[int, ...]:
+        return tuple(len(sequences) for sequences in self._running)
 
     @property
     def free_blocks(self) -> tuple[int, ...]:

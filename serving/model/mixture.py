@@ -31,10 +31,12 @@ class Mixture:
         self._weights, self._exchange = weights, exchange
         self._top_k, self._scale = config.experts_per_token, config.route_scale
         self._product = ExpertProduct(weights.experts, config.experts)
+        self.load = torch.zeros(config.experts, dtype=torch.int64)  # own rows that each expert was last chosen for
 
     def __call__(self, hidden: Tensor, counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """[own, hidden] → the mixture's output [own, hidden] and the gate's scores [own, experts]."""
         routing = self._route(hidden)
+        self.load = torch.bincount(routing.experts.reshape(-1), minlength=len(self.load))
         rows, experts, weights = self._exchange.gather(hidden, routing.experts, routing.weights, counts)
         routed = self._exchange.combine(self._product(rows, experts, weights), counts)
         if self._weights.shared is not None:

@@ -41,6 +41,11 @@ class Transformer:
         empty = hidden.new_zeros(0, len(hidden), self._config.experts)
         return Computed(hidden, torch.stack(gates) if gates else empty)
 
+    def expert_load(self) -> Tensor:
+        """[expert layers, experts]: own rows of the last step that chose each expert."""
+        loads = [layer.mixture.load for layer in self._layers if layer.mixture is not None]
+        return torch.stack(loads) if loads else torch.zeros(0, self._config.experts, dtype=torch.int64)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """[rows, hidden] → [rows, vocab]."""
         return F.linear(hidden, self._weights.head)
@@ -51,7 +56,7 @@ class _Layer:
         self._weights, self._shape, self._eps = weights, (config.hidden_size,), config.norm_eps
         self._attention = GatedAttention(config, weights.attention, layer)
         mlp = weights.mlp
-        self._mixture = None if isinstance(mlp, FeedForwardWeights) else Mixture(config, mlp, exchange)
+        self.mixture = None if isinstance(mlp, FeedForwardWeights) else Mixture(config, mlp, exchange)
 
     def __call__(
         self, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor], cache: Cache
@@ -63,8 +68,8 @@ class _Layer:
         normed, scores = self._norm(hidden, w.before_mlp), None
         if isinstance(w.mlp, FeedForwardWeights):
             changed = feed_forward(normed, w.mlp)
-        elif self._mixture is not None:
-            changed, scores = self._mixture(normed, batch.counts)
+        elif self.mixture is not None:
+            changed, scores = self.mixture(normed, batch.counts)
         return hidden + self._norm(changed, w.after_mlp), scores
 
     def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
