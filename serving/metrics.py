@@ -57,6 +57,8 @@ class _Figures(Collector):
 def _of_the_engine(stats: ReplicaStats, engine: EngineStats) -> Iterator[Metric]:
     yield _gauge("waiting", "Generations that no rank holds yet.", stats, engine.waiting)
     yield _gauge("running", "Generations that ranks hold.", stats, engine.running)
+    yield _gauge("running_limit", "Sequences that a rank may run now.", stats, engine.running_limit)
+    yield _gauge("chunk_limit", "Prompt tokens that a rank may read in a step now.", stats, engine.chunk_limit)
     yield _counter("steps", "Steps of the gang.", stats, engine.steps)
     yield _counter("finished", "Generations that came to their end.", stats, engine.finished)
     yield _counter("generated_tokens", "Tokens drawn.", stats, engine.generated_tokens)

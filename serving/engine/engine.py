@@ -6,11 +6,13 @@ import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
 from serving.answer import FinishReason
 from serving.engine.admission import Admission
+from serving.engine.batch_limit import BatchLimit
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import Aborted, EngineClosed, EngineError, InvalidRequest, Overloaded, RankLost
 from serving.engine.flight import Flight
@@ -18,7 +20,7 @@ from serving.engine.gang import Gang
 from serving.engine.generation import Generated, GenerationRequest
 from serving.engine.plan import RankAnswer, RankPlan
 from serving.engine.prompt import open_prompt_writer
-from serving.engine.scheduler import Scheduler, Turn
+from serving.engine.scheduler import Scheduler, Turn, extent
 from serving.engine.stats import Counters, EngineStats, read_stats
 from serving.engine.vocabulary import load_vocabulary
 from serving.model.checkpoint import Checkpoint
@@ -42,8 +44,12 @@ class Engine:
         self._gang, self._config, self._on_lost = gang, config, on_lost
         self._vocabulary = load_vocabulary(checkpoint.directory)
         self._ending = frozenset(checkpoint.config.eos_ids) | self._vocabulary.special_ids
+        least = config.block_size  # prompt tokens of a step
+        self._limit = BatchLimit(
+            config.token_seconds, config.least_running, config.most_running, least, config.step_tokens
+        )
         self._scheduler = Scheduler(
-            config.ranks, config.kv_blocks, config.block_size, config.step_tokens, config.most_running
+            config.ranks, config.kv_blocks, config.block_size, config.step_tokens, config.most_running, self._limit
         )
         writer = open_prompt_writer(self._vocabulary, checkpoint.directory)
         longest = min(checkpoint.config.context_length, self._scheduler.longest_sequence)
@@ -95,7 +101,7 @@ class Engine:
     def stats(self) -> EngineStats:
         submitted = len(self._submitted)
         alive = self._thread.is_alive() and self._lost is None
-        return read_stats(self._counters, self._scheduler, self._config, submitted, alive, self._lost)
+        return read_stats(self._counters, self._scheduler, self._limit, self._config, submitted, alive, self._lost)
 
     def close(self) -> None:
         """Generations in flight fail with EngineClosed; the ranks end."""
@@ -112,9 +118,11 @@ class Engine:
         failure: EngineError = EngineClosed("the engine was closed")
         try:
             while self._take_orders():
+                began = time.monotonic()
                 turns = self._scheduler.next_step()
                 if any(turns):
                     self._step(turns)
+                    self._limit.observe(*extent(turns), time.monotonic() - began)
                 else:
                     self._gang.wait(self._wake)
         except RankLost as lost:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence as Series
 from dataclasses import dataclass, field
 
+from serving.engine.batch_limit import FixedLimits, Limits
 from serving.engine.block_pool import BlockPool, FullBlock, Match
 from serving.engine.prefix import Link
 
@@ -49,12 +50,20 @@ class Turn:
 
 
 class Scheduler:
-    def __init__(self, ranks: int, blocks: int, block_size: int, step_tokens: int, most_running: int) -> None:
-        """`blocks`, `step_tokens` and `most_running` (sequences) are each rank's."""
+    def __init__(
+        self,
+        ranks: int,
+        blocks: int,
+        block_size: int,
+        step_tokens: int,
+        most_running: int,
+        limits: Limits | None = None,
+    ) -> None:
+        """`blocks`, `step_tokens` and `most_running` (sequences) are each rank's; `limits` may allow less of both."""
         if most_running >= step_tokens:
             raise ValueError(f"step_tokens ({step_tokens}) must exceed the sequences of a rank ({most_running})")
         self._blocks, self._block_size = blocks, block_size
-        self._step_tokens, self._most_running = step_tokens, most_running
+        self._step_tokens, self._limits = step_tokens, limits or FixedLimits(most_running, step_tokens)
         self._pools = [BlockPool(blocks) for _ in range(ranks)]
         self._running: list[list[Sequence]] = [[] for _ in range(ranks)]
         self._waiting: deque[Sequence] = deque()
@@ -95,7 +104,11 @@ class Scheduler:
     def next_step(self) -> list[list[Turn]]:
         """The turns of each rank, those of one token first; all empty when there is nothing to do."""
         self._admit()
-        return [self._turns(sequences) for sequences in self._running]
+        singles = [
+            [Turn(s, s.computed, 1) for s in sequences if s.length - s.computed == 1] for sequences in self._running
+        ]
+        chunk = self._limits.chunk(max(map(len, singles)))  # ranks step together: each waits for the slowest
+        return [self._turns(*rank, chunk) for rank in zip(self._running, singles, strict=True)]
 
     def advance(self, turn: Turn) -> None:
         """The turn's tokens are in the cache now."""
@@ -138,7 +151,7 @@ class Scheduler:
         """The rank that holds most of its prompt among those that have room and not clearly more to do than others."""
         able = []
         for rank, running in enumerate(self._running):
-            if len(running) < self._most_running:
+            if len(running) < self._limits.running:
                 match = self._pools[rank].match(sequence.prefix)
                 if self._pools[rank].can_hold(need, match):
                     able.append((len(running), rank, match))
@@ -147,9 +160,8 @@ class Scheduler:
         best = min(near, key=lambda p: (-len(p[2].blocks), p[0], -self._pools[p[1]].free), default=None)
         return None if best is None else best[1:]
 
-    def _turns(self, sequences: list[Sequence]) -> list[Turn]:
-        singles = [Turn(s, s.computed, 1) for s in sequences if s.length - s.computed == 1]
-        left, chunks = self._step_tokens - len(singles), []
+    def _turns(self, sequences: list[Sequence], singles: list[Turn], chunk: int) -> list[Turn]:
+        left, chunks = min(chunk, self._step_tokens - len(singles)), []
         for sequence in sequences:
             missing = sequence.length - sequence.computed
             if missing > 1 and left:
@@ -157,3 +169,9 @@ class Scheduler:
                 chunks.append(Turn(sequence, sequence.computed, count))
                 left -= count
         return singles + sorted(chunks, key=lambda turn: turn.count > 1)  # the budget may leave one token to the last
+
+
+def extent(turns: Series[Series[Turn]]) -> tuple[int, int]:
+    """What makes a step long: the most sequences that generate on one rank, and the most prompt tokens on one."""
+    rows = max(sum(turn.count == 1 for turn in rank) for rank in turns)
+    return rows, max(sum(turn.count for turn in rank if turn.count > 1) for rank in turns)

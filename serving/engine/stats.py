@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from serving.engine.batch_limit import Limits
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
 from serving.engine.gang import RankReport
@@ -50,6 +51,8 @@ class EngineStats:
     alive: bool
     waiting: int
     running: int
+    running_limit: int  # sequences that a rank may run now
+    chunk_limit: int  # prompt tokens that a rank may read in a step in which all that run generate
     steps: int
     finished: int  # generations that came to their end
     generated_tokens: int
@@ -131,6 +134,7 @@ class Counters:
 def read_stats(
     counters: Counters,
     scheduler: Scheduler,
+    limit: Limits,
     config: EngineConfig,
     submitted: int,
     alive: bool,
@@ -158,6 +162,8 @@ def read_stats(
         alive=alive,
         waiting=scheduler.waiting + submitted,
         running=sum(running),
+        running_limit=limit.running,
+        chunk_limit=limit.chunk(max(running)),
         steps=counters.steps,
         finished=counters.finished,
         generated_tokens=counters.generated,

@@ -24,6 +24,8 @@ def engine() -> EngineStats:
         alive=True,
         waiting=4,
         running=6,
+        running_limit=8,
+        chunk_limit=64,
         steps=11,
         finished=5,
         generated_tokens=77,
@@ -64,6 +66,7 @@ def test_every_series_names_its_replica() -> None:
     ("name", "labels", "value"),
     [
         ("waiting", {}, 4),
+        ("running_limit", {}, 8),
         ("generated_tokens_total", {}, 77),
         ("reused_tokens_total", {}, 48),
         ("imbalance", {}, 1.25),
