@@ -25,6 +25,10 @@ class Limits(Protocol):
         """Prompt tokens that one rank may read in a step in which some rank generates for `rows` sequences."""
         ...
 
+    def observe(self, rows: int, tokens: int, seconds: float) -> None:
+        """A step with at most `rows` generating sequences and `tokens` prompt tokens on one rank took so long."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class FixedLimits:
@@ -33,6 +37,9 @@ class FixedLimits:
 
     def chunk(self, rows: int) -> int:
         return self.step_tokens
+
+    def observe(self, rows: int, tokens: int, seconds: float) -> None:
+        """They stay as they are."""
 
 
 class BatchLimit:
@@ -63,7 +70,6 @@ class BatchLimit:
         return min(self._step_tokens, max(self._least_chunk, int(left / self._model.token_seconds)))
 
     def observe(self, rows: int, tokens: int, seconds: float) -> None:
-        """A step with at most `rows` generating sequences and `tokens` prompt tokens on one rank took so long."""
         self._model.learn(rows, tokens, min(seconds, _LONGEST * self._target))
         self._seen = max(float(rows), _FORGETTING * self._seen)
         self._running = max(self._least, min(self._most, int(_GROWTH * self._seen), self._affordable()))

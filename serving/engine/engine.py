@@ -1,4 +1,4 @@
-"""The engine: one thread asks the scheduler what runs, sends the plans, and gives the answers to their generations."""
+"""The engine: one thread takes orders, runs step after step, and tells the callers what became of their generations."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from serving.answer import FinishReason
 from serving.engine.admission import Admission
-from serving.engine.batch_limit import BatchLimit
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import Aborted, EngineClosed, EngineError, InvalidRequest, Overloaded, RankLost
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang
 from serving.engine.generation import Generated, GenerationRequest
-from serving.engine.plan import RankAnswer, RankPlan
 from serving.engine.prompt import open_prompt_writer
-from serving.engine.scheduler import Scheduler, Turn, extent
-from serving.engine.stats import Counters, EngineStats, read_stats
+from serving.engine.stats import EngineStats, read_stats
+from serving.engine.steps import Steps
 from serving.engine.vocabulary import load_vocabulary
 from serving.model.checkpoint import Checkpoint
 
@@ -42,17 +38,10 @@ class Engine:
         """`on_lost` is called once, on the engine's thread, after the generations have failed."""
         self.checkpoint, self.reports = checkpoint, gang.reports
         self._gang, self._config, self._on_lost = gang, config, on_lost
-        self._vocabulary = load_vocabulary(checkpoint.directory)
-        self._ending = frozenset(checkpoint.config.eos_ids) | self._vocabulary.special_ids
-        least = config.block_size  # prompt tokens of a step
-        self._limit = BatchLimit(
-            config.token_seconds, config.least_running, config.most_running, least, config.step_tokens
-        )
-        self._scheduler = Scheduler(
-            config.ranks, config.kv_blocks, config.block_size, config.step_tokens, config.most_running, self._limit
-        )
-        writer = open_prompt_writer(self._vocabulary, checkpoint.directory)
-        longest = min(checkpoint.config.context_length, self._scheduler.longest_sequence)
+        vocabulary = load_vocabulary(checkpoint.directory)
+        self._steps = Steps(gang, checkpoint, vocabulary, config)
+        writer = open_prompt_writer(vocabulary, checkpoint.directory)
+        longest = min(checkpoint.config.context_length, self._steps.scheduler.longest_sequence)
         self._admission = Admission(writer, checkpoint.defaults, longest, config.block_size)
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}  # all in flight; guarded by the lock
@@ -60,7 +49,6 @@ class Engine:
         self._given_up: list[str] = []  # guarded by the lock
         self._closing = False
         self._lost: RankLost | None = None
-        self._counters = Counters(gang.reports)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._drive, name="engine", daemon=True)
         self._thread.start()
@@ -101,7 +89,8 @@ class Engine:
     def stats(self) -> EngineStats:
         submitted = len(self._submitted)
         alive = self._thread.is_alive() and self._lost is None
-        return read_stats(self._counters, self._scheduler, self._limit, self._config, submitted, alive, self._lost)
+        steps = self._steps
+        return read_stats(steps.counters, steps.scheduler, steps.limits, self._config, submitted, alive, self._lost)
 
     def close(self) -> None:
         """Generations in flight fail with EngineClosed; the ranks end."""
@@ -118,13 +107,12 @@ class Engine:
         failure: EngineError = EngineClosed("the engine was closed")
         try:
             while self._take_orders():
-                began = time.monotonic()
-                turns = self._scheduler.next_step()
-                if any(turns):
-                    self._step(turns)
-                    self._limit.observe(*extent(turns), time.monotonic() - began)
-                else:
+                ended = self._steps.run()
+                if ended is None:
                     self._gang.wait(self._wake)
+                    continue
+                for flight, generated in ended:
+                    self._land(flight, generated)
         except RankLost as lost:
             failure = self._lost = lost
         except Exception as error:
@@ -143,58 +131,15 @@ class Engine:
             with contextlib.suppress(BlockingIOError):  # nobody called since the last time
                 os.eventfd_read(self._wake)
         for flight in submitted:
-            self._scheduler.add(flight.sequence)
+            self._steps.add(flight)
         for request_id in given_up:
             if request_id in self._flights:
+                self._steps.drop(self._flights[request_id])
                 self._land(self._flights[request_id], Aborted("the generation was given up"))
         return True
 
-    def _step(self, turns: list[list[Turn]]) -> None:
-        counts = tuple(sum(turn.count for turn in rank) for rank in turns)
-        plans = [self._plan(rank, counts) for rank in turns]
-        answers = self._gang.step(plans)
-        self._counters.count_step(plans, answers)
-        for rank, answer in zip(turns, answers, strict=True):
-            self._take_answer(rank, answer)
-
-    def _plan(self, turns: list[Turn], counts: tuple[int, ...]) -> RankPlan:
-        flights = [self._flights[turn.sequence.id] for turn in turns]
-        sequences = [flight.plan(turn, self._config.block_size) for flight, turn in zip(flights, turns, strict=True)]
-        top_k = max((flight.request.top_logprobs for flight in flights), default=0)
-        top_k = min(top_k, self.checkpoint.config.vocab_size)
-        return RankPlan(self._counters.steps, counts, tuple(sequences), top_k)
-
-    def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> None:
-        first = 0
-        for turn, choice in zip(turns, answer.choices, strict=True):
-            flight, last = self._flights[turn.sequence.id], first + turn.count
-            flight.take_prompt_logprobs(turn, answer.target_logprobs[first:last])
-            self._scheduler.advance(turn)
-            first = last
-            reason = None if choice is None else flight.take(choice, self._vocabulary, self._ending)
-            self._publish(flight)
-            if choice is None:
-                continue
-            self._counters.generated += 1
-            if reason is None:
-                self._scheduler.grow(turn.sequence)
-            else:
-                self._finish(flight, reason)
-
-    def _publish(self, flight: Flight) -> None:
-        """Only what is computed to a block's end is shared: a generation given up leaves nothing half-written."""
-        blocks = flight.full_blocks(self._config.block_size)
-        self._scheduler.publish(flight.sequence, flight.published, blocks)
-        flight.published += len(blocks)
-
-    def _finish(self, flight: Flight, reason: FinishReason) -> None:
-        generated = flight.result(reason, self._vocabulary)
-        self._counters.count_finished(generated)
-        self._land(flight, generated)
-
     def _land(self, flight: Flight, outcome: Generated | EngineError) -> None:
-        """It leaves the engine; its blocks are free before anyone hears of it."""
-        self._scheduler.remove(flight.sequence)
+        """It leaves the engine; its blocks were free before anyone hears of it."""
         with self._lock:
             del self._flights[flight.request.request_id]
         _resolve(flight.future, outcome)
