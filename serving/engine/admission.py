@@ -16,6 +16,7 @@ from serving.engine.text import TextStream
 from serving.model.checkpoint import GenerationDefaults
 
 MOST_TOP_LOGPROBS = 20
+MOST_STOPS = 64  # each is looked for after every token, on the thread that all generations share
 _SEEDS = (1 << 63) - 1
 
 
@@ -68,5 +69,7 @@ def _check(request: GenerationRequest) -> None:
         raise InvalidRequest("max_tokens", "must be at least 1")
     if not 0 <= request.top_logprobs <= MOST_TOP_LOGPROBS:
         raise InvalidRequest("top_logprobs", f"must be between 0 and {MOST_TOP_LOGPROBS}")
+    if len(request.stop) > MOST_STOPS:
+        raise InvalidRequest("stop", f"must hold at most {MOST_STOPS} strings")
     if any(not stop for stop in request.stop):
         raise InvalidRequest("stop", "must not hold an empty string")

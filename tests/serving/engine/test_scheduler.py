@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from serving.engine.block_pool import BlockPool, FullBlock
 from serving.engine.plan import NO_TARGET
 from serving.engine.prefix import BlockKeys
-from serving.engine.scheduler import CLEARLY_MORE, Scheduler, Sequence, Turn
+from serving.engine.scheduler import CLEARLY_MORE, Scheduler, Sequence, Turn, extent
 
 RANKS, BLOCKS, BLOCK_SIZE, STEP_TOKENS, MOST_RUNNING = 2, 12, 4, 9, 3
 
@@ -89,6 +91,43 @@ def test_those_that_generate_advance_while_a_long_prompt_is_computed_in_chunks()
     assert [(turn.sequence.id, turn.count) for turn in turns] == [("talker", 1), ("reader", STEP_TOKENS - 1)]
     assert turns[0].draws
     assert not turns[1].draws
+
+
+@dataclass
+class Chosen:
+    """Limits that a test sets."""
+
+    running: int
+    prompts: int
+
+    def chunk(self, rows: int) -> int:
+        return self.prompts
+
+    def observe(self, rows: int, tokens: int, seconds: float) -> None:
+        raise NotImplementedError
+
+
+def test_limits_are_followed_from_step_to_step_and_take_back_nothing_that_runs() -> None:
+    limits = Chosen(running=2, prompts=3)
+    scheduler = Scheduler(1, 40, BLOCK_SIZE, 20, 12, limits)
+    for number in range(4):
+        scheduler.add(Sequence(str(number), 5, 20))
+    turns = scheduler.next_step()
+    assert [(turn.sequence.id, turn.count) for turn in turns[0]] == [("0", 3)]
+    run_step(scheduler, turns)
+    limits.running, limits.prompts = 3, 100
+    turns = scheduler.next_step()
+    assert [(turn.sequence.id, turn.count) for turn in turns[0]] == [("0", 2), ("1", 5), ("2", 5)]
+    run_step(scheduler, turns)
+    limits.running = 1
+    assert [turn.sequence.id for turn in scheduler.next_step()[0]] == ["0", "1", "2"]
+    assert scheduler.waiting == 1
+
+
+def test_the_extent_of_a_step_is_that_of_its_fullest_ranks() -> None:
+    one = Sequence("one", 9, 12)
+    turns = [[Turn(one, 8, 1), Turn(one, 8, 1)], [Turn(one, 8, 1), Turn(one, 0, 6), Turn(one, 0, 3)]]
+    assert extent(turns) == (2, 9)
 
 
 def test_removing_a_running_or_waiting_sequence_frees_what_it_had() -> None:

@@ -1,0 +1,237 @@
+"""Adaptive batches against batches that run to completion: questions per second with p99 under 200 ms for 32 tokens.
+
+Scheduler, limits and generations are the engine's own, under the same Poisson arrivals; only the limits differ. First
+the rank's steps are measured, in processor time and with the wake-ups between driver and rank, since others may use the
+machine; then a stand-in takes as long for each. With `--clock wall` the rank itself takes every step, and the time is
+that on the wall: for a machine with nothing else to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.engine_step_times import StandIn, measure_steps
+from benchmarks.machine import machine
+from serving.engine.admission import Admission
+from serving.engine.batch_limit import Limits
+from serving.engine.engine_config import EngineConfig
+from serving.engine.gang import Gang
+from serving.engine.generation import GenerationRequest, Message
+from serving.engine.local import local_gang
+from serving.engine.prompt import open_prompt_writer
+from serving.engine.steps import Steps
+from serving.engine.vocabulary import load_vocabulary
+from serving.model.checkpoint import Checkpoint, open_checkpoint
+from serving.settings import REFERENCE_CHECKPOINT
+from training.questions import sample
+
+TOKENS = 32  # of every answer
+P99_SECONDS = 0.2
+TARGET_SECONDS = 0.8 * P99_SECONDS / TOKENS  # of a token; the rest is for waiting and for the prompt
+FIXED_SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24)
+CONFIG = EngineConfig(ranks=1, step_tokens=512, token_seconds=TARGET_SECONDS, least_running=4, most_running=64)
+_LEAP, _HALVINGS = 1.25, 4  # rates are found to within 1.25 ** (1 / 16), 1.4 %
+
+Holds = Callable[[float], bool]
+
+
+class RunToCompletion:
+    """Batches of at most `size`, formed of whoever waits when the one before has finished."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self.free = size, True
+
+    @property
+    def running(self) -> int:
+        return self._size if self.free else 0
+
+    def chunk(self, rows: int) -> int:
+        return CONFIG.step_tokens
+
+    def observe(self, rows: int, tokens: int, seconds: float) -> None:
+        """Its size is fixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    gang: Gang
+    checkpoint: Checkpoint
+    clock: Callable[[], float]  # seconds
+    texts: tuple[str, ...] = ()  # questions whose answers have TOKENS tokens
+
+    def admission(self) -> Admission:
+        writer = open_prompt_writer(load_vocabulary(self.checkpoint.directory), self.checkpoint.directory)
+        return Admission(writer, self.checkpoint.defaults, self.checkpoint.config.context_length, CONFIG.block_size)
+
+    def steps(self, limits: Limits | None) -> Steps:
+        """None: adaptive, as the engine has them."""
+        vocabulary = load_vocabulary(self.checkpoint.directory)
+        return Steps(self.gang, self.checkpoint, vocabulary, CONFIG, limits, self.clock)
+
+    def latencies(self, limits: Limits | None, arrivals: Sequence[float], most_late: int) -> list[float]:
+        """Seconds from each arrival to its whole answer; ends early once more than `most_late` took too long."""
+        steps, admission = self.steps(limits), self.admission()
+        now, came, late = 0.0, 0, 0
+        found: list[float] = []
+        while len(found) < len(arrivals) and late <= most_late:
+            began = self.clock()
+            while came < len(arrivals) and arrivals[came] <= now:
+                steps.add(admission.prepare(_request(came, self.texts[came % len(self.texts)])))
+                came += 1
+            if isinstance(limits, RunToCompletion):
+                limits.free = steps.scheduler.running == 0
+            ended = steps.run()
+            if ended is None:
+                now = arrivals[came]
+                continue
+            now += self.clock() - began
+            found += [now - arrivals[int(flight.request.request_id)] for flight, _ in ended]
+            late = sum(seconds > P99_SECONDS for seconds in found)
+        return found
+
+    def holds(self, limits: Limits | None, gaps: Sequence[float], rate: float) -> bool:
+        """Whether at most one in a hundred is late at `rate` questions per second."""
+        found = self.latencies(limits, _arrivals(gaps, rate), len(gaps) // 100)
+        return sum(seconds > P99_SECONDS for seconds in found) <= len(gaps) // 100
+
+    def p99(self, limits: Limits | None, gaps: Sequence[float], rate: float) -> float:
+        found = sorted(self.latencies(limits, _arrivals(gaps, rate), len(gaps)))
+        return found[math.ceil(0.99 * len(found)) - 1]
+
+
+def measure(clock: str = "steps", questions: int = 1_000, seed: int = 1, repeats: int = 60) -> dict[str, Any]:
+    """`adaptive_qps_ratio` (adaptive over the best fixed size) and `adaptive_p99_ms`, with what they are made of."""
+    draw = random.Random(seed)
+    gaps = [draw.expovariate(1.0) for _ in range(questions)]
+    with _bench(clock, seed, repeats) as (bench, steps):
+        size, fixed_qps = _best_fixed(bench, gaps)
+        _say(f"run to completion, batches of at most {size}: {fixed_qps:.1f} questions/s")
+        qps = _highest_rate(lambda rate: bench.holds(None, gaps, rate), fixed_qps)
+        _say(f"adaptive: {qps:.1f} questions/s")
+        fixed_p99, p99 = bench.p99(RunToCompletion(size), gaps, fixed_qps), bench.p99(None, gaps, qps)
+    return {
+        "adaptive_qps_ratio": round(qps / fixed_qps, 2),
+        "adaptive_p99_ms": round(1e3 * p99, 1),
+        "adaptive_qps": round(qps, 1),
+        "fixed_qps": round(fixed_qps, 1),
+        "fixed_p99_ms": round(1e3 * fixed_p99, 1),
+        "fixed_size": size,
+        "answer_tokens": TOKENS,
+        "questions": questions,
+        "clock": clock,
+        "seed": seed,
+        **steps,
+    }
+
+
+def _best_fixed(bench: Bench, gaps: Sequence[float]) -> tuple[int, float]:
+    """The size that bears the most; a size is tried further only if it bears more than those before."""
+    best, highest = 0, 0.0
+    for size in FIXED_SIZES:
+
+        def holds(rate: float, size: int = size) -> bool:
+            return bench.holds(RunToCompletion(size), gaps, rate)
+
+        if not highest:
+            best, highest = size, _highest_rate(holds, 5.0)
+        elif holds(1.01 * highest):
+            best, highest = size, _highest_rate(holds, 1.01 * highest)
+    return best, highest
+
+
+def _highest_rate(holds: Holds, start: float) -> float:
+    """Questions per second."""
+    low = start
+    while not holds(low):
+        low /= _LEAP
+    high = low * _LEAP
+    while holds(high):
+        low, high = high, high * _LEAP
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def _arrivals(gaps: Sequence[float], rate: float) -> list[float]:
+    at, found = 0.0, []
+    for gap in gaps:
+        at += gap / rate
+        found.append(at)
+    return found
+
+
+def _request(number: int, text: str) -> GenerationRequest:
+    """Each with a salt of its own: what is compared is when they run, not what they share."""
+    name = str(number)
+    return GenerationRequest(name, (Message("user", text),), max_tokens=TOKENS, temperature=0.0, cache_salt=name)
+
+
+@contextmanager
+def _bench(clock: str, seed: int, repeats: int) -> Iterator[tuple[Bench, dict[str, Any]]]:
+    """With what was measured of steps."""
+    checkpoint = open_checkpoint(REFERENCE_CHECKPOINT)
+    with local_gang(checkpoint, CONFIG) as gang:
+        rank = Bench(gang, checkpoint, time.perf_counter)
+        texts = _long_questions(rank, seed)
+        if clock == "wall":
+            yield Bench(gang, checkpoint, time.perf_counter, texts), {}
+            return
+        times = measure_steps(gang, _processor_clock(gang.reports[0].pid), repeats)
+        report = gang.reports[0]
+    by_rows = zip(times.rows, times.by_rows, strict=True)
+    shown = {
+        "step_ms_by_rows": {str(rows): round(1e3 * seconds, 3) for rows, seconds in by_rows},
+        "prompt_ms": round(1e3 * times.prompt, 3),
+        "prompt_token_ms": round(1e3 * times.token, 4),
+    }
+    stand_in = StandIn(times, report, token_id=ord("x"))  # a byte's token, which ends no answer
+    yield Bench(stand_in, checkpoint, lambda: stand_in.now + time.thread_time(), texts), shown
+
+
+def _long_questions(bench: Bench, seed: int, wanted: int = 40) -> tuple[str, ...]:
+    """Questions whose answers do not end before TOKENS."""
+    draw, steps, admission = random.Random(seed), bench.steps(None), bench.admission()
+    for number in range(4 * wanted):
+        steps.add(admission.prepare(_request(number, sample(draw).text)))
+    found: list[str] = []
+    while len(found) < wanted and (ended := steps.run()) is not None:
+        found += [flight.request.messages[0].content for flight, got in ended if got.finish_reason == "length"]
+    return tuple(sorted(found))
+
+
+def _processor_clock(pid: int) -> Callable[[], float]:
+    """Seconds that this thread and the rank's process have used."""
+    rank = (~pid << 3) | 2  # Linux's clock of another process, as clock_getcpuclockid makes it
+    return lambda: time.thread_time() + time.clock_gettime(rank)
+
+
+def _say(text: str) -> None:
+    print(f"engine_adaptive: {text}", file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 when measured, whatever the figures."""
+    parser = argparse.ArgumentParser(prog="./run bench engine_adaptive", description=__doc__)
+    parser.add_argument("--clock", choices=("steps", "wall"), default="steps", help="wall: with the rank itself")
+    parser.add_argument("--questions", type=int, default=1_000, help="arrivals of the trace")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=60, help="of each measured step")
+    parser.add_argument("--json", action="store_true", help="the last line on standard output is one JSON object")
+    options = parser.parse_args(arguments)
+    found = {**measure(options.clock, options.questions, options.seed, options.repeats), "machine": machine()}
+    print(json.dumps(found) if options.json else json.dumps(found, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
