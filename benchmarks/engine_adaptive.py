@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import random
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +41,8 @@ TARGET_SECONDS = 0.95 * P99_SECONDS / TOKENS  # of a token, in the mean; the res
 FIXED_SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24)
 CONFIG = EngineConfig(ranks=1, step_tokens=512, token_seconds=TARGET_SECONDS, least_running=4, most_running=64)
 _LEAP, _HALVINGS = 1.25, 4  # rates are found to within 1.25 ** (1 / 16), 1.4 %
+
+_BACK = 0.98
 
 Holds = Callable[[float], bool]
 
@@ -125,12 +128,14 @@ def compare(bench: Bench, gaps: Sequence[float]) -> dict[str, Any]:
     _say(f"adaptive: {qps:.1f} questions/s")
     unlimited = FixedLimits(CONFIG.most_running, CONFIG.step_tokens)
     unlimited_qps = _highest_rate(lambda rate: bench.holds(unlimited, gaps, rate), qps)
+    fixed_qps, fixed_p99 = _confirmed(lambda rate: bench.p99(RunToCompletion(size), gaps, rate), fixed_qps)
+    qps, p99 = _confirmed(lambda rate: bench.p99(None, gaps, rate), qps)
     return {
         "adaptive_qps_ratio": round(qps / fixed_qps, 2),
-        "adaptive_p99_ms": round(1e3 * bench.p99(None, gaps, qps), 1),
+        "adaptive_p99_ms": round(1e3 * p99, 1),
         "adaptive_qps": round(qps, 1),
         "fixed_qps": round(fixed_qps, 1),
-        "fixed_p99_ms": round(1e3 * bench.p99(RunToCompletion(size), gaps, fixed_qps), 1),
+        "fixed_p99_ms": round(1e3 * fixed_p99, 1),
         "fixed_size": size,
         "unlimited_qps": round(unlimited_qps, 1),  # as the adaptive one, but whoever comes runs at once
     }
@@ -163,6 +168,15 @@ def _highest_rate(holds: Holds, start: float) -> float:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
+
+
+def _confirmed(p99_at: Callable[[float], float], rate: float) -> tuple[float, float]:
+    """A rate, a little lower where need be, at which the median p99 of three more runs is in the limit; and that p99."""
+    while True:
+        p99 = statistics.median(p99_at(rate) for _ in range(3))
+        if p99 < P99_SECONDS:
+            return rate, p99
+        rate *= _BACK
 
 
 def _arrivals(gaps: Sequence[float], rate: float) -> list[float]:

@@ -73,7 +73,13 @@ class Replica:
         self.id, self.settings = replica_id, settings
         self.checkpoint = open_checkpoint(settings.checkpoint)
         exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
-        config = EngineConfig(ranks=settings.ranks, exchange=exchange, start_seconds=settings.repair_seconds)
+        config = EngineConfig(
+            ranks=settings.ranks,
+            exchange=exchange,
+            start_seconds=settings.repair_seconds,
+            token_seconds=settings.token_seconds,
+            most_running=settings.most_running,
+        )
         self.gang = GangKeeper(self.checkpoint, config, cpu_share)
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica
