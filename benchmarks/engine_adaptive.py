@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.engine_step_times import StandIn, measure_steps
+from benchmarks.engine_step_times import StandIn, measure_steps, processor_clock
 from benchmarks.machine import machine
 from serving.engine.admission import Admission
 from serving.engine.batch_limit import FixedLimits, Limits
@@ -171,7 +171,7 @@ def _highest_rate(holds: Holds, start: float) -> float:
 
 
 def _confirmed(p99_at: Callable[[float], float], rate: float) -> tuple[float, float]:
-    """A rate, a little lower where need be, at which the median p99 of three more runs is in the limit; and that p99."""
+    """`rate`, or a little less: where the median p99 of three more runs is within the limit; and that p99."""
     while True:
         p99 = statistics.median(p99_at(rate) for _ in range(3))
         if p99 < P99_SECONDS:
@@ -203,7 +203,7 @@ def _bench(clock: str, seed: int, repeats: int) -> Iterator[tuple[Bench, dict[st
         if clock == "wall":
             yield Bench(gang, checkpoint, time.perf_counter, texts), {}
             return
-        times = measure_steps(gang, _processor_clock(gang.reports[0].pid), repeats)
+        times = measure_steps(gang, processor_clock(gang.reports[0].pid), repeats)
         report = gang.reports[0]
     by_rows = zip(times.rows, times.by_rows, strict=True)
     shown = {
@@ -224,12 +224,6 @@ def _long_questions(bench: Bench, seed: int, wanted: int = 40) -> tuple[str, ...
     while len(found) < wanted and (ended := steps.run()) is not None:
         found += [flight.request.messages[0].content for flight, got in ended if got.finish_reason == "length"]
     return tuple(sorted(found))
-
-
-def _processor_clock(pid: int) -> Callable[[], float]:
-    """Seconds that this thread and the rank's process have used."""
-    rank = (~pid << 3) | 2  # Linux's clock of another process, as clock_getcpuclockid makes it
-    return lambda: time.thread_time() + time.clock_gettime(rank)
 
 
 def _say(text: str) -> None:
