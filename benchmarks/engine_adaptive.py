@@ -17,98 +17,27 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.engine_replay import CONFIG, P99_SECONDS, TOKENS, Bench, RunToCompletion, request
 from benchmarks.engine_step_times import StandIn, measure_steps, processor_clock
 from benchmarks.machine import machine
-from serving.engine.admission import Admission
-from serving.engine.batch_limit import FixedLimits, Limits
-from serving.engine.engine_config import EngineConfig
-from serving.engine.gang import Gang
-from serving.engine.generation import GenerationRequest, Message
+from serving.engine.batch_limit import FixedLimits
 from serving.engine.local import local_gang
-from serving.engine.prompt import open_prompt_writer
-from serving.engine.steps import Steps
-from serving.engine.vocabulary import load_vocabulary
-from serving.model.checkpoint import Checkpoint, open_checkpoint
+from serving.model.checkpoint import open_checkpoint
 from serving.settings import REFERENCE_CHECKPOINT
 from training.questions import sample
 
-TOKENS = 32  # of every answer
-P99_SECONDS = 0.2
-TARGET_SECONDS = 0.95 * P99_SECONDS / TOKENS  # of a token, in the mean; the rest is for the prompt
 FIXED_SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24)
-CONFIG = EngineConfig(ranks=1, step_tokens=512, token_seconds=TARGET_SECONDS, least_running=4, most_running=64)
 _LEAP, _HALVINGS = 1.25, 4  # rates are found to within 1.25 ** (1 / 16), 1.4 %
-
 _BACK = 0.98
+_LEAST = 0.05  # questions per second: they hardly ever meet
 
 Holds = Callable[[float], bool]
 
 
-class RunToCompletion:
-    """Batches of at most `size`, formed of whoever waits when the one before has finished."""
-
-    def __init__(self, size: int) -> None:
-        self._size, self.free = size, True
-
-    @property
-    def running(self) -> int:
-        return self._size if self.free else 0
-
-    def chunk(self, rows: int) -> int:
-        return CONFIG.step_tokens
-
-    def observe(self, rows: int, tokens: int, seconds: float) -> None:
-        """Its size is fixed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bench:
-    gang: Gang
-    checkpoint: Checkpoint
-    clock: Callable[[], float]  # seconds
-    texts: tuple[str, ...] = ()  # questions whose answers have TOKENS tokens
-
-    def admission(self) -> Admission:
-        writer = open_prompt_writer(load_vocabulary(self.checkpoint.directory), self.checkpoint.directory)
-        return Admission(writer, self.checkpoint.defaults, self.checkpoint.config.context_length, CONFIG.block_size)
-
-    def steps(self, limits: Limits | None) -> Steps:
-        """None: adaptive, as the engine has them."""
-        vocabulary = load_vocabulary(self.checkpoint.directory)
-        return Steps(self.gang, self.checkpoint, vocabulary, CONFIG, limits, self.clock)
-
-    def latencies(self, limits: Limits | None, arrivals: Sequence[float], most_late: int) -> list[float]:
-        """Seconds from each arrival to its whole answer; ends early once more than `most_late` took too long."""
-        steps, admission = self.steps(limits), self.admission()
-        now, came, late = 0.0, 0, 0
-        found: list[float] = []
-        while len(found) < len(arrivals) and late <= most_late:
-            began = self.clock()
-            while came < len(arrivals) and arrivals[came] <= now:
-                steps.add(admission.prepare(_request(came, self.texts[came % len(self.texts)])))
-                came += 1
-            if isinstance(limits, RunToCompletion):
-                limits.free = steps.scheduler.running == 0
-            ended = steps.run()
-            if ended is None:
-                now = arrivals[came]
-                continue
-            now += self.clock() - began
-            found += [now - arrivals[int(flight.request.request_id)] for flight, _ in ended]
-            late = sum(seconds > P99_SECONDS for seconds in found)
-        return found
-
-    def holds(self, limits: Limits | None, gaps: Sequence[float], rate: float) -> bool:
-        """Whether at most one in a hundred is late at `rate` questions per second."""
-        found = self.latencies(limits, _arrivals(gaps, rate), len(gaps) // 100)
-        return sum(seconds > P99_SECONDS for seconds in found) <= len(gaps) // 100
-
-    def p99(self, limits: Limits | None, gaps: Sequence[float], rate: float) -> float:
-        found = sorted(self.latencies(limits, _arrivals(gaps, rate), len(gaps)))
-        return found[math.ceil(0.99 * len(found)) - 1]
+class TooSlow(Exception):
+    """This machine cannot answer in time even with nothing else to do."""
 
 
 def measure(clock: str = "steps", questions: int = 500, seed: int = 1, repeats: int = 60) -> dict[str, Any]:
@@ -157,10 +86,12 @@ def _best_fixed(bench: Bench, gaps: Sequence[float]) -> tuple[int, float]:
 
 
 def _highest_rate(holds: Holds, start: float) -> float:
-    """Questions per second."""
+    """Questions per second. Raises TooSlow."""
     low = start
     while not holds(low):
         low /= _LEAP
+        if low < _LEAST:
+            raise TooSlow(f"a lone answer of {TOKENS} tokens takes longer than {P99_SECONDS:g} s here")
     high = low * _LEAP
     while holds(high):
         low, high = high, high * _LEAP
@@ -177,20 +108,6 @@ def _confirmed(p99_at: Callable[[float], float], rate: float) -> tuple[float, fl
         if p99 < P99_SECONDS:
             return rate, p99
         rate *= _BACK
-
-
-def _arrivals(gaps: Sequence[float], rate: float) -> list[float]:
-    at, found = 0.0, []
-    for gap in gaps:
-        at += gap / rate
-        found.append(at)
-    return found
-
-
-def _request(number: int, text: str) -> GenerationRequest:
-    """Each with a salt of its own: what is compared is when they run, not what they share."""
-    name = str(number)
-    return GenerationRequest(name, (Message("user", text),), max_tokens=TOKENS, temperature=0.0, cache_salt=name)
 
 
 @contextmanager
@@ -219,7 +136,7 @@ def _long_questions(bench: Bench, seed: int, wanted: int = 40) -> tuple[str, ...
     """Questions whose answers do not end before TOKENS."""
     draw, steps, admission = random.Random(seed), bench.steps(None), bench.admission()
     for number in range(4 * wanted):
-        steps.add(admission.prepare(_request(number, sample(draw).text)))
+        steps.add(admission.prepare(request(number, sample(draw).text)))
     found: list[str] = []
     while len(found) < wanted and (ended := steps.run()) is not None:
         found += [flight.request.messages[0].content for flight, got in ended if got.finish_reason == "length"]
@@ -231,15 +148,19 @@ def _say(text: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when measured, whatever the figures."""
+    """0 when measured, whatever the figures; 1 on a machine that is too slow for the limit on p99."""
     parser = argparse.ArgumentParser(prog="./run bench engine_adaptive", description=__doc__)
     parser.add_argument("--clock", choices=("steps", "wall"), default="steps", help="wall: with the rank itself")
     parser.add_argument("--questions", type=int, default=500, help="arrivals of the trace")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1, help="of the trace and of the questions")
     parser.add_argument("--repeats", type=int, default=60, help="of each measured step")
     parser.add_argument("--json", action="store_true", help="the last line on standard output is one JSON object")
     options = parser.parse_args(arguments)
-    found = {**measure(options.clock, options.questions, options.seed, options.repeats), "machine": machine()}
+    try:
+        found = {**measure(options.clock, options.questions, options.seed, options.repeats), "machine": machine()}
+    except TooSlow as slow:
+        _say(f"{slow}.")
+        return 1
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
     return 0
 
