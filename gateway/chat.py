@@ -126,6 +126,7 @@ def question(asked: Asked, calibration: StoredCalibration | None) -> Question:
         stop=tuple(wanted.stop) if wanted.stop else None,
         calibration=calibration,
         traceparent=asked.traceparent,
+        cache_salt=asked.key.tenant,  # the time an answer takes must not tell what another tenant asked
     )
 
 

@@ -28,6 +28,7 @@ class Question:
     top_logprobs: int = 5
     calibration: StoredCalibration | None = None
     traceparent: str | None = None
+    cache_salt: str | None = None  # whose prompts may be reused for this one; None: nobody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ def ask_body(question: Question, *, in_full: bool) -> dict[str, Any]:
         "top_p": question.top_p,
         "seed": question.seed,
         "stop": question.stop,
+        "cache_salt": question.cache_salt,
     }
     body = {name: value for name, value in asked.items() if value is not None}
     calibration = sent_calibration(question.calibration, in_full=in_full)

@@ -1,4 +1,4 @@
-"""The serving application over HTTP: three routes on every replica, and how Ray Serve deploys the replicas."""
+"""The serving application over HTTP: a few routes on every replica, and how Ray Serve deploys the replicas."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import structlog
+from prometheus_client import CONTENT_TYPE_LATEST
 from ray import serve
 from ray.serve.config import BackpressureConfig
 from starlette.applications import Starlette
@@ -21,6 +22,7 @@ from serving.answer import answer_to_json
 from serving.ask import InvalidAsk, parse_ask
 from serving.confidence.checked import InvalidCalibration
 from serving.engine.errors import Aborted, ContextTooLong, EngineClosed, InvalidRequest, Overloaded, RankLost
+from serving.metrics import stats_to_json, stats_to_prometheus
 from serving.ray_narrowed import replica_grpc_on_loopback
 from serving.replica import Replica, UnknownCalibration
 from serving.settings import ServingSettings
@@ -51,6 +53,12 @@ def create_app(replica: Replica) -> Starlette:
         model = replica.checkpoint.model_id
         return json_response({"status": "ok", "model": model, "replica": replica.id, "asks": replica.held})
 
+    async def stats(request: Request) -> Response:
+        return json_response(stats_to_json(replica.stats()))
+
+    async def metrics(request: Request) -> Response:
+        return Response(stats_to_prometheus(replica.stats()), media_type=CONTENT_TYPE_LATEST)
+
     def guarded(endpoint: Endpoint) -> Endpoint:
         async def call(request: Request) -> Response:
             if secret and not _bearer_matches(request, secret):
@@ -64,6 +72,8 @@ def create_app(replica: Replica) -> Starlette:
             Route("/ask", guarded(ask), methods=["POST"]),
             Route("/model", guarded(model)),
             Route("/health", guarded(health)),
+            Route("/stats", guarded(stats)),
+            Route("/metrics", guarded(metrics)),
         ]
     )
 

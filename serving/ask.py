@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -11,7 +12,8 @@ import orjson
 from serving.engine.generation import Message, Role
 
 ROLES: tuple[Role, ...] = ("system", "user", "assistant")
-FIELDS = ("messages", "max_tokens", "temperature", "top_p", "seed", "stop", "top_logprobs", "calibration")
+FIELDS = ("messages", "max_tokens", "temperature", "top_p", "seed", "stop", "top_logprobs", "calibration", "cache_salt")
+MOST_SALT = 256  # characters
 
 
 class InvalidAsk(Exception):
@@ -40,6 +42,8 @@ class Ask:
     stop: tuple[str, ...] = ()
     top_logprobs: int = 5
     calibration: CalibrationReference | None = None
+    # Asks of one salt reuse each other's prompts in the cache. One without shares with its own samples alone.
+    cache_salt: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
 
 
 def parse_ask(raw: bytes) -> Ask:
@@ -53,6 +57,7 @@ def parse_ask(raw: bytes) -> Ask:
     for name in body:
         if name not in FIELDS:
             raise InvalidAsk(f"'{name[:64]}' is not a field of an ask; remove it.", name[:64])
+    salt = _salt(body.get("cache_salt"))
     return Ask(
         messages=_messages(body.get("messages")),
         max_tokens=_integer(body, "max_tokens", 1, 1_000_000),
@@ -62,6 +67,7 @@ def parse_ask(raw: bytes) -> Ask:
         stop=_stop(body.get("stop")),
         top_logprobs=_integer(body, "top_logprobs", 0, 20, default=5),
         calibration=_calibration(body.get("calibration")),
+        **({} if salt is None else {"cache_salt": salt}),
     )
 
 
@@ -110,6 +116,14 @@ def _stop(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or len(value) > 4 or not all(isinstance(text, str) and text for text in value):
         raise InvalidAsk("'stop' must be a list of at most 4 non-empty strings.", "stop")
     return tuple(value)
+
+
+def _salt(value: object) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not 1 <= len(value) <= MOST_SALT:
+        raise InvalidAsk(f"'cache_salt' must be a string of 1 to {MOST_SALT} characters.", "cache_salt")
+    return value
 
 
 def _calibration(value: object) -> CalibrationReference | None:

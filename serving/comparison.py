@@ -58,6 +58,7 @@ def request_of(ask: Ask) -> GenerationRequest:
         seed=ask.seed,
         stop=ask.stop,
         top_logprobs=ask.top_logprobs,
+        cache_salt=ask.cache_salt,
     )
 
 

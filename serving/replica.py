@@ -24,6 +24,7 @@ from serving.engine.errors import EngineError, Overloaded
 from serving.engine.generation import Generated, GenerationRequest
 from serving.experts.rank_settings import best_exchange
 from serving.gang_keeper import GangKeeper
+from serving.metrics import ReplicaStats
 from serving.model.checkpoint import open_checkpoint
 from serving.rank_actors import RankActors
 from serving.settings import ServingSettings
@@ -79,6 +80,8 @@ class Replica:
             exchange=exchange,
             start_seconds=settings.repair_seconds,
             compiled=str(settings.home / "compiled") if settings.compiled else "",
+            token_seconds=settings.token_seconds,
+            most_running=settings.most_running,
         )
         most = settings.ranks + settings.spare_ranks
         actors = partial(RankActors, self.checkpoint, config, cpu_share, most)
@@ -153,6 +156,10 @@ class Replica:
             "epoch": self.gang.epoch,
             "parameters": {"total": _parameters_once(by_rank), "by_rank": by_rank},
         }
+
+    def stats(self) -> ReplicaStats:
+        engine = self.gang.engine
+        return ReplicaStats(self.id, self.gang.epoch, self.gang.ready, self.held, engine.stats() if engine else None)
 
     def check_health(self) -> None:
         """Raises Unhealthy when repair was given up, or asks wait and no step has finished for `stall_seconds`."""

@@ -39,6 +39,10 @@ class ServingSettings(BaseSettings):
         "needs g++.",
     )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
+    token_seconds: float = Field(
+        default=0.05, gt=0, description="As long as a generated token may take: a rank runs fewer at once to keep it."
+    )
+    most_running: int = Field(default=16, ge=1, le=128, description="Answers of one rank that are generated at once.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest accepted request body, in bytes.")
     sample_seconds: float = Field(
         default=20.0, ge=0, description="Longest time for the samples that one answer is compared with; 0: draw none."

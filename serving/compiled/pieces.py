@@ -99,7 +99,7 @@ class Piece(torch.nn.Module):
         if self._part == "open":
             return (hidden, normed, routing.scores, routing.experts, routing.weights)
         routed = gathered_product(normed, routing, weights.mlp.experts)
-        return (layer.finish(hidden, normed, routed), routing.scores)
+        return (layer.finish(hidden, normed, routed), routing.scores, routing.experts, routing.weights)
 
     def _rebuilt(self, tensors: Sequence[Tensor]) -> tuple[Layer, LayerWeights]:
         weights = with_tensors(self._template, iter(tensors))

@@ -90,12 +90,12 @@ class _Step:
             turns = (pad(turns[0], (0, 0, 0, 0, 0, more)), pad(turns[1], (0, 0, 0, 0, 0, more)))
         self._inputs = StepInputs(turns, positions, slots, tables.contiguous()).tensors
 
-    def whole(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor | None] | None:
+    def whole(self, layer: int, hidden: Tensor) -> tuple[Tensor, Routing | None] | None:
         run = self._bucket.by_layer[layer].get("whole")
         if run is None:
             return None
-        found = run.run(self._given(layer, hidden))
-        return self._cut(found[0]), self._cut(found[1]) if len(found) > 1 else None
+        changed, *routing = (self._cut(each) for each in run.run(self._given(layer, hidden)))
+        return changed, Routing(*routing) if routing else None
 
     def open(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Routing]:
         found = self._bucket.by_layer[layer]["open"].run(self._given(layer, hidden))

@@ -9,33 +9,39 @@ from serving.engine.errors import ContextTooLong, InvalidRequest
 from serving.engine.flight import Flight
 from serving.engine.generation import GenerationRequest
 from serving.engine.plan import Sampling
+from serving.engine.prefix import BlockKeys
 from serving.engine.prompt import PromptWriter
 from serving.engine.scheduler import Sequence
 from serving.engine.text import TextStream
 from serving.model.checkpoint import GenerationDefaults
 
 MOST_TOP_LOGPROBS = 20
+MOST_STOPS = 64  # each is looked for after every token, on the thread that all generations share
 _SEEDS = (1 << 63) - 1
 
 
 class Admission:
-    def __init__(self, writer: PromptWriter, defaults: GenerationDefaults, longest: int) -> None:
+    def __init__(self, writer: PromptWriter, defaults: GenerationDefaults, longest: int, block_size: int) -> None:
         """`longest`: tokens that a sequence may have, prompt and generated together."""
-        self._writer, self._defaults, self._longest = writer, defaults, longest
+        self._writer, self._defaults, self._longest, self._block_size = writer, defaults, longest, block_size
 
     def prepare(self, request: GenerationRequest) -> Flight:
         """Raises InvalidRequest or ContextTooLong."""
         sampling = self._sampling(request)
         _check(request)
         prompt = self._writer.write(request.messages)
-        max_tokens = self._max_tokens(request, len(prompt.ids))
+        size, max_tokens = len(prompt.ids), self._max_tokens(request, len(prompt.ids))
+        keys = BlockKeys(request.cache_salt, self._block_size)
+        keys.extend(prompt.ids, prompt.content)
+        prefix = keys.links(prompt.ids, prompt.targets())
         return Flight(
             request=request,
             prompt=prompt,
             sampling=sampling,
             max_tokens=max_tokens,
-            sequence=Sequence(request.request_id, len(prompt.ids), len(prompt.ids) + max_tokens),
+            sequence=Sequence(request.request_id, size, size + max_tokens, prefix),
             stream=TextStream(request.stop),
+            keys=keys,
         )
 
     def _max_tokens(self, request: GenerationRequest, prompt_tokens: int) -> int:
@@ -63,5 +69,7 @@ def _check(request: GenerationRequest) -> None:
         raise InvalidRequest("max_tokens", "must be at least 1")
     if not 0 <= request.top_logprobs <= MOST_TOP_LOGPROBS:
         raise InvalidRequest("top_logprobs", f"must be between 0 and {MOST_TOP_LOGPROBS}")
+    if len(request.stop) > MOST_STOPS:
+        raise InvalidRequest("stop", f"must hold at most {MOST_STOPS} strings")
     if any(not stop for stop in request.stop):
         raise InvalidRequest("stop", "must not hold an empty string")

@@ -1,4 +1,4 @@
-"""The engine: one thread asks the scheduler what runs, sends the plans, and gives the answers to their generations."""
+"""The engine: one thread takes orders, runs step after step, and tells the callers what became of their generations."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from serving.answer import FinishReason
 from serving.engine.admission import Admission
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import Aborted, EngineClosed, EngineError, InvalidRequest, Overloaded, RankLost
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang
-from serving.engine.generation import EngineStats, Generated, GenerationRequest
-from serving.engine.plan import RankAnswer, RankPlan
+from serving.engine.generation import Generated, GenerationRequest
 from serving.engine.prompt import open_prompt_writer
-from serving.engine.scheduler import Scheduler, Turn
+from serving.engine.stats import EngineStats, read_stats
+from serving.engine.steps import Steps
 from serving.engine.vocabulary import load_vocabulary
 from serving.model.checkpoint import Checkpoint
 
@@ -40,21 +38,17 @@ class Engine:
         """`on_lost` is called once, on the engine's thread, after the generations have failed."""
         self.checkpoint, self.reports = checkpoint, gang.reports
         self._gang, self._config, self._on_lost = gang, config, on_lost
-        self._vocabulary = load_vocabulary(checkpoint.directory)
-        self._ending = frozenset(checkpoint.config.eos_ids) | self._vocabulary.special_ids
-        self._scheduler = Scheduler(
-            config.ranks, config.kv_blocks, config.block_size, config.step_tokens, config.most_running
-        )
-        writer = open_prompt_writer(self._vocabulary, checkpoint.directory)
-        longest = min(checkpoint.config.context_length, self._scheduler.longest_sequence)
-        self._admission = Admission(writer, checkpoint.defaults, longest)
+        vocabulary = load_vocabulary(checkpoint.directory)
+        self._steps = Steps(gang, checkpoint, vocabulary, config)
+        writer = open_prompt_writer(vocabulary, checkpoint.directory)
+        longest = min(checkpoint.config.context_length, self._steps.scheduler.longest_sequence)
+        self._admission = Admission(writer, checkpoint.defaults, longest, config.block_size)
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}  # all in flight; guarded by the lock
         self._submitted: list[Flight] = []  # not yet known to the scheduler; guarded by the lock
         self._given_up: list[str] = []  # guarded by the lock
         self._closing = False
         self._lost: RankLost | None = None
-        self._counters = _Counters(config.ranks)
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._drive, name="engine", daemon=True)
         self._thread.start()
@@ -93,19 +87,10 @@ class Engine:
             os.eventfd_write(self._wake, 1)
 
     def stats(self) -> EngineStats:
-        counters = self._counters
-        return EngineStats(
-            alive=self._thread.is_alive() and self._lost is None,
-            waiting=self._scheduler.waiting + len(self._submitted),
-            running=self._scheduler.running,
-            steps=counters.steps,
-            generated_tokens=counters.generated,
-            prompt_tokens=counters.prompt,
-            free_blocks=self._scheduler.free_blocks,
-            last_step_at=counters.last_step_at,
-            compute_seconds=tuple(counters.compute),
-            exchange_seconds=tuple(counters.exchange),
-        )
+        submitted = len(self._submitted)
+        alive = self._thread.is_alive() and self._lost is None
+        steps = self._steps
+        return read_stats(steps.counters, steps.scheduler, steps.limits, self._config, submitted, alive, self._lost)
 
     def close(self) -> None:
         """Generations in flight fail with EngineClosed; the ranks end."""
@@ -122,11 +107,12 @@ class Engine:
         failure: EngineError = EngineClosed("the engine was closed")
         try:
             while self._take_orders():
-                turns = self._scheduler.next_step()
-                if any(turns):
-                    self._step(turns)
-                else:
+                ended = self._steps.run()
+                if ended is None:
                     self._gang.wait(self._wake)
+                    continue
+                for flight, generated in ended:
+                    self._land(flight, generated)
         except RankLost as lost:
             failure = self._lost = lost
         except Exception as error:
@@ -145,50 +131,15 @@ class Engine:
             with contextlib.suppress(BlockingIOError):  # nobody called since the last time
                 os.eventfd_read(self._wake)
         for flight in submitted:
-            self._scheduler.add(flight.sequence)
+            self._steps.add(flight)
         for request_id in given_up:
             if request_id in self._flights:
+                self._steps.drop(self._flights[request_id])
                 self._land(self._flights[request_id], Aborted("the generation was given up"))
         return True
 
-    def _step(self, turns: list[list[Turn]]) -> None:
-        counts = tuple(sum(turn.count for turn in rank) for rank in turns)
-        plans = [self._plan(rank, counts) for rank in turns]
-        answers = self._gang.step(plans)
-        self._counters.count(answers)
-        for rank, answer in zip(turns, answers, strict=True):
-            self._take_answer(rank, answer)
-
-    def _plan(self, turns: list[Turn], counts: tuple[int, ...]) -> RankPlan:
-        flights = [self._flights[turn.sequence.id] for turn in turns]
-        sequences = [flight.plan(turn, self._config.block_size) for flight, turn in zip(flights, turns, strict=True)]
-        top_k = max((flight.request.top_logprobs for flight in flights), default=0)
-        top_k = min(top_k, self.checkpoint.config.vocab_size)
-        return RankPlan(self._counters.steps, counts, tuple(sequences), top_k)
-
-    def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> None:
-        first = 0
-        for turn, choice in zip(turns, answer.choices, strict=True):
-            flight, last = self._flights[turn.sequence.id], first + turn.count
-            flight.take_prompt_logprobs(turn, answer.target_logprobs[first:last])
-            self._scheduler.advance(turn)
-            first = last
-            if choice is None:
-                continue
-            self._counters.generated += 1
-            reason = flight.take(choice, self._vocabulary, self._ending)
-            if reason is None:
-                self._scheduler.grow(turn.sequence)
-            else:
-                self._finish(flight, reason)
-
-    def _finish(self, flight: Flight, reason: FinishReason) -> None:
-        self._counters.prompt += len(flight.prompt.ids)
-        self._land(flight, flight.result(reason, self._vocabulary))
-
     def _land(self, flight: Flight, outcome: Generated | EngineError) -> None:
-        """It leaves the engine; its blocks are free before anyone hears of it."""
-        self._scheduler.remove(flight.sequence)
+        """It leaves the engine; its blocks were free before anyone hears of it."""
         with self._lock:
             del self._flights[flight.request.request_id]
         _resolve(flight.future, outcome)
@@ -217,20 +168,6 @@ class Engine:
     def _give_up_cancelled(self, future: Future[Generated], request_id: str) -> None:
         if future.cancelled():
             self.abort(request_id)
-
-
-class _Counters:
-    def __init__(self, ranks: int) -> None:
-        self.steps = self.generated = self.prompt = 0
-        self.last_step_at: float | None = None
-        self.compute, self.exchange = [0.0] * ranks, [0.0] * ranks
-
-    def count(self, answers: list[RankAnswer]) -> None:
-        self.steps += 1
-        self.last_step_at = time.monotonic()
-        for rank, answer in enumerate(answers):
-            self.compute[rank] += answer.compute_seconds
-            self.exchange[rank] += answer.exchange_seconds
 
 
 def _again(failure: EngineError) -> EngineError:

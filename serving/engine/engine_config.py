@@ -14,7 +14,9 @@ class EngineConfig:
     block_size: int = 16  # tokens
     kv_tokens: int = 16_384  # cache of one rank; memory is touched only as it fills
     step_tokens: int = 256  # most tokens of one rank in a step
-    most_running: int = 16  # sequences of one rank that generate at once
+    token_seconds: float = 0.05  # as long as a generated token may take; fewer run at once where it takes longer
+    least_running: int = 4  # sequences that a rank runs at once however long their tokens take
+    most_running: int = 16  # and however quickly they come
     most_waiting: int = 64  # generations held beyond those, all ranks together
     start_seconds: float = 60.0
     step_seconds: float = 30.0  # a step that takes longer means a lost rank

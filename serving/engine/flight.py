@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from serving.answer import FinishReason, TokenTrace, Usage
+from serving.engine.block_pool import FullBlock
 from serving.engine.generation import Generated, GenerationRequest
 from serving.engine.plan import NO_TARGET, Choice, Floats, Sampling, SequenceStep
+from serving.engine.prefix import BlockKeys
 from serving.engine.prompt import Prompt, trace_prompt
 from serving.engine.scheduler import Sequence, Turn
 from serving.engine.text import TextStream
@@ -23,23 +26,29 @@ class Flight:
     max_tokens: int
     sequence: Sequence
     stream: TextStream
+    keys: BlockKeys  # of the prompt so far
     future: Future[Generated] = field(default_factory=Future)
     submitted_at: float = field(default_factory=time.monotonic)
     started_at: float | None = None
     first_token_at: float | None = None
     drawn: int = 0  # tokens, the closing one included
     choices: list[Choice] = field(default_factory=list)
-    prompt_logprobs: list[float] = field(default_factory=list)
+    reused: int = 0  # tokens of the prompt that were in the cache before
+    published: int = 0  # full blocks that others may use
     ids: list[int] = field(init=False)
+    content: list[bool] = field(init=False)
+    logprobs: list[float] = field(init=False)  # of each token of `ids`; NaN where none was measured
     targets: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.ids = list(self.prompt.ids)
+        self.ids, self.content = list(self.prompt.ids), list(self.prompt.content)
+        self.logprobs = [math.nan] * len(self.ids)
         self.targets = self.prompt.targets()
 
     def plan(self, turn: Turn, block_size: int) -> SequenceStep:
         if self.started_at is None:
             self.started_at = time.monotonic()
+            self._inherit(block_size)
         end = turn.start + turn.count
         return SequenceStep(
             tokens=self.ids[turn.start : end],
@@ -52,10 +61,11 @@ class Flight:
         )
 
     def take_prompt_logprobs(self, turn: Turn, logprobs: Floats) -> None:
-        """`logprobs` [turn.count], NaN where nothing was asked."""
+        """`logprobs` [turn.count] are those of each token's successor, NaN where nothing was asked."""
         asked = self.targets[turn.start : turn.start + turn.count]
-        found = zip(asked, logprobs.tolist(), strict=False)
-        self.prompt_logprobs += [logprob for target, logprob in found if target != NO_TARGET]
+        for place, (target, logprob) in enumerate(zip(asked, logprobs.tolist(), strict=False), turn.start + 1):
+            if target != NO_TARGET:
+                self.logprobs[place] = logprob
 
     def take(self, choice: Choice, vocabulary: Vocabulary, ending: frozenset[int]) -> FinishReason | None:
         """The next token was drawn; the reason when it is the last."""
@@ -66,10 +76,20 @@ class Flight:
             return "stop"
         self.choices.append(choice)
         self.ids.append(choice.token_id)
+        self.content.append(True)
+        self.logprobs.append(choice.logprob)
         self.stream.add(vocabulary.bytes_of(choice.token_id))
         if self.stream.stopped:
             return "stop"
         return "length" if self.drawn >= self.max_tokens else None
+
+    def full_blocks(self, block_size: int) -> list[FullBlock]:
+        """Those from block number `published` on whose tokens are all computed."""
+        full = self.sequence.computed // block_size
+        if full == self.published:
+            return []
+        self.keys.extend(self.ids, self.content)
+        return [self._full_block(place, block_size) for place in range(self.published, full)]
 
     def result(self, reason: FinishReason, vocabulary: Vocabulary) -> Generated:
         self.stream.finish()
@@ -89,11 +109,27 @@ class Flight:
             text=self.stream.text,
             finish_reason="stop" if self.stream.stopped else reason,
             tokens=traces,
-            prompt=trace_prompt(len(self.prompt.ids), self.prompt_logprobs),
+            prompt=trace_prompt(len(self.prompt.ids), self._content_logprobs()),
             usage=Usage(len(self.prompt.ids), self.drawn),
             rank=self.sequence.rank,
+            reused_tokens=self.reused,
             timings_ms=self._timings(),
         )
+
+    def _inherit(self, block_size: int) -> None:
+        inherited = self.sequence.inherited
+        self.logprobs[: len(inherited)] = inherited
+        self.reused = self.sequence.computed
+        self.published = self.reused // block_size
+
+    def _full_block(self, place: int, block_size: int) -> FullBlock:
+        first, end = place * block_size, (place + 1) * block_size
+        known = end < len(self.ids) and self.logprobs[end] == self.logprobs[end]  # not NaN
+        successor = (self.ids[end], self.logprobs[end]) if known else None
+        return FullBlock(self.keys.keys[place], tuple(self.logprobs[first:end]), successor)
+
+    def _content_logprobs(self) -> list[float]:
+        return [self.logprobs[place + 1] for place, target in enumerate(self.targets) if target != NO_TARGET]
 
     def _timings(self) -> dict[str, float]:
         now = time.monotonic()

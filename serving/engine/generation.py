@@ -28,6 +28,9 @@ class GenerationRequest:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     top_logprobs: int = 5
+    # Only requests of one salt use each other's cached prompts: whoever may not learn what another asked, which the
+    # time to the first token tells, must come with another salt.
+    cache_salt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,5 @@ class Generated:
     prompt: PromptTrace
     usage: Usage
     rank: int  # which rank held the sequence
+    reused_tokens: int = 0  # of the prompt: they were in that rank's cache already
     timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode
-
-
-@dataclass(frozen=True, slots=True)
-class EngineStats:
-    """A moment's figures; `last_step_at` is on time.monotonic()'s clock."""
-
-    alive: bool
-    waiting: int
-    running: int
-    steps: int
-    generated_tokens: int
-    prompt_tokens: int
-    free_blocks: tuple[int, ...]  # by rank
-    last_step_at: float | None
-    compute_seconds: tuple[float, ...]  # by rank, exchanges included
-    exchange_seconds: tuple[float, ...]  # by rank

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 NO_TARGET = -1  # this token's successor needs no log-probability
 _HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, unused
 _FIELDS = 7  # start, count, sampled, seed, draw, temperature (float bits), top_p (float bits)
-_ANSWER_HEADER = 7  # step, sequences, tokens, top_k, logits' width, seconds computing, seconds in exchanges
+_ANSWER_HEADER = 9  # step, sequences, tokens, top_k, logits' width, expert layers, experts, then two times in seconds
 _CHOICE = 4  # token id, its log-probability, entropy, gate entropy; then k ids, k log-probabilities
 
 
@@ -70,6 +70,7 @@ class RankAnswer:
     logits: npt.NDArray[np.float32] | None  # [tokens, vocab] when the plan wanted them
     compute_seconds: float
     exchange_seconds: float
+    expert_load: Integers = field(default_factory=lambda: np.zeros((0, 0), np.int64))  # [expert layers, experts] rows
 
 
 def pack_plan(plan: RankPlan) -> bytes:
@@ -128,10 +129,10 @@ def pack_answer(answer: RankAnswer, top_k: int) -> bytes:
             for place, (token, logprob) in enumerate(choice.top):
                 row[_CHOICE + place], row[_CHOICE + top_k + place] = token, logprob
     logits = answer.logits
-    header = [answer.step, len(rows), len(answer.target_logprobs), top_k, 0 if logits is None else logits.shape[1]]
-    numbers = np.concatenate(
-        ([*header, answer.compute_seconds, answer.exchange_seconds], rows.ravel(), answer.target_logprobs)
-    )
+    width, load = 0 if logits is None else logits.shape[1], answer.expert_load
+    header = [answer.step, len(rows), len(answer.target_logprobs), top_k, width, *load.shape]
+    times = [answer.compute_seconds, answer.exchange_seconds]
+    numbers = np.concatenate(([*header, *times], rows.ravel(), answer.target_logprobs, load.ravel()))
     return numbers.tobytes() + (b"" if logits is None else np.ascontiguousarray(logits, np.float32).tobytes())
 
 
@@ -140,16 +141,18 @@ def unpack_answer(payload: bytes) -> RankAnswer:
     if len(payload) < 8 * _ANSWER_HEADER:
         raise PlanError("an answer is shorter than its header")
     header: list[float] = np.frombuffer(payload, np.float64, _ANSWER_HEADER).tolist()
-    step, count, tokens, top_k, vocab = (int(number) for number in header[:5])
+    step, count, tokens, top_k, vocab, layers, experts = (int(number) for number in header[:7])
     width = _CHOICE + 2 * top_k
-    numbers_end = 8 * (_ANSWER_HEADER + count * width + tokens)
+    cuts = np.cumsum([_ANSWER_HEADER, count * width, tokens, layers * experts]).tolist()
+    numbers_end = 8 * cuts[-1]
     if len(payload) != numbers_end + 4 * tokens * vocab:
         raise PlanError("an answer's length does not agree with its header")
-    numbers = np.frombuffer(payload, np.float64, _ANSWER_HEADER + count * width + tokens)[_ANSWER_HEADER:]
-    rows = numbers[: count * width].reshape(count, width).tolist()
+    _, drawn, targets, load = np.split(np.frombuffer(payload, np.float64, cuts[-1]), cuts[:-1])
     logits = np.frombuffer(payload, np.float32, tokens * vocab, numbers_end).reshape(tokens, vocab) if vocab else None
-    choices = tuple(_choice(row, top_k) for row in rows)
-    return RankAnswer(step, choices, numbers[count * width :], logits, header[5], header[6])
+    choices = tuple(_choice(row, top_k) for row in drawn.reshape(count, width).tolist())
+    return RankAnswer(
+        step, choices, targets, logits, header[7], header[8], load.astype(np.int64).reshape(layers, experts)
+    )
 
 
 def _choice(row: list[float], top_k: int) -> Choice | None:

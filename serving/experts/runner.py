@@ -55,6 +55,7 @@ class Runner:
             logits=self._model.logits(computed.hidden).numpy() if plan.want_logits else None,
             compute_seconds=time.perf_counter() - started,
             exchange_seconds=self._exchange.wait_seconds - waited,
+            expert_load=self._model.expert_load().numpy(),
         )
 
     def _choices(self, plan: RankPlan, computed: Computed) -> tuple[Choice | None, ...]:

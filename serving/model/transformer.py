@@ -28,8 +28,8 @@ class Computed:
 class DecodeStep(Protocol):
     """The layers' compiled form for a step of single tokens: the same results, sooner."""
 
-    def whole(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor | None] | None:
-        """The layer with all its experts, and the gate's scores; None where it is only there in two halves."""
+    def whole(self, layer: int, hidden: Tensor) -> tuple[Tensor, Routing | None] | None:
+        """The layer with all its experts, and who got what; None where it is only there in two halves."""
         ...
 
     def open(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Routing]:
@@ -57,6 +57,7 @@ class Transformer:
         self._config, self._weights, self._cache = config, weights, cache
         self._rotary, self._compiled = Rotary(config.rope, config.context_length), compiled
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
+        self._chosen: list[Tensor] = []  # in the last step, a layer with experts
         self._mixtures = [
             Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
         ]
@@ -66,16 +67,23 @@ class Transformer:
         hidden = F.embedding(batch.tokens, self._weights.embedding) * self._config.embedding_scale
         turns = self._rotary.at(batch.positions)
         step = self._compiled.of(batch, turns) if self._compiled else None
-        gates = []
+        routings = []
         for layer in range(self._config.layers):
-            hidden, scores = (
+            hidden, routing = (
                 self._layer(layer, hidden, batch, turns) if step is None else self._fast(step, layer, hidden, batch)
             )
-            if scores is not None:
-                gates.append(scores)
+            if routing is not None:
+                routings.append(routing)
+        self._chosen = [routing.experts for routing in routings]
         hidden = F.rms_norm(hidden, (self._config.hidden_size,), self._weights.norm, self._config.norm_eps)
         empty = hidden.new_zeros(0, len(hidden), self._config.experts)
-        return Computed(hidden, torch.stack(gates) if gates else empty)
+        return Computed(hidden, torch.stack([routing.scores for routing in routings]) if routings else empty)
+
+    def expert_load(self) -> Tensor:
+        """[expert layers, experts]: own rows of the last step that chose each expert."""
+        experts = self._config.experts
+        loads = [torch.bincount(chosen.reshape(-1), minlength=experts) for chosen in self._chosen]
+        return torch.stack(loads) if loads else torch.zeros(0, experts, dtype=torch.int64)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[rows, hidden] → [rows, vocab]."""
@@ -83,7 +91,7 @@ class Transformer:
 
     def _layer(
         self, layer: int, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Routing | None]:
         own, mixture = self._layers[layer], self._mixtures[layer]
         if len(hidden):  # a rank without rows still computes its experts for the others
             hidden = own.attend(hidden, batch, turns, self._cache)
@@ -91,12 +99,12 @@ class Transformer:
         if mixture is None:
             return own.finish(hidden, normed, None), None
         routing = own.route(normed)
-        return own.finish(hidden, normed, mixture(normed, routing, batch.counts)), routing.scores
+        return own.finish(hidden, normed, mixture(normed, routing, batch.counts)), routing
 
-    def _fast(self, step: DecodeStep, layer: int, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def _fast(self, step: DecodeStep, layer: int, hidden: Tensor, batch: Batch) -> tuple[Tensor, Routing | None]:
         whole, mixture = step.whole(layer, hidden), self._mixtures[layer]
         if whole is not None:
             return whole
         assert mixture is not None
         hidden, normed, routing = step.open(layer, hidden)
-        return step.close(layer, hidden, normed, mixture(normed, routing, batch.counts)), routing.scores
+        return step.close(layer, hidden, normed, mixture(normed, routing, batch.counts)), routing

@@ -175,6 +175,14 @@ def test_handled_parameters_reach_the_model(gateway: Gateway, serving: FakeServi
     }
 
 
+def test_prompts_are_reused_within_a_tenant_alone(gateway: Gateway, serving: FakeServing) -> None:
+    for name in ("caller", "flagging", "stranger"):
+        gateway.openai(name).chat.completions.create(messages=user("whose [0.97]"), **ASK)
+    salts = [ask["cache_salt"] for ask in serving.asks if ask["messages"][-1]["content"] == "whose [0.97]"]
+    mine, colleagues, strangers = salts
+    assert mine == colleagues != strangers
+
+
 def test_calibration_travels_by_id_and_in_full_only_when_unknown(gateway: Gateway, serving: FakeServing) -> None:
     serving.known.clear()
     client = gateway.openai()

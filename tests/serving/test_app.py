@@ -70,7 +70,10 @@ def test_the_model_names_disjoint_and_complete_experts_by_rank(client: httpx2.Cl
     assert first["total"] + second["expert"] == model["parameters"]["total"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/ask"), ("GET", "/model"), ("GET", "/health")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/ask"), ("GET", "/model"), ("GET", "/health"), ("GET", "/stats"), ("GET", "/metrics")],
+)
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}], ids=["none", "wrong"])
 def test_without_the_token_nothing_is_told(
     serving: RunningServing, method: str, path: str, headers: dict[str, str]
@@ -127,6 +130,20 @@ def test_a_calibration_is_asked_for_in_full_once_and_then_known(client: httpx2.C
     assert known.confidence.calibration_id == body["id"]
     assert known.confidence.value is not None
     assert 0 <= known.confidence.value <= 1
+
+
+def test_a_replica_tells_what_its_engine_counted(client: httpx2.Client) -> None:
+    asked = client.post("/ask", json=QUESTION).json()
+    found = [client.get("/stats").json() for _ in range(6)]  # reach both replicas
+    own = next(stats for stats in found if stats["replica"] == asked["replica"])
+
+    assert own["engine"]["generated_tokens"] >= asked["usage"]["completion_tokens"]
+    assert [rank["alive"] for rank in own["engine"]["ranks"]] == [True, True]
+    assert [len(load) for load in own["engine"]["expert_load"]] == [64] * 3
+    assert 1.0 <= own["engine"]["imbalance"] <= 2.0
+    metrics = client.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain")
+    assert "countersign_engine_generated_tokens_total" in metrics.text
 
 
 def test_an_ask_continues_the_callers_trace(serving: RunningServing, client: httpx2.Client) -> None:

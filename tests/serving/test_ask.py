@@ -79,6 +79,10 @@ def test_a_body_that_is_no_ask_is_refused(body: bytes, param: str | None) -> Non
         ("stop", "x"),
         ("stop", [""]),
         ("stop", ["a", "b", "c", "d", "e"]),
+        ("stop", ["x"] * 5_000),
+        ("cache_salt", ""),
+        ("cache_salt", "x" * 257),
+        ("cache_salt", 7),
         ("top_logprobs", 21),
         ("logit_bias", {}),
     ],
@@ -87,6 +91,14 @@ def test_a_value_out_of_range_is_refused_by_name(field: str, value: object) -> N
     with pytest.raises(InvalidAsk) as refused:
         parse_ask(orjson.dumps({"messages": MESSAGES, field: value}))
     assert refused.value.param == field
+
+
+def test_an_ask_without_a_salt_shares_its_prompt_with_no_other() -> None:
+    first, second = (parse_ask(orjson.dumps({"messages": MESSAGES})) for _ in range(2))
+    salted = parse_ask(orjson.dumps({"messages": MESSAGES, "cache_salt": "tenant"}))
+
+    assert first.cache_salt != second.cache_salt
+    assert salted.cache_salt == "tenant"
 
 
 @pytest.mark.parametrize(

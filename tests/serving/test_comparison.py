@@ -159,6 +159,11 @@ def test_the_same_seed_gives_the_same_samples_and_so_the_same_confidence(replica
     assert once.confidence == twice.confidence
 
 
+def test_an_answer_and_its_samples_share_their_prompt_in_the_cache(replica: Replica) -> None:
+    answered(replica, says(replica.checkpoint.model_id, 0.5, 0.5, 0.6))
+    assert {each.cache_salt for each in requests(replica)} == {ASK.cache_salt}
+
+
 def test_samples_are_asked_for_as_when_fitting(replica: Replica) -> None:
     ask = replace(ASK, temperature=0.3, top_p=0.2, stop=("\n",))
     sample = sample_request(ask, 1, Cascade(0.1, 0.9, 4, 0.8))

@@ -104,6 +104,37 @@ def test_a_cancelled_future_leaves_the_engine(engine: Engine) -> None:
     assert engine.stats().running == engine.stats().waiting == 0
 
 
+def test_one_given_up_while_it_generates_frees_its_blocks_at_the_next_step(engine: Engine) -> None:
+    all_free = engine.stats().free_blocks
+    gone = engine.submit(endless("gone"))
+    engine.submit(ask("beside", max_tokens=3)).result(WAIT)  # by then it runs
+    held = engine.stats().free_blocks
+    gone.cancel()
+    engine.submit(ask("after", max_tokens=1)).result(WAIT)  # answered by a step, before which orders were taken
+    assert sum(held) < sum(all_free)
+    assert engine.stats().free_blocks == all_free
+
+
+def test_as_many_stop_strings_as_are_allowed_end_an_answer_where_the_first_of_them_stands(engine: Engine) -> None:
+    whole = engine.submit(ask("whole of many", max_tokens=30)).result(WAIT)
+    stop = (*(f"never {number}" for number in range(63)), whole.text[8:10])
+    generated = engine.submit(ask("one of many", max_tokens=30, stop=stop)).result(WAIT)
+    assert generated.text == whole.text[: whole.text.index(whole.text[8:10])]
+
+
+def test_tokens_that_take_longer_than_the_target_leave_as_few_running_as_are_always_granted(
+    tiny_checkpoint: Path,
+) -> None:
+    with local_engine(tiny_checkpoint, ranks=1, token_seconds=1e-9, least_running=2, **SIZES) as engine:
+        running = []
+        futures = [engine.submit(ask(f"many-{number}", max_tokens=8)) for number in range(12)]
+        for future in futures:
+            future.result(WAIT)
+            running.append(engine.stats().running)
+        assert max(running) <= 2
+        assert engine.stats().running_limit == 2
+
+
 def test_an_aborted_generation_fails_with_aborted(engine: Engine) -> None:
     future = engine.submit(endless("aborted"))
     engine.abort("aborted")
@@ -120,6 +151,7 @@ def test_an_aborted_generation_fails_with_aborted(engine: Engine) -> None:
         ({"max_tokens": 0}, "max_tokens"),
         ({"top_logprobs": 21}, "top_logprobs"),
         ({"stop": ("",)}, "stop"),
+        ({"stop": tuple(f"stop {number}" for number in range(5_000))}, "stop"),
     ],
 )
 def test_a_bad_parameter_is_refused_by_name(engine: Engine, parameters: dict[str, object], named: str) -> None:

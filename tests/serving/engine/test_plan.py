@@ -55,12 +55,14 @@ def test_a_plan_reads_back_as_written(
 def test_an_answer_reads_back_as_written() -> None:
     choice = Choice(261, -0.5, 1.25, 3.5, ((261, -0.5), (7, -1.5)))
     logits = np.arange(6, dtype=np.float32).reshape(3, 2)
-    written = RankAnswer(7, (None, choice), np.array([np.nan, -2.0, -3.0]), logits, 0.25, 0.125)
+    load = np.arange(8).reshape(2, 4)
+    written = RankAnswer(7, (None, choice), np.array([np.nan, -2.0, -3.0]), logits, 0.25, 0.125, load)
     read = unpack_answer(pack_answer(written, 2))
     assert read.choices == (None, choice)
     assert (read.step, read.compute_seconds, read.exchange_seconds) == (7, 0.25, 0.125)
     np.testing.assert_array_equal(read.target_logprobs, written.target_logprobs)
     np.testing.assert_array_equal(read.logits, logits)
+    np.testing.assert_array_equal(read.expert_load, load)
 
 
 @pytest.mark.parametrize("cut", [8, 40, -8])

@@ -1,0 +1,185 @@
+"""Counts what an engine does: tokens, steps, waiting times, cache, reuse, and how evenly experts are loaded."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from serving.engine.batch_limit import Limits
+from serving.engine.engine_config import EngineConfig
+from serving.engine.errors import RankLost
+from serving.engine.gang import RankReport
+from serving.engine.generation import Generated
+from serving.engine.plan import Integers, RankAnswer, RankPlan
+from serving.engine.scheduler import Scheduler
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """A histogram: `counts[i]` durations were at most `SECONDS[i]` and above the bound before; the last, above all."""
+
+    counts: tuple[int, ...]
+    total_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RankStats:
+    """One rank's part; all counts are since the engine began."""
+
+    rank: int
+    pid: int
+    alive: bool  # it is not the one that was lost, and its engine runs
+    running: int  # sequences it holds
+    batch_rows: int  # tokens of its last step
+    free_blocks: int  # those kept for prompts to come among them
+    kept_blocks: int  # of these, blocks whose content may be used again
+    compute_seconds: float  # exchanges included
+    exchange_seconds: float
+    expert_rows: int  # rows that its experts were chosen for, over all layers
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """A moment's figures; counts are since the engine began, `last_step_at` is on time.monotonic()'s clock."""
+
+    alive: bool
+    waiting: int
+    running: int
+    running_limit: int  # sequences that a rank may run now
+    chunk_limit: int  # prompt tokens that a rank may read in a step in which all that run generate
+    steps: int
+    finished: int  # generations that came to their end
+    generated_tokens: int
+    prompt_tokens: int  # of the finished
+    reused_tokens: int  # of these, found in the cache
+    reused_prompts: int  # the finished whose prompt was found in part
+    kv_blocks: int  # of each rank
+    ranks: tuple[RankStats, ...]
+    expert_load: tuple[tuple[int, ...], ...]  # by expert layer, rows that chose each expert
+    imbalance: float | None  # largest / mean of the ranks' expert_rows; None before the first row
+    first_token: Durations  # from the submission to the first token
+    token: Durations  # of each finished generation, the mean time of a token after the first
+    last_step_at: float | None
+
+    @property
+    def free_blocks(self) -> tuple[int, ...]:
+        return tuple(rank.free_blocks for rank in self.ranks)
+
+
+@dataclass(slots=True)
+class _Histogram:
+    counts: list[int] = field(default_factory=lambda: [0] * (len(SECONDS) + 1))
+    total: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(SECONDS, seconds)] += 1
+        self.total += seconds
+
+    def read(self) -> Durations:
+        return Durations(tuple(self.counts), self.total)
+
+
+class Counters:
+    """Written by the engine's thread alone; others may read."""
+
+    def __init__(self, reports: Sequence[RankReport]) -> None:
+        ranks = len(reports)
+        self.steps = self.finished = self.generated = self.prompt = self.reused = self.reused_prompts = 0
+        self.last_step_at: float | None = None
+        self.compute, self.exchange = [0.0] * ranks, [0.0] * ranks
+        self.batch_rows: tuple[int, ...] = (0,) * ranks
+        self.first_token, self.token = _Histogram(), _Histogram()
+        self.pids = tuple(report.pid for report in reports)
+        self._held = [[list(report.expert_ids[layer]) for layer in sorted(report.expert_ids)] for report in reports]
+        self._load: Integers | None = None
+
+    def count_step(self, plans: Sequence[RankPlan], answers: Sequence[RankAnswer]) -> None:
+        self.steps += 1
+        self.last_step_at = time.monotonic()
+        self.batch_rows = plans[0].counts
+        for rank, answer in enumerate(answers):
+            self.compute[rank] += answer.compute_seconds
+            self.exchange[rank] += answer.exchange_seconds
+            self._load = answer.expert_load if self._load is None else self._load + answer.expert_load
+
+    def count_finished(self, generated: Generated) -> None:
+        usage, timings = generated.usage, generated.timings_ms
+        self.finished += 1
+        self.prompt += usage.prompt_tokens
+        self.reused += generated.reused_tokens
+        self.reused_prompts += generated.reused_tokens > 0
+        self.first_token.add((timings["queue"] + timings["prefill"]) / 1e3)
+        if usage.completion_tokens > 1:
+            self.token.add(timings["decode"] / 1e3 / (usage.completion_tokens - 1))
+
+    @property
+    def expert_load(self) -> tuple[tuple[int, ...], ...]:
+        return () if self._load is None else tuple(map(tuple, self._load.tolist()))
+
+    @property
+    def expert_rows(self) -> tuple[int, ...]:
+        """By rank, rows that its experts were chosen for."""
+        load = self._load
+        if load is None:
+            return (0,) * len(self._held)
+        return tuple(sum(int(load[layer, ids].sum()) for layer, ids in enumerate(held)) for held in self._held)
+
+
+def read_stats(
+    counters: Counters,
+    scheduler: Scheduler,
+    limit: Limits,
+    config: EngineConfig,
+    submitted: int,
+    alive: bool,
+    lost: RankLost | None,
+) -> EngineStats:
+    """`submitted`: generations that the scheduler has not heard of; `lost`: why the engine ended by itself."""
+    rows, running = counters.expert_rows, scheduler.running_by_rank
+    free, kept = scheduler.free_blocks, scheduler.kept_blocks
+    ranks = tuple(
+        RankStats(
+            rank=rank,
+            pid=pid,
+            alive=alive or (lost is not None and lost.rank not in (None, rank)),
+            running=running[rank],
+            batch_rows=counters.batch_rows[rank],
+            free_blocks=free[rank],
+            kept_blocks=kept[rank],
+            compute_seconds=counters.compute[rank],
+            exchange_seconds=counters.exchange[rank],
+            expert_rows=rows[rank],
+        )
+        for rank, pid in enumerate(counters.pids)
+    )
+    return EngineStats(
+        alive=alive,
+        waiting=scheduler.waiting + submitted,
+        running=sum(running),
+        running_limit=limit.running,
+        chunk_limit=limit.chunk(max(running)),
+        steps=counters.steps,
+        finished=counters.finished,
+        generated_tokens=counters.generated,
+        prompt_tokens=counters.prompt,
+        reused_tokens=counters.reused,
+        reused_prompts=counters.reused_prompts,
+        kv_blocks=config.kv_blocks,
+        ranks=ranks,
+        expert_load=counters.expert_load,
+        imbalance=_imbalance(rows),
+        first_token=counters.first_token.read(),
+        token=counters.token.read(),
+        last_step_at=counters.last_step_at,
+    )
+
+
+def _imbalance(rows: Sequence[int]) -> float | None:
+    """The most loaded rank's rows over the mean; 1 is even."""
+    return None if not sum(rows) else max(rows) / float(np.mean(rows))
