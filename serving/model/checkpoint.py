@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.model.config import CheckpointError, ModelConfig, read_json, read_model_config
+from serving.model.packing import ExpertPacking, read_packing
 
 DEFAULT_MAX_TOKENS = 256
 
@@ -28,6 +29,7 @@ class Checkpoint:
     name: str
     digest: str  # first 12 hex digits of sha256 over the weight files in order of their names
     defaults: GenerationDefaults
+    packing: ExpertPacking | None  # None: experts are floats like the rest
 
     @property
     def model_id(self) -> str:
@@ -50,6 +52,7 @@ def open_checkpoint(directory: Path | str) -> Checkpoint:
         name=config.name or f"countersign-{path.name}",
         digest=_digest(files),
         defaults=_defaults(path),
+        packing=read_packing(path),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from serving.model.config import CheckpointError, ModelConfig
+from serving.model.packing import ExpertPacking, packed_shapes
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -47,14 +48,14 @@ class TensorFiles:
         return part
 
 
-def check_tensors(paths: tuple[Path, ...], config: ModelConfig) -> None:
+def check_tensors(paths: tuple[Path, ...], config: ModelConfig, packing: ExpertPacking | None) -> None:
     """Whether every tensor that `config` needs is there in its shape. Raises CheckpointError."""
     with TensorFiles(paths, "numpy") as files:
-        for name, shape in _needed(config, files).items():
+        for name, shape in _needed(config, files, packing).items():
             files.slice_of(name, shape)
 
 
-def _needed(config: ModelConfig, files: TensorFiles) -> Shapes:
+def _needed(config: ModelConfig, files: TensorFiles, packing: ExpertPacking | None) -> Shapes:
     """What all ranks together load (serving/model/weights.py), by name."""
     table = (config.vocab_size, config.hidden_size)
     needed: Shapes = {"model.embed_tokens.weight": table, "model.norm.weight": table[1:]}
@@ -64,7 +65,7 @@ def _needed(config: ModelConfig, files: TensorFiles) -> Shapes:
         at = f"model.layers.{layer}."
         needed |= _attention(config, at)
         if layer in config.expert_layers:
-            needed |= _mixture(config, at + "mlp.", stacked=at + "mlp.experts.gate_up_proj" in files)
+            needed |= _mixture(config, at + "mlp.") | _experts(config, at + "mlp.experts.", files, packing)
         else:
             needed |= _feed_forward(config, at + "mlp.", config.dense_size)
     return needed
@@ -80,19 +81,27 @@ def _attention(c: ModelConfig, at: str) -> Shapes:
     return needed | {f"{at}self_attn.o_proj.weight": (c.hidden_size, query)}
 
 
-def _mixture(c: ModelConfig, at: str, *, stacked: bool) -> Shapes:
+def _mixture(c: ModelConfig, at: str) -> Shapes:
     needed: Shapes = {
         at + "router.gate.weight": (c.experts, c.hidden_size),
         at + "expert_bias": (c.experts,),
     }
     if c.shared_experts:
         needed |= _feed_forward(c, at + "shared_experts.", c.shared_experts * c.expert_size)
-    if stacked:
-        needed[at + "experts.gate_up_proj"] = (c.experts, 2 * c.expert_size, c.hidden_size)
-        needed[at + "experts.down_proj"] = (c.experts, c.hidden_size, c.expert_size)
-    else:
-        for expert in range(c.experts):
-            needed |= _feed_forward(c, f"{at}experts.{expert}.", c.expert_size)
+    return needed
+
+
+def _experts(c: ModelConfig, at: str, files: TensorFiles, packing: ExpertPacking | None) -> Shapes:
+    if packing is not None:
+        return packed_shapes(at, c, packing)
+    if at + "gate_up_proj" in files:
+        return {
+            at + "gate_up_proj": (c.experts, 2 * c.expert_size, c.hidden_size),
+            at + "down_proj": (c.experts, c.hidden_size, c.expert_size),
+        }
+    needed: Shapes = {}
+    for expert in range(c.experts):
+        needed |= _feed_forward(c, f"{at}{expert}.", c.expert_size)
     return needed
 
 

@@ -1,4 +1,4 @@
-"""Loads an `afmoe` checkpoint's tensors, and of the experts only those that a rank holds; fp32 in memory."""
+"""Loads an `afmoe` checkpoint's tensors, and of the experts only those that a rank holds; fp32 in memory, or packed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from torch import Tensor
 
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import ModelConfig
+from serving.model.packed_experts import PackedExperts, load_packed_experts
+from serving.model.packing import ExpertPacking
 from serving.model.tensor_files import TensorFiles
 
 
@@ -39,7 +41,7 @@ class MixtureWeights:
     gate: Tensor  # [experts, hidden]
     bias: Tensor  # [experts], chooses experts and does not weigh them
     shared: FeedForwardWeights | None
-    experts: ExpertWeights
+    experts: ExpertWeights | PackedExperts
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +67,12 @@ class Weights:
 def load_weights(checkpoint: Checkpoint, held: dict[int, tuple[int, ...]]) -> Weights:
     """`held[layer]` are the expert ids to load. Raises CheckpointError for a missing or misshapen tensor."""
     with TensorFiles(checkpoint.weight_files, "pt") as files:
-        return _Loader(files, checkpoint.config).load(held)
+        return _Loader(files, checkpoint.config, checkpoint.packing).load(held)
 
 
 class _Loader:
-    def __init__(self, files: TensorFiles, config: ModelConfig) -> None:
-        self._files, self._config = files, config
+    def __init__(self, files: TensorFiles, config: ModelConfig, packing: ExpertPacking | None) -> None:
+        self._files, self._config, self._packing = files, config, packing
         self._read = self._of_experts = 0
 
     def load(self, held: dict[int, tuple[int, ...]]) -> Weights:
@@ -125,8 +127,13 @@ class _Loader:
             experts=self._experts(at + "experts.", held),
         )
 
-    def _experts(self, at: str, held: tuple[int, ...]) -> ExpertWeights:
+    def _experts(self, at: str, held: tuple[int, ...]) -> ExpertWeights | PackedExperts:
         c = self._config
+        if self._packing is not None:
+            packed = load_packed_experts(self._files, at, held, c, self._packing)
+            self._read += packed.parameters
+            self._of_experts += packed.parameters
+            return packed
         gate_up = torch.empty(len(held), 2 * c.expert_size, c.hidden_size)
         down = torch.empty(len(held), c.hidden_size, c.expert_size)
         stacked = at + "gate_up_proj" in self._files  # transformers' own layout in memory; usually one tensor an expert
