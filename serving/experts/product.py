@@ -42,6 +42,8 @@ class ExpertProduct:
 
         Without a kernel the number of rows chooses one.
         """
+        if not len(rows) or not self._held:
+            return torch.zeros_like(rows)
         if kernel is None:
             kernel = choose_kernel(expert_ids.numel() * self._held // self._experts)  # when all are hit alike
         by = {Kernel.LOOP: self._by_loop, Kernel.GROUPED: self._grouped, Kernel.GATHERED: self._gathered}[kernel]
@@ -52,9 +54,7 @@ class ExpertProduct:
         places = [self._places[expert] for expert in expert_ids.reshape(-1).tolist()]
         order = sorted((entry for entry, place in enumerate(places) if place < self._held), key=places.__getitem__)
         runs = list(Counter(places[entry] for entry in order).items())
-        if not runs:
-            return torch.zeros_like(rows)
-        return self._share(rows, torch.tensor(order), weights, lambda held, taken: held.by_runs(taken, runs))
+        return self._share(rows, torch.tensor(order, dtype=torch.int64), weights, lambda held, taken: held.by_runs(taken, runs))
 
     def _grouped(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
         places = self._place[expert_ids.reshape(-1)]
@@ -65,6 +65,8 @@ class ExpertProduct:
 
     def _share(self, rows: Tensor, order: Tensor, weights: Tensor, multiply: _Multiply) -> Tensor:
         """`order`: entries of [rows * k], an expert's beside each other."""
+        if not len(order):
+            return torch.zeros_like(rows)
         taken = torch.div(order, weights.shape[1], rounding_mode="floor")
         products = self._through(rows[taken], multiply) * weights.reshape(-1)[order].unsqueeze(1)
         return torch.zeros_like(rows).index_add_(0, taken, products)
