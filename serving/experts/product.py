@@ -54,7 +54,9 @@ class ExpertProduct:
         places = [self._places[expert] for expert in expert_ids.reshape(-1).tolist()]
         order = sorted((entry for entry, place in enumerate(places) if place < self._held), key=places.__getitem__)
         runs = list(Counter(places[entry] for entry in order).items())
-        return self._share(rows, torch.tensor(order, dtype=torch.int64), weights, lambda held, taken: held.by_runs(taken, runs))
+        return self._share(
+            rows, torch.tensor(order, dtype=torch.int64), weights, lambda held, taken: held.by_runs(taken, runs)
+        )
 
     def _grouped(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
         places = self._place[expert_ids.reshape(-1)]
