@@ -35,7 +35,7 @@ class FloatMatrices:
         self._each = weights.unbind()  # once: taking one out of a tensor costs as much as a small product
 
     def by_runs(self, rows: Tensor, runs: Runs) -> Tensor:
-        parts = torch.split(rows, [count for _, count in runs])
+        parts = rows.split_with_sizes([count for _, count in runs])
         return torch.cat([linear(part, self._each[place]) for (place, _), part in zip(runs, parts, strict=True)])
 
     def grouped(self, rows: Tensor, ends: Tensor) -> Tensor:
