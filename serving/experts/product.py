@@ -14,7 +14,7 @@ from serving.experts.matrices import FloatMatrices, Matrices
 from serving.model.packed_experts import PackedExperts
 from serving.model.weights import ExpertWeights
 
-_LOOP_ROWS = 40  # measured with benchmarks/engine_products.py: above, the grouped product is as fast or faster
+_LOOP_ROWS = 40  # measured with benchmarks/engine_products.py: above, grouping is as fast or faster
 
 
 class Kernel(Enum):
