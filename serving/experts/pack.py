@@ -39,21 +39,24 @@ class PackedSize:
 def pack(source: Path, target: Path) -> PackedSize:
     """`target` must not exist, and appears when it is whole. One layer's experts are in memory at a time.
 
-    Raises CheckpointError when the source cannot be packed, FileExistsError for the target.
+    Raises CheckpointError when the source cannot be packed, FileExistsError for the target, OSError while writing.
     """
-    if target.exists():
-        raise FileExistsError(f"{target} exists already: name a new directory.")
+    part = target.with_name(target.name + ".part")
+    for path in (target, part):
+        if path.exists():
+            raise FileExistsError(f"{path} exists already: name a new directory.")
     checkpoint = open_checkpoint(source)
     if checkpoint.packing is not None:
         raise CheckpointError(f"{source} is packed already: pack the checkpoint that it was made from.")
     check_tensors(checkpoint.weight_files, checkpoint.config, None)
     packing = _choose_packing(checkpoint.config)
-    part = target.with_name(target.name + ".part")
-    part.mkdir(parents=True, exist_ok=False)
+    part.mkdir(parents=True)
     try:
         expert_bytes = _write_experts(checkpoint, packing, part)
         _write_rest(checkpoint, part)
         _write_companions(checkpoint.directory, packing, part)
+        for path in part.glob("*.safetensors"):  # written for their owner alone
+            shutil.copymode(checkpoint.weight_files[0], path)
         part.rename(target)
     except BaseException:
         shutil.rmtree(part)
@@ -156,7 +159,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         size = pack(options.checkpoint, options.out)
-    except (CheckpointError, FileExistsError) as error:
+    except (CheckpointError, OSError) as error:
         sys.exit(str(error))
     share = f"{size.expert_bytes / 1e6:.2f} MB, {size.ratio:.1%} of the {size.bf16_bytes / 1e6:.2f} MB in bf16"
     print(f"{options.out}: experts take {share}")

@@ -34,6 +34,7 @@ AT = "model.layers.1.mlp.experts."
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = write_tiny_checkpoint(tmp_path_factory.mktemp("floats") / "wide", dtype=torch.bfloat16, **SHAPE)
+    (directory / "model.safetensors").chmod(0o644)
     (directory / "calibration.json").write_text("{}")
     return directory
 
@@ -96,6 +97,8 @@ def test_everything_else_is_as_it_was_and_its_confidence_is_not_taken_over(sourc
     assert written.pop("quantization_config")["quant_method"] == "countersign-int4"
     assert written == was
     assert open_checkpoint(packed).digest != open_checkpoint(source).digest
+    modes = {path.stat().st_mode for directory in (packed, source) for path in directory.glob("*.safetensors")}
+    assert len(modes) == 1
 
 
 def test_packing_twice_gives_the_same_bytes(source: Path, packed: Path, tmp_path: Path) -> None:
