@@ -35,8 +35,8 @@ class Int4Matrices:
         return torch.cat([self._multiply(part, *self._each[place]) for (place, _), part in pairs]).float()
 
     def grouped(self, rows: Tensor, ends: Tensor) -> Tensor:
-        # There is no one product for all. Unpacking a matrix first would pay from about a hundred rows an expert on,
-        # and only on processors with AVX2 and no more (docs/decisions/0023-four-bit-experts.md).
+        # There is no one product for all. Unpacking a matrix first would pay from some hundred rows an expert on, and
+        # only on processors with AVX2 and no more (docs/decisions/0023-four-bit-experts.md).
         counts = ends.diff(prepend=ends.new_zeros(1)).tolist()
         return self.by_runs(rows, [(place, count) for place, count in enumerate(counts) if count])
 
