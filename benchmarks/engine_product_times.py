@@ -47,7 +47,7 @@ def _products(weights: Tensor) -> dict[str, Any]:
     held: dict[str, Matrices] = {
         "fp32": FloatMatrices(weights),
         "bf16": FloatMatrices(weights.bfloat16()),
-        "int4": Int4Matrices([quantise(matrix, best_grouping(width)) for matrix in weights], width),
+        "int4": Int4Matrices([quantise(matrix, best_grouping(width)) for matrix in weights]),
     }
     found = {}
     for rows in ROWS:
@@ -75,7 +75,7 @@ def _kernels(experts: int, hidden: int, size: int, top_k: int = 2) -> dict[str, 
     gate_up, down = torch.randn(experts, 2 * size, hidden), torch.randn(experts, hidden, size)
     ids = tuple(range(experts))
     packed = (
-        Int4Matrices([quantise(matrix, best_grouping(width)) for matrix in matrices], width)
+        Int4Matrices([quantise(matrix, best_grouping(width)) for matrix in matrices])
         for matrices, width in ((gate_up, hidden), (down, size))
     )
     products = {

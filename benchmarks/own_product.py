@@ -23,6 +23,13 @@ def own_product() -> Iterator[tuple[str, str, str]]:
 
     Raises launch.errors.CannotStart.
     """
+    with started_product() as (product, url):
+        yield url, *keys_of(product)
+
+
+@contextmanager
+def started_product() -> Iterator[tuple[Product, str]]:
+    """The product itself, for who wants to hurt it, and the gateway's address. Raises launch.errors.CannotStart."""
     with tempfile.TemporaryDirectory(prefix="countersign-bench-") as home:
         gateway, serving, dashboard = free_ports(3)
         ports = {"port": gateway, "serving_port": serving, "dashboard_port": dashboard}
@@ -30,12 +37,12 @@ def own_product() -> Iterator[tuple[str, str, str]]:
         product = Product(LaunchSettings().model_copy(update={**ports, **embedded}), _say)
         access = product.start()
         try:
-            yield access.url, *_keys(product)
+            yield product, access.url
         finally:
             product.stop()
 
 
-def _keys(product: Product) -> tuple[str, str]:
+def keys_of(product: Product) -> tuple[str, str]:
     """Two: what is held is withheld from the key that asked, in the review API too."""
     database = open_with_keys(product.settings, product.wiring.database_url)  # what nobody vouches for is not sealed
     try:

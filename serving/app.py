@@ -144,17 +144,22 @@ class ServedReplica:
 
 def cpu_share(cores: int, settings: ServingSettings) -> float:
     """Logical CPUs for each bundle, so that every replica with its ranks is placed whatever the number of cores."""
-    bundles = settings.replicas * (settings.ranks + 1)
+    bundles = settings.replicas * bundles_of(settings)
     return min(1.0, int(cores / bundles * 1e4) / 1e4)
 
 
+def bundles_of(settings: ServingSettings) -> int:
+    """One for the replica itself, one for each rank and for each spare."""
+    return 1 + settings.ranks + settings.spare_ranks
+
+
 def build(settings: ServingSettings, share: float) -> Any:
-    """The Serve application: `replicas` gangs side by side, bundle 0 for the replica, one more for each rank."""
+    """The Serve application: `replicas` gangs side by side, bundle 0 for the replica."""
     deployment = serve.deployment(
         name="replica",
         num_replicas=settings.replicas,
         ray_actor_options={"num_cpus": share},
-        placement_group_bundles=[{"CPU": share}] * (settings.ranks + 1),
+        placement_group_bundles=[{"CPU": share}] * bundles_of(settings),
         placement_group_strategy="STRICT_PACK",
         max_ongoing_requests=settings.max_asks + 16,  # beyond the replica's own limit: /health and /model still answer
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),

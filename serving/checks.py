@@ -35,7 +35,7 @@ def verify(settings: ServingSettings) -> Checkpoint:
     """Everything that can be checked before Ray runs. Raises CannotStart."""
     try:
         checkpoint = open_checkpoint(settings.checkpoint)
-        check_tensors(checkpoint.weight_files, checkpoint.config, checkpoint.packing)
+        check_tensors(checkpoint.weight_files, checkpoint.config)
         vocabulary = load_vocabulary(checkpoint.directory)
         open_prompt_writer(vocabulary, checkpoint.directory)
     except CheckpointError as error:

@@ -1,19 +1,25 @@
-"""The rank actors of one gang, each in its bundle of the replica's placement group, watched until they end."""
+"""Rank actors, each in a bundle of the replica's placement group of its own, watched until they end."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
+from serving.engine.rendezvous import Member, Rendezvous
 from serving.experts.rank_settings import RankSettings
+from serving.model.checkpoint import Checkpoint
+
+PLACEMENT_SECONDS = 30.0  # for Ray to find each rank its bundle and a process, before the rank's own start
 
 
 class Rank:
@@ -28,41 +34,87 @@ class Rank:
         run_rank(settings)
 
 
+@dataclass(frozen=True, slots=True)
+class _Living:
+    actor: Any
+    bundle: int
+    watch: asyncio.Task[None]
+
+
 class RankActors:
-    """Ranks that start together and are let go together; no rank is ever restarted alone."""
+    """Every process that is a rank or could become one. Ray never restarts one: it would come back without its place.
 
-    def __init__(self, cpu_share: float, on_end: Callable[[RankLost], None]) -> None:
-        """`on_end` is called on the event loop for every rank that ends without being stopped."""
+    Use from one event loop.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        config: EngineConfig,
+        cpu_share: float,
+        most: int,
+        on_end: Callable[[int, RankLost], None],
+    ) -> None:
+        """`most` live at once. `on_end` is called, with its process id, for each that ends without being ended here."""
+        self._checkpoint, self._config, self._on_end = checkpoint, config, on_end
         self._actor = ray.remote(num_cpus=cpu_share, max_restarts=0, max_task_retries=0)(Rank)
-        self._on_end = on_end
-        self._actors: list[Any] = []
-        self._watches: list[asyncio.Task[None]] = []
-        self._ended: RankLost | None = None
-        self.pids: list[int] = []  # by rank
+        self._free = list(range(1, most + 1))  # bundles; 0 is the replica's own
+        self._living: dict[int, _Living] = {}  # by process id
+        self._ended: dict[int, str] = {}  # why, by process id, of those that ended by themselves
 
-    async def start(self, settings: Sequence[RankSettings]) -> None:
-        """Create every rank at once (bundle 0 is the replica's own) and set them running. Raises RayError."""
+    async def hire(self, count: int) -> list[Member]:
+        """New processes that could take a place. Raises RankLost or RayError, also when they take too long."""
+        with Rendezvous(self._checkpoint, self._config) as rendezvous:
+            pids: list[int] = []
+            try:
+                async with asyncio.timeout(PLACEMENT_SECONDS + self._config.start_seconds):
+                    pids = await self._create(count, rendezvous.settings())
+                    return await asyncio.to_thread(rendezvous.accept, count, lambda: self._check(pids))
+            except TimeoutError as error:
+                await self._end_all(pids)
+                raise RankLost(None, "Ray found no place for it in time") from error
+            except BaseException:
+                await self._end_all(pids)
+                raise
+
+    async def end(self, pid: int) -> None:
+        """At once, also one that is stopped or busy in a kernel call; returns when it is gone."""
+        living = self._living.pop(pid, None)
+        if living is None:
+            return  # it has ended by itself
+        living.watch.cancel()
+        ray.kill(living.actor, no_restart=True)
+        await _end_process(pid)
+        self._free.append(living.bundle)
+
+    async def stop(self) -> None:
+        await self._end_all(list(self._living))
+
+    async def _create(self, count: int, settings: RankSettings) -> list[int]:
+        """The process ids of actors that run. Raises RayError."""
+        bundles = [self._free.pop(0) for _ in range(count)]
         group = ray.util.get_current_placement_group()
-        self._actors = [
+        actors = [
             self._actor.options(
                 scheduling_strategy=PlacementGroupSchedulingStrategy(
-                    placement_group=group, placement_group_bundle_index=one.rank + 1
+                    placement_group=group, placement_group_bundle_index=bundle
                 )
             ).remote()
-            for one in settings
+            for bundle in bundles
         ]
-        self.pids = list(await asyncio.gather(*(actor.pid.remote() for actor in self._actors)))
-        self._watches = [
-            asyncio.create_task(self._watch(one.rank, actor.run.remote(one)))
-            for one, actor in zip(settings, self._actors, strict=True)
-        ]
+        try:
+            pids = list(await asyncio.gather(*(actor.pid.remote() for actor in actors)))
+        except BaseException:
+            for actor in actors:
+                ray.kill(actor, no_restart=True)
+            self._free += bundles
+            raise
+        for pid, actor, bundle in zip(pids, actors, bundles, strict=True):
+            watch = asyncio.create_task(self._watch(pid, actor.run.remote(settings)))
+            self._living[pid] = _Living(actor, bundle, watch)
+        return pids
 
-    def check(self) -> None:
-        """Raises RankLost when a rank has ended."""
-        if self._ended:
-            raise RankLost(self._ended.rank, self._ended.reason)
-
-    async def _watch(self, rank: int, running: Any) -> None:
+    async def _watch(self, pid: int, running: Any) -> None:
         try:
             await running
             reason = "it stopped"
@@ -70,17 +122,22 @@ class RankActors:
             reason = "its process died"
         except ray.exceptions.RayTaskError as error:
             reason = f"it failed: {error.cause!r}"
-        self._ended = RankLost(rank, reason)
-        self._on_end(self._ended)
+        self._ended[pid] = reason
+        living = self._living.pop(pid)  # one that failed still has its process
+        ray.kill(living.actor, no_restart=True)
+        await _end_process(pid)
+        self._free.append(living.bundle)
+        self._on_end(pid, RankLost(None, reason))
 
-    async def stop(self) -> None:
-        """End every rank at once, also one that is stopped or busy in a kernel call, and wait until all are gone."""
-        for watch in self._watches:
-            watch.cancel()
-        for actor in self._actors:
-            ray.kill(actor, no_restart=True)
-        for pid in self.pids:
-            await _end_process(pid)
+    def _check(self, pids: list[int]) -> None:
+        """Raises RankLost when one of them has ended."""
+        for pid in pids:
+            if pid in self._ended:
+                raise RankLost(None, self._ended[pid])
+
+    async def _end_all(self, pids: list[int]) -> None:
+        for pid in pids:
+            await self.end(pid)
 
 
 async def _end_process(pid: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 import structlog
@@ -24,6 +25,7 @@ from serving.engine.generation import Generated, GenerationRequest
 from serving.experts.rank_settings import best_exchange
 from serving.gang_keeper import GangKeeper
 from serving.model.checkpoint import open_checkpoint
+from serving.rank_actors import RankActors
 from serving.settings import ServingSettings
 
 log = structlog.get_logger()
@@ -72,8 +74,15 @@ class Replica:
         self.id, self.settings = replica_id, settings
         self.checkpoint = open_checkpoint(settings.checkpoint)
         exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
-        config = EngineConfig(ranks=settings.ranks, exchange=exchange, start_seconds=settings.repair_seconds)
-        self.gang = GangKeeper(self.checkpoint, config, cpu_share)
+        config = EngineConfig(
+            ranks=settings.ranks,
+            exchange=exchange,
+            start_seconds=settings.repair_seconds,
+            compiled=str(settings.home / "compiled") if settings.compiled else "",
+        )
+        most = settings.ranks + settings.spare_ranks
+        actors = partial(RankActors, self.checkpoint, config, cpu_share, most)
+        self.gang = GangKeeper(self.checkpoint, config, actors, settings.spare_ranks)
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica
         self._calibrations = KnownCalibrations()
@@ -138,7 +147,7 @@ class Replica:
         return {
             "id": self.checkpoint.model_id,
             "name": self.checkpoint.name,
-            "architecture": "afmoe",
+            "architecture": config.model_type,
             "context_length": config.context_length,
             "replica": self.id,
             "epoch": self.gang.epoch,

@@ -23,9 +23,20 @@ class ServingSettings(BaseSettings):
     checkpoint: Path = Field(default=REFERENCE_CHECKPOINT, description="Directory of the model to serve.")
     replicas: int = Field(default=1, ge=1, le=16, description="Gangs of ranks side by side.")
     ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in a gang.")
+    spare_ranks: int = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="Rank processes of each replica kept ready to take a lost rank's place: a repair is then quicker.",
+    )
     exchange: Literal["auto", "shm", "gloo"] = Field(
         default="auto",
         description="How ranks exchange expert rows: shm needs x86-64; auto takes it there and gloo elsewhere.",
+    )
+    compiled: bool = Field(
+        default=False,
+        description="Compile decode steps in the background, some minutes once for a model, and use them from then on: "
+        "needs g++.",
     )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest accepted request body, in bytes.")
@@ -36,7 +47,7 @@ class ServingSettings(BaseSettings):
     repair_seconds: float = Field(
         default=60.0,
         gt=0,
-        description="Longest start of a gang's ranks, at each of three attempts, and longest wait of an ask for them.",
+        description="Longest start and longest loading of ranks in an attempt, and longest wait of an ask for them.",
     )
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP base address; unset: spans are not sent.")
     span_file: Path | None = Field(default=None, description="Append finished spans here as JSON lines (tests).")

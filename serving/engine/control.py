@@ -1,20 +1,25 @@
-"""Carries messages between driver and rank over an AF_UNIX stream: a kind, a length, the bytes; never pickles."""
+"""Carries messages between driver and rank over an AF_UNIX stream: kind, length, epoch, the bytes; never pickles."""
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 from enum import IntEnum
 
-_HEADER = struct.Struct("<II")  # kind, length in bytes
+_HEADER = struct.Struct("<IIQ")  # kind, length in bytes, epoch
 _LONGEST = 1 << 30  # bytes; a longer message means the stream is out of step
 
 
 class Kind(IntEnum):
-    HELLO = 1  # rank → driver: JSON about the rank, sent once when it is ready
+    HELLO = 1  # rank → driver: its process id as JSON, sent once when it could take a place
     PLAN = 2  # driver → rank: serving.engine.plan
     ANSWER = 3  # rank → driver: serving.engine.plan
-    FAULT = 4  # rank → driver: one sentence in UTF-8, then the rank ends
+    FAULT = 4  # rank → driver: serving.engine.fault; the rank then waits for another epoch, or ends
+    VOID = 5  # driver → rank: the former epoch is over, with all its sequences
+    SEAT = 6  # driver → rank: its number as JSON; it loads its shard
+    JOIN = 7  # driver → rank: JSON that names the exchange of this epoch
+    DONE = 8  # rank → driver: the last VOID, SEAT (with JSON about the shard) or JOIN has been obeyed
 
 
 class ChannelClosed(Exception):
@@ -22,10 +27,17 @@ class ChannelClosed(Exception):
 
 
 class Channel:
-    """One connected socket; a message is sent and received whole."""
+    """One connected socket; a message is sent and received whole.
+
+    Each message bears the epoch its sender is in. One of an earlier epoch than the receiver's own is dropped unread;
+    one of a later epoch takes the receiver along: the driver alone begins epochs.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
+        self.epoch = 0
+        self._look = select.poll()
+        self._look.register(connection, select.POLLIN)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -33,7 +45,7 @@ class Channel:
     def send(self, kind: Kind, payload: bytes) -> None:
         """Raises ChannelClosed, or TimeoutError past the socket's limit."""
         try:
-            self._socket.sendall(_HEADER.pack(kind, len(payload)) + payload)
+            self._socket.sendall(_HEADER.pack(kind, len(payload), self.epoch) + payload)
         except TimeoutError:
             raise
         except OSError as error:
@@ -41,10 +53,18 @@ class Channel:
 
     def receive(self) -> tuple[Kind, bytes]:
         """Waits without using the processor. Raises ChannelClosed at its end, TimeoutError past the limit."""
-        kind, length = _HEADER.unpack(self._exactly(_HEADER.size))
-        if length > _LONGEST:
-            raise ChannelClosed(f"a message of {length} bytes was announced")
-        return Kind(kind), self._exactly(length)
+        while True:
+            kind, length, epoch = _HEADER.unpack(self._exactly(_HEADER.size))
+            if length > _LONGEST:
+                raise ChannelClosed(f"a message of {length} bytes was announced")
+            payload = self._exactly(length)
+            if epoch >= self.epoch:
+                self.epoch = epoch
+                return Kind(kind), payload
+
+    def something_came(self) -> bool:
+        """Whether a message, or the end of the stream, waits to be received."""
+        return bool(self._look.poll(0))
 
     def set_time_limit(self, seconds: float | None) -> None:
         self._socket.settimeout(seconds)

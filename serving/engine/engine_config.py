@@ -19,6 +19,7 @@ class EngineConfig:
     start_seconds: float = 60.0
     step_seconds: float = 30.0  # a step that takes longer means a lost rank
     exchange_seconds: float = 10.0
+    compiled: str = ""  # folder for compiled decode steps; none: they run eagerly
 
     @property
     def kv_blocks(self) -> int:

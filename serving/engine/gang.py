@@ -1,4 +1,4 @@
-"""The driver's side of a gang of ranks: sends each its plan, collects the answers, notices at once who is gone."""
+"""The driver's side of a gang of ranks in one epoch: sends plans, collects answers, notices at once who is gone."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from serving.engine.control import Channel, ChannelClosed, Kind
 from serving.engine.errors import RankLost
+from serving.engine.fault import fault_from_json
 from serving.engine.plan import PlanError, RankAnswer, RankPlan, pack_plan, unpack_answer
 
 
 @dataclass(frozen=True, slots=True)
 class RankReport:
-    """What a rank holds, as it said when it was ready; counts are numbers of parameters."""
+    """What a rank holds, as it said when it took its place; counts are numbers of parameters."""
 
     rank: int
     pid: int
@@ -32,7 +33,7 @@ def read_report(payload: bytes) -> RankReport:
 
 
 class Gang:
-    """`channels` and `reports` in order of rank."""
+    """`channels` and `reports` in order of rank. After a RankLost nothing more is sent in this epoch."""
 
     def __init__(self, channels: Sequence[Channel], reports: Sequence[RankReport], step_seconds: float) -> None:
         self.reports = tuple(reports)
@@ -71,9 +72,10 @@ class Gang:
                 self._receive(self._rank_of[descriptor])
 
     def close(self) -> None:
-        """The ranks see the end of their streams and end too."""
-        for channel in self._channels:
-            channel.close()
+        """The ranks stay, and wait for another epoch: the channels belong to the roster."""
+        for descriptor in self._rank_of:
+            self._poll.unregister(descriptor)
+        self._rank_of.clear()
 
     def _send(self, rank: int, plan: RankPlan) -> None:
         try:
@@ -94,10 +96,11 @@ class Gang:
     def _receive(self, rank: int) -> bytes:
         try:
             kind, payload = self._channels[rank].receive()
-        except (ChannelClosed, TimeoutError, ValueError) as error:
+            fault = fault_from_json(payload) if kind is Kind.FAULT else None
+        except (ChannelClosed, TimeoutError, KeyError, TypeError, ValueError) as error:
             raise RankLost(rank, "its process ended or its stream broke") from error
-        if kind is Kind.FAULT:
-            raise RankLost(None, f"rank {rank} reports: {payload.decode(errors='replace')}")
+        if fault is not None:
+            raise RankLost(next(iter(fault.missing), None), f"rank {rank} reports: {fault.reason}")
         if kind is not Kind.ANSWER:
             raise RankLost(rank, f"it sent an unexpected {kind.name}")
         return payload

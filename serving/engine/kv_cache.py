@@ -1,4 +1,4 @@
-"""Holds the keys and values of one rank's sequences in blocks; which block is whose is the driver's knowledge."""
+"""Keeps what later tokens need of earlier ones, in blocks; which block is whose is the driver's knowledge."""
 
 from __future__ import annotations
 
@@ -7,23 +7,40 @@ from torch import Tensor
 
 
 class KvCache:
-    """Per layer [blocks * block_size, 2 * kv_heads, head_dim]: keys, then values, of the token in that slot.
+    """Per layer [blocks * block_size, width]: the row of the token in that slot; only attention knows what it holds.
 
-    Starts as zeros: masked slots weigh nothing, but an uninitialised NaN would weigh NaN.
+    Starts as zeros: masked slots weigh nothing, but an uninitialised NaN would weigh NaN. One block more than asked for
+    is there at the end, which is nobody's: rows that only fill up a compiled step are written to it.
     """
 
-    def __init__(self, layers: int, blocks: int, block_size: int, kv_heads: int, head_dim: int) -> None:
-        self._kv_heads, self._head_dim, self._block_size = kv_heads, head_dim, block_size
-        self._layers = [torch.zeros(blocks * block_size, 2 * kv_heads, head_dim) for _ in range(layers)]
+    def __init__(self, layers: int, blocks: int, block_size: int, width: int) -> None:
+        self._block_size = block_size
+        self._layers = [torch.zeros((blocks + 1) * block_size, width) for _ in range(layers)]
 
-    def write(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        """`slots` [tokens]; keys and values [tokens, kv_heads, head_dim]."""
-        self._layers[layer].index_copy_(0, slots, torch.cat((keys, values), 1))
+    def write(self, layer: int, slots: Tensor, rows: Tensor) -> None:
+        """`slots` [tokens]; rows [tokens, width]."""
+        self._layers[layer].index_copy_(0, slots, rows)
 
-    def read(self, layer: int, tables: Tensor) -> tuple[Tensor, Tensor]:
-        """Block tables [sequences, width] → keys, values [sequences, kv_heads, width * block_size, head_dim]."""
-        sequences, width = tables.shape
-        blocks = self._layers[layer].view(-1, self._block_size * 2 * self._kv_heads * self._head_dim)
-        found = blocks.index_select(0, tables.reshape(-1))
-        found = found.view(sequences, width * self._block_size, 2 * self._kv_heads, self._head_dim).transpose(1, 2)
-        return found[:, : self._kv_heads], found[:, self._kv_heads :]
+    def read(self, layer: int, tables: Tensor) -> Tensor:
+        """Block tables [sequences, blocks] → rows [sequences, blocks * block_size, width]."""
+        return LayerCache(self._layers[layer], self._block_size).read(layer, tables)
+
+    def rows(self, layer: int) -> Tensor:
+        """All of a layer, [slots, width]."""
+        return self._layers[layer]
+
+
+class LayerCache:
+    """One layer's rows alone, whatever layer is asked for: what is compiled sees no other."""
+
+    def __init__(self, rows: Tensor, block_size: int) -> None:
+        self._rows, self._block_size = rows, block_size
+
+    def write(self, layer: int, slots: Tensor, rows: Tensor) -> None:
+        self._rows.index_copy_(0, slots, rows)
+
+    def read(self, layer: int, tables: Tensor) -> Tensor:
+        sequences, blocks = tables.shape
+        width = self._rows.shape[1]
+        found = self._rows.view(-1, self._block_size * width).index_select(0, tables.reshape(-1))
+        return found.view(sequences, blocks * self._block_size, width)

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from serving.engine.engine import Engine
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
 from serving.engine.gang import Gang
-from serving.engine.rendezvous import Rendezvous
+from serving.engine.rendezvous import Member, Rendezvous
+from serving.engine.roster import Roster
 from serving.experts.rank_settings import settings_to_json
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 
@@ -35,26 +37,46 @@ def local_engine(checkpoint: Path | str, ranks: int = 1, **config: Any) -> Itera
 @contextmanager
 def local_gang(checkpoint: Checkpoint, config: EngineConfig) -> Iterator[Gang]:
     """The ranks alone, without a scheduler: plans go in, answers come out."""
-    processes: list[subprocess.Popen[bytes]] = []
-    try:
-        with Rendezvous(checkpoint, config) as rendezvous:
-            for rank in range(config.ranks):
-                command = [sys.executable, "-m", "serving.experts.rank", settings_to_json(rendezvous.settings(rank))]
-                processes.append(subprocess.Popen(command, stdin=subprocess.DEVNULL))  # noqa: S603
-            gang = rendezvous.assemble(lambda: _all_alive(processes))
-        try:
-            yield gang
-        finally:
-            gang.close()
-    finally:
-        for process in processes:
+    with LocalRanks(checkpoint, config) as ranks:
+        ranks.roster.fill(ranks.start(config.ranks))
+        yield ranks.roster.assemble(epoch=1)
+
+
+class LocalRanks:
+    """Rank processes of one gang; all have ended after the block."""
+
+    def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
+        self._checkpoint, self._config = checkpoint, config
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._started: list[Member] = []
+        self.roster = Roster(checkpoint, config)
+
+    def start(self, count: int) -> list[Member]:
+        """New processes that could take a place. Raises RankLost."""
+        with Rendezvous(self._checkpoint, self._config) as rendezvous:
+            command = [sys.executable, "-m", "serving.experts.rank", settings_to_json(rendezvous.settings())]
+            begun = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(count)]  # noqa: S603
+            self._processes += begun
+            members = rendezvous.accept(count, lambda: _all_alive(begun))
+        self._started += members
+        return members
+
+    def __enter__(self) -> LocalRanks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for member in self._started:
+            member.channel.close()
+        for process in self._processes:
             _end(process)
 
 
 def _all_alive(processes: list[subprocess.Popen[bytes]]) -> None:
-    for rank, process in enumerate(processes):
+    for process in processes:
         if process.poll() is not None:
-            raise RankLost(rank, f"its process ended with {process.returncode} while it started")
+            raise RankLost(None, f"its process ended with {process.returncode} while it started")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -47,7 +47,7 @@ def log_softmax(logits: Floats) -> Floats:
 
 
 def gate_entropies(scores: npt.NDArray[np.float32]) -> Floats:
-    """[expert layers, rows, experts] sigmoid scores → [rows] nats, the mean over layers; NaN without such layers."""
+    """[expert layers, rows, experts] the gate's scores → [rows] nats, the mean over layers; NaN without such layers."""
     if not len(scores):
         return np.full(scores.shape[1], np.nan)
     shares = np.maximum(scores / scores.sum(-1, keepdims=True), 1e-30).astype(np.float64)

@@ -7,8 +7,19 @@ from typing import Protocol
 from torch import Tensor
 
 
-class ExchangeTimeout(Exception):
-    """Another rank did not arrive at an exchange in time; this rank's step is void."""
+class ExchangeBroken(Exception):
+    """The exchange did not come about: this rank's step is void, and so is every later one until another epoch."""
+
+
+class ExchangeVoid(ExchangeBroken):
+    """The driver has called this rank away from its step, or is gone; nobody need be told."""
+
+    def __init__(self) -> None:
+        super().__init__("this epoch is over")
+
+
+class ExchangeTimeout(ExchangeBroken):
+    """Another rank did not arrive at an exchange in time, or its connection broke."""
 
     def __init__(self, missing: tuple[int, ...], seconds: float) -> None:
         self.missing = missing
@@ -20,21 +31,24 @@ class ExchangeTimeout(Exception):
 class Exchange(Protocol):
     """All ranks call gather and combine in the same order, with the same `counts` (rows of each rank)."""
 
-    wait_seconds: float  # total time spent in exchanges
+    @property
+    def wait_seconds(self) -> float:
+        """Total time spent in exchanges."""
+        ...
 
     def gather(
         self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]
     ) -> tuple[Tensor, Tensor, Tensor]:
         """[own, hidden], [own, k] int64 and [own, k] become the same for all ranks' rows, in order of rank.
 
-        What it returns may be a view that the next gather overwrites. Raises ExchangeTimeout.
+        What it returns may be a view that the next gather overwrites. Raises ExchangeBroken.
         """
         ...
 
     def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
         """[all, hidden] of this rank's experts becomes [own, hidden], summed over ranks in order of rank.
 
-        Raises ExchangeTimeout.
+        Raises ExchangeBroken.
         """
         ...
 

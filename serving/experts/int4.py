@@ -12,7 +12,7 @@ from serving.experts.quantise import Quantised, unpack_pairs
 
 
 class Int4Matrices:
-    def __init__(self, held: Sequence[Quantised], width: int) -> None:
+    def __init__(self, held: Sequence[Quantised]) -> None:
         """One [out, width] matrix of each held expert, all in groups of the same size; `out` a multiple of 16."""
         # In torch's own order of codes, which depends on the processor: made when weights are loaded, never stored.
         codes = [torch._convert_weight_to_int4pack_for_cpu(unpack_pairs(one.codes).int(), 1) for one in held]
@@ -20,7 +20,7 @@ class Int4Matrices:
         # bf16 [held, groups, out, 2] with scales and zeros beside each other, or [held, groups, out, 1] without.
         self._scales = torch.stack([_scales(one) for one in held])
         self._zeros = None if self._scales.shape[-1] == 2 else torch.zeros_like(self._scales[0])
-        self._size = width // self._scales.shape[1]
+        self._size = 2 * self._codes.shape[2] // self._scales.shape[1]
         self._each = list(zip(self._codes.unbind(), self._scales.unbind(), strict=True))
         self.parameters = 2 * self._codes.numel()
 

@@ -21,7 +21,6 @@ from serving.model.config import CheckpointError, ModelConfig, read_json
 from serving.model.packing import CODES, SCALES, ZEROS, ExpertPacking, Grouping, best_grouping, packing_to_json
 from serving.model.tensor_files import TensorFiles, check_tensors
 
-_FLOATS = ("F32", "BF16", "F16")  # as safetensors calls them
 # Said of the model in floats: a packed one answers otherwise, and its confidence has to be found anew.
 _NOT_COPIED = ("calibration.json", "certificate.json", "README.md")
 
@@ -46,9 +45,9 @@ def pack(source: Path, target: Path) -> PackedSize:
         if path.exists():
             raise FileExistsError(f"{path} exists already: name a new directory.")
     checkpoint = open_checkpoint(source)
-    if checkpoint.packing is not None:
+    if checkpoint.config.packing is not None:
         raise CheckpointError(f"{source} is packed already: pack the checkpoint that it was made from.")
-    check_tensors(checkpoint.weight_files, checkpoint.config, None)
+    check_tensors(checkpoint.weight_files, checkpoint.config)
     packing = _choose_packing(checkpoint.config)
     part.mkdir(parents=True)
     try:
@@ -76,7 +75,7 @@ def _choose_packing(config: ModelConfig) -> ExpertPacking:
 def _write_experts(checkpoint: Checkpoint, packing: ExpertPacking, target: Path) -> int:
     """One file a layer; how many bytes of tensors they hold."""
     written, config = 0, checkpoint.config
-    with TensorFiles(checkpoint.weight_files, "pt") as files:
+    with TensorFiles(checkpoint.weight_files, "pt", config.fp8_block) as files:
         for layer in config.expert_layers:
             at = _experts_of(layer)
             tensors = _stacked(at + "gate_up_proj", _gate_up(files, config, at), packing.gate_up)
@@ -120,11 +119,9 @@ def _down(files: TensorFiles, c: ModelConfig, at: str) -> Iterable[Tensor]:
 
 
 def _read(files: TensorFiles, name: str, shape: tuple[int, ...], which: int | slice) -> Tensor:
-    part = files.slice_of(name, shape)
-    if part.get_dtype() not in _FLOATS:
-        raise CheckpointError(
-            f"The tensor {name} has type {part.get_dtype()}: pack a checkpoint in bf16, fp16 or fp32."
-        )
+    part, scales = files.floats_of(name, shape)
+    if scales is not None:
+        raise CheckpointError(f"The tensor {name} holds 8-bit floats: pack the checkpoint in bf16.")
     tensor: Tensor = part[which]
     return tensor
 

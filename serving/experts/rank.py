@@ -1,4 +1,4 @@
-"""One expert-parallel rank: loads its shard, answers the driver's plans until the driver goes away."""
+"""One expert-parallel rank: takes a place, loads its shard, and answers the driver's plans, epoch after epoch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from pathlib import Path
 import torch
 
 from serving.engine.control import Channel, ChannelClosed, Kind, connect
+from serving.engine.fault import Fault, fault_to_json
 from serving.engine.plan import pack_answer, unpack_plan
-from serving.experts.exchange import AloneExchange, Exchange, ExchangeTimeout
+from serving.experts.exchange import AloneExchange, Exchange, ExchangeBroken, ExchangeTimeout
+from serving.experts.exchange_of_epoch import ExchangeOfEpoch
 from serving.experts.gloo_exchange import GlooExchange
 from serving.experts.placement import contiguous_placement
 from serving.experts.rank_settings import RankSettings, settings_from_json
@@ -21,67 +23,110 @@ from serving.experts.runner import Runner
 from serving.experts.shm_exchange import ShmExchange
 from serving.experts.shm_layout import shm_layout
 from serving.model.checkpoint import open_checkpoint
-from serving.model.config import ModelConfig
 
 _CONNECT_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 
 
 def run_rank(settings: RankSettings) -> None:
-    """Blocks until the driver closes its end. A failure is told to the driver in one sentence, then raised."""
+    """Blocks until the driver closes its end. Another rank's loss ends the epoch, not this process.
+
+    A failure of its own is told to the driver in one sentence, then raised.
+    """
     torch.set_num_threads(1)  # several ranks share the cores: two threads each would fight
     channel = connect(settings.control_path, _CONNECT_SECONDS)
     try:
         with torch.inference_mode():
-            _serve(settings, channel)
+            _live(settings, channel)
     except ChannelClosed:
-        _log.info("rank %d: the driver is gone", settings.rank)
+        _log.info("the driver is gone")
     except Exception as error:
-        _tell(channel, error)
+        _tell(channel, Fault(f"{type(error).__name__}: {error}"))
         raise
     finally:
         channel.close()
 
 
-def _serve(settings: RankSettings, channel: Channel) -> None:
-    checkpoint = open_checkpoint(settings.checkpoint)
-    held = contiguous_placement(checkpoint.config, settings.ranks).held_by(settings.rank)
-    exchange = _open_exchange(settings, checkpoint.config)
-    runner = Runner(settings, checkpoint, held, exchange)
-    hello = {
-        "rank": settings.rank,
-        "pid": os.getpid(),
-        "total": runner.weights.total_parameters,
-        "expert": runner.weights.expert_parameters,
-        "expert_ids": {str(layer): list(ids) for layer, ids in held.items()},
-    }
-    channel.send(Kind.HELLO, json.dumps(hello).encode())
+def _live(settings: RankSettings, channel: Channel) -> None:
+    rank = _Rank(settings, channel)
+    channel.send(Kind.HELLO, json.dumps({"pid": os.getpid()}).encode())
     try:
         while True:
-            _, payload = channel.receive()
-            plan = unpack_plan(payload)
-            started = time.perf_counter()
-            channel.send(Kind.ANSWER, pack_answer(runner.run(plan, started), plan.top_k))
+            kind, payload = channel.receive()
+            try:
+                channel.send(*rank.obey(kind, payload))
+            except ExchangeBroken as error:
+                missing = error.missing if isinstance(error, ExchangeTimeout) else ()
+                rank.void()
+                channel.send(Kind.FAULT, fault_to_json(Fault(str(error), missing)))
     finally:
-        exchange.close()
+        rank.close()
 
 
-def _open_exchange(settings: RankSettings, config: ModelConfig) -> Exchange:
-    if settings.ranks == 1:
-        return AloneExchange()
-    path, seconds = Path(settings.exchange_path), settings.exchange_seconds
-    if settings.exchange == "gloo":
-        return GlooExchange(path, settings.rank, settings.ranks, seconds)
-    return ShmExchange(path, shm_layout(config, settings.ranks, settings.step_tokens), settings.rank, seconds)
+class _Rank:
+    """Made long before it has a place: what can be read and imported without one has been by then."""
+
+    def __init__(self, settings: RankSettings, channel: Channel) -> None:
+        self._settings, self._channel = settings, channel
+        self._checkpoint = open_checkpoint(settings.checkpoint)  # reads every byte: a shard then comes from memory
+        self._exchange = ExchangeOfEpoch()
+        self._number = -1
+        self._runner: Runner | None = None
+
+    def obey(self, kind: Kind, payload: bytes) -> tuple[Kind, bytes]:
+        """The reply. Raises ExchangeBroken when the step is void, ValueError for what it cannot obey."""
+        if kind is Kind.PLAN and self._runner is not None:
+            plan, started = unpack_plan(payload), time.perf_counter()
+            return Kind.ANSWER, pack_answer(self._runner.run(plan, started), plan.top_k)
+        if kind is Kind.VOID:
+            self.void()
+            return Kind.DONE, b""
+        if kind is Kind.SEAT:
+            return Kind.DONE, self._take_place(json.loads(payload)["rank"])
+        if kind is Kind.JOIN and self._runner is not None:
+            self._exchange.begin(self._open_exchange(Path(json.loads(payload)["exchange"])))
+            return Kind.DONE, b""
+        raise ValueError(f"a rank {'without' if self._runner is None else 'with'} a place was sent {kind.name}")
+
+    def void(self) -> None:
+        """Its sequences are forgotten by the driver alone: a cache is written before it is read."""
+        self._exchange.end()
+
+    def close(self) -> None:
+        self.void()
+        if self._runner is not None:
+            self._runner.close()
+
+    def _take_place(self, number: int) -> bytes:
+        held = contiguous_placement(self._checkpoint.config, self._settings.ranks).held_by(number)
+        self._number, self._runner = number, Runner(self._settings, self._checkpoint, held, self._exchange)
+        weights = self._runner.weights
+        report = {
+            "rank": number,
+            "pid": os.getpid(),
+            "total": weights.total_parameters,
+            "expert": weights.expert_parameters,
+            "expert_ids": {str(layer): list(ids) for layer, ids in held.items()},
+        }
+        return json.dumps(report).encode()
+
+    def _open_exchange(self, path: Path) -> Exchange:
+        ranks, seconds = self._settings.ranks, self._settings.exchange_seconds
+        if ranks == 1:
+            return AloneExchange()
+        if self._settings.exchange == "gloo":
+            return GlooExchange(path, self._number, ranks, seconds)
+        layout = shm_layout(self._checkpoint.config, ranks, self._settings.step_tokens)
+        # During a step the driver has nothing to say but that the step is void, or it is gone.
+        return ShmExchange(path, layout, self._number, seconds, is_void=self._channel.something_came)
 
 
-def _tell(channel: Channel, error: Exception) -> None:
-    sentence = str(error) if isinstance(error, ExchangeTimeout) else f"{type(error).__name__}: {error}"
+def _tell(channel: Channel, fault: Fault) -> None:
     try:
         channel.set_time_limit(1.0)
-        channel.send(Kind.FAULT, sentence.encode())
+        channel.send(Kind.FAULT, fault_to_json(fault))
     except (ChannelClosed, TimeoutError):
-        _log.warning("the driver could not be told: %s", sentence)
+        _log.warning("the driver could not be told: %s", fault.reason)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Knows what one rank needs to be told before it starts: plain values that travel to another process."""
+"""Knows what one rank's process needs to be told before it starts: plain values that travel to another process."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ def best_exchange() -> ExchangeKind:
 
 @dataclass(frozen=True, slots=True)
 class RankSettings:
-    rank: int
+    """The same for every rank of a gang and for its spares: the driver says later which place a process takes."""
+
     ranks: int
     checkpoint: str
     control_path: str  # AF_UNIX socket of the driver
     exchange: ExchangeKind
-    exchange_path: str  # the shared file (shm) or the rendezvous file (gloo)
     step_tokens: int  # most tokens this rank is given in one step
     kv_blocks: int
     block_size: int  # tokens in a block of the KV cache
     exchange_seconds: float  # limit for every exchange between ranks
+    compiled: str = ""  # folder in which compiled decode steps are kept; none: they run eagerly
 
 
 def settings_to_json(settings: RankSettings) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from serving.compiled.steps import Builder, CompiledSteps
 from serving.engine.kv_cache import KvCache
 from serving.engine.plan import NO_TARGET, Choice, Floats, RankAnswer, RankPlan
 from serving.engine.sampler import choose, gate_entropies
@@ -25,9 +27,19 @@ class Runner:
     ) -> None:
         config = checkpoint.config
         self.weights = load_weights(checkpoint, held)
-        cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.kv_heads, config.head_dim)
-        self._model = Transformer(config, self.weights, cache, exchange)
+        cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.attention.cache_width)
+        sizes = (settings.ranks, settings.block_size)
+        home = Path(settings.compiled) if settings.compiled else None
+        steps = CompiledSteps(home, checkpoint, self.weights, cache, *sizes) if home else None
+        self._model = Transformer(config, self.weights, cache, exchange, steps)
+        self._builder = (
+            Builder(home, checkpoint, settings.ranks, len(cache.rows(0)), settings.block_size) if home else None
+        )
         self._block_size, self._window, self._exchange = settings.block_size, config.window, exchange
+
+    def close(self) -> None:
+        if self._builder:
+            self._builder.close()
 
     def run(self, plan: RankPlan, started: float) -> RankAnswer:
         """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""

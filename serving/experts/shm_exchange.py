@@ -9,13 +9,14 @@ from __future__ import annotations
 import mmap
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from serving.experts.exchange import ExchangeTimeout
+from serving.experts.exchange import ExchangeTimeout, ExchangeVoid
 from serving.experts.rank_settings import best_exchange
 from serving.experts.shm_layout import LINE, ShmLayout
 
@@ -24,13 +25,16 @@ _FIRST_SLEEP, _LONGEST_SLEEP = 20e-6, 200e-6  # seconds
 
 
 class ShmExchange:
-    def __init__(self, path: Path, layout: ShmLayout, rank: int, seconds: float) -> None:
+    def __init__(
+        self, path: Path, layout: ShmLayout, rank: int, seconds: float, is_void: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`is_void` is asked while this rank waits: whether its step has become pointless."""
         if best_exchange() != "shm":
             raise RuntimeError("the shm exchange relies on x86-64's store order: set COUNTERSIGN_EXCHANGE=gloo")
         self.wait_seconds = 0.0
         self._rank, self._ranks, self._seconds = rank, layout.ranks, seconds
         self._others = [other for other in range(layout.ranks) if other != rank]
-        self._arrivals = 0
+        self._arrivals, self._is_void = 0, is_void
         self._memory = _map(path, layout.size)
         self._counters = memoryview(self._memory)[: layout.rows_at].cast("q")
         view = _Views(self._memory)
@@ -86,6 +90,8 @@ class ShmExchange:
         while counters[place] < wanted:
             if time.perf_counter() - started > self._seconds:
                 raise ExchangeTimeout(self._missing(), self._seconds)
+            if self._is_void():
+                raise ExchangeVoid
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_SLEEP)
 

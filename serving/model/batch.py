@@ -57,6 +57,14 @@ def build_batch(
     return Batch(tokens, positions, slots, tuple(spans), counts)
 
 
+def decode_span(positions: Tensor, tables: Tensor, block_size: int, window: int) -> Span:
+    """Of one token a sequence: positions [sequences], tables [sequences, width]."""
+    distance = positions.view(-1, 1, 1, 1) - torch.arange(tables.shape[1] * block_size)
+    zero, hidden = torch.tensor(0.0), torch.tensor(float("-inf"))
+    causal = torch.where(distance >= 0, zero, hidden)
+    return Span(0, len(positions), 1, tables, torch.where(distance < window, causal, hidden), causal)
+
+
 def _slots(chunk: Chunk, block_size: int) -> Tensor:
     position = torch.arange(chunk.start, chunk.start + chunk.count)
     return torch.tensor(chunk.blocks)[position // block_size] * block_size + position % block_size

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.model.config import CheckpointError, ModelConfig, read_json, read_model_config
-from serving.model.packing import ExpertPacking, read_packing
+from serving.model.config import CheckpointError, ModelConfig, read_json
+from serving.model.families.registry import read_model_config
 
 DEFAULT_MAX_TOKENS = 256
 
@@ -29,7 +29,6 @@ class Checkpoint:
     name: str
     digest: str  # first 12 hex digits of sha256 over the weight files in order of their names
     defaults: GenerationDefaults
-    packing: ExpertPacking | None  # None: experts are floats like the rest
 
     @property
     def model_id(self) -> str:
@@ -40,9 +39,7 @@ def open_checkpoint(directory: Path | str) -> Checkpoint:
     """Raises CheckpointError when the directory is missing, foreign or not whole."""
     path = Path(directory).resolve()
     config = read_model_config(path)
-    files = tuple(sorted(path.glob("*.safetensors")))
-    if not files:
-        raise CheckpointError(f"{path} holds no *.safetensors file: point to a whole checkpoint.")
+    files = _weight_files(path)
     if not (path / "tokenizer.json").is_file():
         raise CheckpointError(f"{path} holds no tokenizer.json: point to a whole checkpoint.")
     return Checkpoint(
@@ -52,8 +49,24 @@ def open_checkpoint(directory: Path | str) -> Checkpoint:
         name=config.name or f"countersign-{path.name}",
         digest=_digest(files),
         defaults=_defaults(path),
-        packing=read_packing(path),
     )
+
+
+def _weight_files(directory: Path) -> tuple[Path, ...]:
+    """In order of their names; of a checkpoint in several files those that its index names."""
+    single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
+    if single.is_file() or not index.is_file():
+        files = tuple(sorted(directory.glob("*.safetensors")))
+    else:
+        named = read_json(index).get("weight_map")
+        names = named.values() if isinstance(named, dict) else ()
+        files = tuple(directory / name for name in sorted({Path(str(name)).name for name in names}))
+    if not files:
+        raise CheckpointError(f"{directory} holds no *.safetensors file: point to a whole checkpoint.")
+    for file in files:
+        if not file.is_file():
+            raise CheckpointError(f"{directory} lacks {file.name}, which its index names: copy the checkpoint again.")
+    return files
 
 
 def _digest(files: tuple[Path, ...]) -> str:

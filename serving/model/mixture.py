@@ -1,4 +1,4 @@
-"""The mixture layer: a sigmoid gate chooses experts, ranks exchange rows, the shared expert stays at the owner."""
+"""The mixture layer: a gate chooses experts, ranks exchange rows, the shared expert stays at the owner."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from serving.experts.exchange import Exchange
 from serving.experts.product import ExpertProduct
-from serving.model.config import ModelConfig
+from serving.model.config import ModelConfig, RoutingRule
 from serving.model.weights import FeedForwardWeights, MixtureWeights
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    scores: Tensor  # [tokens, experts], sigmoid
+    scores: Tensor  # [tokens, experts], sigmoid or softmax
     experts: Tensor  # [tokens, k] ids
-    weights: Tensor  # [tokens, k], sum to route_scale
+    weights: Tensor  # [tokens, k]
 
 
 def feed_forward(hidden: Tensor, weights: FeedForwardWeights) -> Tensor:
@@ -27,23 +27,36 @@ def feed_forward(hidden: Tensor, weights: FeedForwardWeights) -> Tensor:
 
 
 class Mixture:
+    """The routed experts of a layer, wherever their ranks are."""
+
     def __init__(self, config: ModelConfig, weights: MixtureWeights, exchange: Exchange) -> None:
-        self._weights, self._exchange = weights, exchange
-        self._top_k, self._scale = config.experts_per_token, config.route_scale
+        self._exchange = exchange
         self._product = ExpertProduct(weights.experts, config.experts)
 
-    def __call__(self, hidden: Tensor, counts: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """[own, hidden] → the mixture's output [own, hidden] and the gate's scores [own, experts]."""
-        routing = self._route(hidden)
+    def __call__(self, hidden: Tensor, routing: Routing, counts: tuple[int, ...]) -> Tensor:
+        """[own, hidden] → what their experts make of them together, [own, hidden]."""
         rows, experts, weights = self._exchange.gather(hidden, routing.experts, routing.weights, counts)
-        routed = self._exchange.combine(self._product(rows, experts, weights), counts)
-        if self._weights.shared is not None:
-            routed = routed + feed_forward(hidden, self._weights.shared)
-        return routed, routing.scores
+        return self._exchange.combine(self._product(rows, experts, weights), counts)
 
-    def _route(self, hidden: Tensor) -> Routing:
-        scores = torch.sigmoid(F.linear(hidden, self._weights.gate))
-        chosen = torch.topk(scores + self._weights.bias, self._top_k, dim=1).indices
-        weights = scores.gather(1, chosen)
-        weights = weights / (weights.sum(1, keepdim=True) + 1e-20) * self._scale
-        return Routing(scores, chosen, weights)
+
+def route(hidden: Tensor, gate: MixtureWeights, rule: RoutingRule, top_k: int) -> Routing:
+    """[tokens, hidden] → which experts each token goes to."""
+    logits = F.linear(hidden, gate.gate)
+    scores = torch.sigmoid(logits) if rule.scores == "sigmoid" else torch.softmax(logits, 1)
+    ranked = scores if gate.bias is None else scores + gate.bias
+    if rule.groups > 1:
+        ranked = _within_best_groups(ranked, rule)
+    chosen = torch.topk(ranked, top_k, dim=1).indices
+    weights = scores.gather(1, chosen)
+    if rule.normalised:
+        weights = weights / (weights.sum(1, keepdim=True) + 1e-20)
+    return Routing(scores, chosen, weights * rule.scale)
+
+
+def _within_best_groups(ranked: Tensor, rule: RoutingRule) -> Tensor:
+    """[tokens, experts] with -inf outside of each token's best groups; a group is as good as its best two."""
+    grouped = ranked.view(len(ranked), rule.groups, ranked.shape[1] // rule.groups)
+    best_two = grouped.topk(2, dim=2).values.sum(2)
+    groups = best_two.topk(rule.groups_per_token, dim=1).indices
+    outside = torch.ones_like(best_two, dtype=torch.bool).scatter_(1, groups, False)
+    return grouped.masked_fill(outside.unsqueeze(2), float("-inf")).view_as(ranked)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from serving.experts.int4 import Int4Matrices
 from serving.experts.quantise import Quantised
-from serving.model.config import CheckpointError, ModelConfig
-from serving.model.packing import CODES, SCALES, ZEROS, ExpertPacking, packed_shapes
-from serving.model.tensor_files import Shapes, TensorFiles
-
-_TYPES = {CODES: "U8", SCALES: "BF16", ZEROS: "BF16"}  # as safetensors calls them
+from serving.model.layout import Shapes
+from serving.model.packing import CODES, SCALES, ZEROS
+from serving.model.tensor_files import TensorFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +24,14 @@ class PackedExperts:
         return self.gate_up.parameters + self.down.parameters
 
 
-def load_packed_experts(
-    files: TensorFiles, at: str, held: tuple[int, ...], config: ModelConfig, packing: ExpertPacking
-) -> PackedExperts:
+def load_packed_experts(files: TensorFiles, at: str, held: tuple[int, ...], shapes: Shapes) -> PackedExperts:
     """`at` ends with "experts."; raises CheckpointError for a missing, misshapen or mistyped tensor."""
-    shapes = packed_shapes(at, config, packing)
-    gate_up = [_one(files, at + "gate_up_proj", shapes, expert) for expert in held]
-    down = [_one(files, at + "down_proj", shapes, expert) for expert in held]
-    return PackedExperts(held, Int4Matrices(gate_up, config.hidden_size), Int4Matrices(down, config.expert_size))
+    gate_up, down = (_matrices(files, at + name, held, shapes) for name in ("gate_up_proj", "down_proj"))
+    return PackedExperts(held, gate_up, down)
 
 
-def _one(files: TensorFiles, name: str, shapes: Shapes, expert: int) -> Quantised:
-    def part(ending: str) -> Tensor:
-        found = files.slice_of(name + ending, shapes[name + ending])
-        if found.get_dtype() != _TYPES[ending]:
-            kind = found.get_dtype()
-            raise CheckpointError(f"The tensor {name}{ending} has type {kind}, not {_TYPES[ending]}: pack again.")
-        tensor: Tensor = found[expert]
-        return tensor
-
-    return Quantised(part(CODES), part(SCALES), part(ZEROS) if name + ZEROS in shapes else None)
+def _matrices(files: TensorFiles, name: str, held: tuple[int, ...], shapes: Shapes) -> Int4Matrices:
+    codes, scales = (files.packed_of(name + ending, shapes[name + ending]) for ending in (CODES, SCALES))
+    zeros = files.packed_of(name + ZEROS, shapes[name + ZEROS]) if name + ZEROS in shapes else None
+    parts = [Quantised(codes[one], scales[one], None if zeros is None else zeros[one]) for one in held]
+    return Int4Matrices(parts)

@@ -1,40 +1,76 @@
-"""The `afmoe` network as one rank computes it: its own sequences' tokens, its own experts."""
+"""The network as one rank computes it: its own sequences' tokens, its own experts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serving.engine.kv_cache import KvCache
 from serving.experts.exchange import Exchange
-from serving.model.attention import Cache, GatedAttention, Rotary
 from serving.model.batch import Batch
 from serving.model.config import ModelConfig
-from serving.model.mixture import Mixture, feed_forward
-from serving.model.weights import FeedForwardWeights, LayerWeights, Weights
+from serving.model.layer import Layer
+from serving.model.mixture import Mixture, Routing
+from serving.model.rotary import Rotary
+from serving.model.weights import MixtureWeights, Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
     hidden: Tensor  # [rows, hidden], after the last norm
-    gate_scores: Tensor  # [expert layers, rows, experts], sigmoid
+    gate_scores: Tensor  # [expert layers, rows, experts], sigmoid or softmax
+
+
+class DecodeStep(Protocol):
+    """The layers' compiled form for a step of single tokens: the same results, sooner."""
+
+    def whole(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor | None] | None:
+        """The layer with all its experts, and the gate's scores; None where it is only there in two halves."""
+        ...
+
+    def open(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Routing]:
+        """A layer with experts up to them: hidden after attention, what the experts are given, who gets it."""
+        ...
+
+    def close(self, layer: int, hidden: Tensor, normed: Tensor, routed: Tensor) -> Tensor: ...
+
+
+class DecodeSteps(Protocol):
+    def of(self, batch: Batch, turns: tuple[Tensor, Tensor]) -> DecodeStep | None:
+        """None where this step is no compiled one, or not yet."""
+        ...
 
 
 class Transformer:
-    def __init__(self, config: ModelConfig, weights: Weights, cache: Cache, exchange: Exchange) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: Weights,
+        cache: KvCache,
+        exchange: Exchange,
+        compiled: DecodeSteps | None = None,
+    ) -> None:
         self._config, self._weights, self._cache = config, weights, cache
-        self._rotary = Rotary(config)
-        self._layers = [_Layer(config, w, layer, exchange) for layer, w in enumerate(weights.layers)]
+        self._rotary, self._compiled = Rotary(config.rope, config.context_length), compiled
+        self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
+        self._mixtures = [
+            Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
+        ]
 
     def forward(self, batch: Batch) -> Computed:
         """Every rank of the gang must run the same step, even with no rows of its own. Raises ExchangeTimeout."""
         hidden = F.embedding(batch.tokens, self._weights.embedding) * self._config.embedding_scale
         turns = self._rotary.at(batch.positions)
+        step = self._compiled.of(batch, turns) if self._compiled else None
         gates = []
-        for layer in self._layers:
-            hidden, scores = layer(hidden, batch, turns, self._cache)
+        for layer in range(self._config.layers):
+            hidden, scores = (
+                self._layer(layer, hidden, batch, turns) if step is None else self._fast(step, layer, hidden, batch)
+            )
             if scores is not None:
                 gates.append(scores)
         hidden = F.rms_norm(hidden, (self._config.hidden_size,), self._weights.norm, self._config.norm_eps)
@@ -45,27 +81,22 @@ class Transformer:
         """[rows, hidden] → [rows, vocab]."""
         return F.linear(hidden, self._weights.head)
 
-
-class _Layer:
-    def __init__(self, config: ModelConfig, weights: LayerWeights, layer: int, exchange: Exchange) -> None:
-        self._weights, self._shape, self._eps = weights, (config.hidden_size,), config.norm_eps
-        self._attention = GatedAttention(config, weights.attention, layer)
-        mlp = weights.mlp
-        self._mixture = None if isinstance(mlp, FeedForwardWeights) else Mixture(config, mlp, exchange)
-
-    def __call__(
-        self, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor], cache: Cache
+    def _layer(
+        self, layer: int, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor | None]:
-        w = self._weights
+        own, mixture = self._layers[layer], self._mixtures[layer]
         if len(hidden):  # a rank without rows still computes its experts for the others
-            attended = self._attention(self._norm(hidden, w.before_attention), batch, turns, cache)
-            hidden = hidden + self._norm(attended, w.after_attention)
-        normed, scores = self._norm(hidden, w.before_mlp), None
-        if isinstance(w.mlp, FeedForwardWeights):
-            changed = feed_forward(normed, w.mlp)
-        elif self._mixture is not None:
-            changed, scores = self._mixture(normed, batch.counts)
-        return hidden + self._norm(changed, w.after_mlp), scores
+            hidden = own.attend(hidden, batch, turns, self._cache)
+        normed = own.normed(hidden)
+        if mixture is None:
+            return own.finish(hidden, normed, None), None
+        routing = own.route(normed)
+        return own.finish(hidden, normed, mixture(normed, routing, batch.counts)), routing.scores
 
-    def _norm(self, hidden: Tensor, weight: Tensor) -> Tensor:
-        return F.rms_norm(hidden, self._shape, weight, self._eps)
+    def _fast(self, step: DecodeStep, layer: int, hidden: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        whole, mixture = step.whole(layer, hidden), self._mixtures[layer]
+        if whole is not None:
+            return whole
+        assert mixture is not None
+        hidden, normed, routing = step.open(layer, hidden)
+        return step.close(layer, hidden, normed, mixture(normed, routing, batch.counts)), routing.scores

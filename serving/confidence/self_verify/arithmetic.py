@@ -39,8 +39,7 @@ def judge(pair: Pair, reading: Reading) -> Verdict:
         if pair.relation in _COMPARISONS:
             return _compared(pair, *values[0])
         if any(left == right for left, right in values):
-            scaled = pair.left.units != pair.right.units and (pair.left.units | pair.right.units) & SCALES
-            return Verdict("unknown", "It may turn one unit into another.") if scaled else Verdict("valid")
+            return Verdict("unknown", "It may turn one unit into another.") if _scaled(pair) else Verdict("valid")
         return _rounded(pair, values) or _unequal(pair, *values[0], reading)
     except DividesByZero as reason:
         return Verdict("invalid", str(reason))
@@ -151,6 +150,15 @@ def _excused(pair: Pair, left: Fraction, right: Fraction) -> Verdict | None:
     if _converts(pair.left.units, pair.right.units, left, right):
         return Verdict("unknown", "It may turn one unit into another.")
     return None
+
+
+def _scaled(pair: Pair) -> bool:
+    """Whether a true equation may be false of what it counts: 3 dollars and 50 cents are not 53."""
+    left, right = pair.left.units, pair.right.units
+    if left != right and (left | right) & (SCALES | COINS):
+        return True
+    sides = ((left, pair.one.node), (right, pair.other.node))
+    return any(len(units) > 1 and isinstance(node, Operation) and node.sign in "+-" for units, node in sides)
 
 
 def _converts(left: frozenset[str], right: frozenset[str], one: Fraction, other: Fraction) -> bool:

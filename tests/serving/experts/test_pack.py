@@ -174,11 +174,13 @@ def truncate(directory: Path) -> None:
 
 
 BROKEN: dict[str, Callable[[Path], None]] = {
-    r"packed by 'fp8', and only 'countersign-int4'": change_scheme(quant_method="fp8"),
-    r"packed by None, and only": change_scheme(quant_method=None),
+    r"quantization_config\.quant_method to a value that is not served": change_scheme(quant_method="awq"),
+    r"sets quantization_config\.quant_method": change_scheme(quant_method=None),
     r"bits must be 4, not 3": change_scheme(bits=3),
     r"down_proj needs a group_size": change_scheme(down_proj={"group_size": 48, "zeros": False}),
-    r"gate_up_proj needs a group_size": change_scheme(gate_up_proj=None),
+    r"group_size must be a positive integer, not None": change_scheme(gate_up_proj=None),
+    r"gate_up_proj needs a group_size .* and zeros": change_scheme(gate_up_proj={"group_size": 128}),
+    r"zeros must be true or false": change_scheme(gate_up_proj={"group_size": 128, "zeros": 1}),
     r"gate_up_proj\.scales has shape": change_scheme(gate_up_proj={"group_size": 64, "zeros": True}),
     r"lacks the tensor .*down_proj\.zeros": change_scheme(down_proj={"group_size": 64, "zeros": True}),
     r"broken safetensors": truncate,
@@ -202,7 +204,7 @@ def test_serving_checks_packed_tensors_before_it_starts(copy: Path) -> None:
     from serving.settings import ServingSettings
 
     settings = ServingSettings(checkpoint=copy)
-    assert verify(settings).packing is not None
+    assert verify(settings).config.packing is not None
     change_tensor("down_proj.codes", lambda tensor: None)(copy)
     with pytest.raises(CannotStart, match=r"lacks the tensor .*down_proj\.codes"):
         verify(settings)

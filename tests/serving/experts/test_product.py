@@ -63,7 +63,7 @@ def rounded() -> tuple[Tensor, Tensor]:
 @lru_cache
 def packed(held: tuple[int, ...]) -> ExpertProduct:
     gate_up, down = (
-        Int4Matrices([quantise(matrices[expert], best_grouping(width)) for expert in held], width)
+        Int4Matrices([quantise(matrices[expert], best_grouping(width)) for expert in held])
         for matrices, width in zip(some_experts(), (HIDDEN, SIZE), strict=True)
     )
     return ExpertProduct(PackedExperts(tuple(held), gate_up, down), EXPERTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from serving.engine.local import local_gang
 from serving.engine.scheduler import Scheduler
 from serving.model.checkpoint import open_checkpoint
 from tests.serving.teacher import logits_of
-from tests.serving.tiny_checkpoint import reference_logits, some_prompt
+from tests.serving.tiny_checkpoint import reference_logits, some_prompt, write_tiny_checkpoint
 
 BLOCK = 4
 SIZES = {"block_size": BLOCK, "kv_tokens": 512, "step_tokens": 64, "most_running": 8}
@@ -23,19 +23,31 @@ TOLERANCE = 1e-4
 TEXTS = [some_prompt(length, seed=length) for length in (9, 70, 31)]
 
 
-@pytest.fixture(
-    scope="module", params=[(1, "shm"), (2, "shm"), (4, "shm"), (2, "gloo")], ids=lambda p: f"{p[0]}-{p[1]}"
-)
-def gang(request: pytest.FixtureRequest, tiny_checkpoint: Path) -> Iterator[Gang]:
-    ranks, exchange = request.param
+GANGS = [
+    ("afmoe", 1, "shm"),
+    ("afmoe", 2, "shm"),
+    ("afmoe", 4, "shm"),
+    ("afmoe", 2, "gloo"),
+    ("qwen3_moe", 1, "shm"),
+    ("qwen3_moe", 2, "shm"),
+    ("deepseek_v3", 1, "shm"),
+    ("deepseek_v3", 2, "shm"),
+]
+
+
+class Served(NamedTuple):
+    gang: Gang
+    expected: list[np.ndarray]  # [tokens, vocab] for each text
+
+
+@pytest.fixture(scope="module", params=GANGS, ids=lambda p: f"{p[0]}-{p[1]}-{p[2]}")
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    family, ranks, exchange = request.param
+    directory = write_tiny_checkpoint(tmp_path_factory.mktemp("checkpoints") / "tiny", family=family)
+    expected = [reference_logits(directory, text).numpy() for text in TEXTS]
     config = EngineConfig(ranks=ranks, exchange=exchange, **SIZES)
-    with local_gang(open_checkpoint(tiny_checkpoint), config) as gang:
-        yield gang
-
-
-@pytest.fixture(scope="module")
-def expected(tiny_checkpoint: Path) -> list[np.ndarray]:
-    return [reference_logits(tiny_checkpoint, text).numpy() for text in TEXTS]
+    with local_gang(open_checkpoint(directory), config) as gang:
+        yield Served(gang, expected)
 
 
 def scheduler_of(gang: Gang, step_tokens: int) -> Scheduler:
@@ -48,27 +60,29 @@ def assert_close(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
         assert np.abs(got - wanted).max() < TOLERANCE
 
 
-def test_logits_of_one_prompt_in_one_pass(gang: Gang, expected: list[np.ndarray]) -> None:
+def test_logits_of_one_prompt_in_one_pass(served: Served) -> None:
     text = TEXTS[2]
-    assert_close(logits_of(gang, scheduler_of(gang, 64), [text], [len(text)], BLOCK), [expected[2]])
+    assert_close(
+        logits_of(served.gang, scheduler_of(served.gang, 64), [text], [len(text)], BLOCK), [served.expected[2]]
+    )
 
 
-def test_logits_of_a_batch_of_different_lengths_token_by_token(gang: Gang, expected: list[np.ndarray]) -> None:
-    assert_close(logits_of(gang, scheduler_of(gang, 64), TEXTS, [4, 40, 20], BLOCK), expected)
+def test_logits_of_a_batch_of_different_lengths_token_by_token(served: Served) -> None:
+    assert_close(logits_of(served.gang, scheduler_of(served.gang, 64), TEXTS, [4, 40, 20], BLOCK), served.expected)
 
 
-def test_logits_of_prompts_in_chunks_beside_others_that_decode(gang: Gang, expected: list[np.ndarray]) -> None:
-    assert_close(logits_of(gang, scheduler_of(gang, 7), TEXTS, [5, 66, 23], BLOCK), expected)
+def test_logits_of_prompts_in_chunks_beside_others_that_decode(served: Served) -> None:
+    assert_close(logits_of(served.gang, scheduler_of(served.gang, 7), TEXTS, [5, 66, 23], BLOCK), served.expected)
 
 
-def test_each_rank_holds_only_its_own_experts(gang: Gang) -> None:
+def test_each_rank_holds_only_its_own_experts(served: Served) -> None:
     hidden, size, experts, expert_layers = 32, 24, 8, (1, 2)
     for layer in expert_layers:
-        held = [report.expert_ids[layer] for report in gang.reports]
+        held = [report.expert_ids[layer] for report in served.gang.reports]
         assert sorted(expert for ids in held for expert in ids) == list(range(experts))
-    for report in gang.reports:
+    for report in served.gang.reports:
         count = sum(len(ids) for ids in report.expert_ids.values())
         assert report.expert == count * 3 * hidden * size
-    whole = {report.total - report.expert for report in gang.reports}
+    whole = {report.total - report.expert for report in served.gang.reports}
     assert len(whole) == 1  # what is not expert is the same on every rank
-    assert sum(report.expert for report in gang.reports) == len(expert_layers) * experts * 3 * hidden * size
+    assert sum(report.expert for report in served.gang.reports) == len(expert_layers) * experts * 3 * hidden * size

@@ -1,4 +1,4 @@
-"""The network gives transformers' logits for every feature of the format that it serves."""
+"""The network gives transformers' logits for every feature of the formats that it serves."""
 
 from __future__ import annotations
 
@@ -8,70 +8,63 @@ from typing import Any
 import pytest
 import torch
 
-from serving.engine.kv_cache import KvCache
-from serving.experts.exchange import AloneExchange
-from serving.experts.placement import contiguous_placement
 from serving.model.batch import Chunk, build_batch
-from serving.model.checkpoint import open_checkpoint
-from serving.model.transformer import Transformer
-from serving.model.weights import load_weights
-from tests.serving.tiny_checkpoint import reference_logits, some_prompt, write_tiny_checkpoint
+from tests.serving.model.one_rank import BLOCK, TEXT, logits_in_chunks, open_model
+from tests.serving.tiny_checkpoint import FAMILIES, reference_logits, write_tiny_checkpoint
 
-BLOCK, BLOCKS = 4, 40
-TEXT = some_prompt(60, seed=3)
+YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+UNROUNDED_YARN = YARN | {"rope_theta": 10.0, "attention_factor": 0.8, "beta_fast": 8, "truncate": False}
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("afmoe", {}),
+    ("afmoe", {"mup_enabled": False}),
+    ("afmoe", {"tie_word_embeddings": True}),
+    ("afmoe", {"num_shared_experts": 2}),
+    ("afmoe", {"num_experts_per_tok": 3, "route_scale": 0.7}),
+    ("afmoe", {"num_key_value_heads": 4}),
+    ("afmoe", {"num_key_value_heads": 1}),
+    ("afmoe", {"num_dense_layers": 0}),
+    ("afmoe", {"layer_types": ["full_attention", "sliding_attention", "sliding_attention"], "sliding_window": 256}),
+    ("afmoe", {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}, "rms_norm_eps": 1e-3}),
+    ("qwen3_moe", {}),
+    ("qwen3_moe", {"norm_topk_prob": False, "num_experts_per_tok": 3}),
+    ("qwen3_moe", {"mlp_only_layers": [], "decoder_sparse_step": 2}),
+    ("qwen3_moe", {"mlp_only_layers": [], "tie_word_embeddings": True, "num_key_value_heads": 4}),
+    ("qwen3_moe", {"use_sliding_window": True, "sliding_window": 24}),
+    ("qwen3_moe", {"rope_parameters": YARN}),
+    (
+        "qwen3_moe",
+        {"rope_parameters": YARN | {"rope_theta": 10.0, "attention_factor": 0.8, "beta_fast": 8, "truncate": False}},
+    ),
+    ("deepseek_v3", {}),
+    ("deepseek_v3", {"q_lora_rank": None}),
+    ("deepseek_v3", {"kv_lora_rank": 8}),
+    ("deepseek_v3", {"rope_interleave": False}),
+    ("deepseek_v3", {"rope_scaling": None, "rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
+    ("deepseek_v3", {"rope_scaling": None, "rope_parameters": YARN}),
+    ("deepseek_v3", {"n_group": 1, "topk_group": 1, "norm_topk_prob": False, "routed_scaling_factor": 0.6}),
+    ("deepseek_v3", {"n_group": 2, "topk_group": 1, "num_experts_per_tok": 4}),
+    ("deepseek_v3", {"n_shared_experts": 2, "first_k_dense_replace": 0, "rms_norm_eps": 1e-3}),
+]
 
 
-def open_model(directory: Path) -> tuple[Transformer, int]:
-    checkpoint = open_checkpoint(directory)
-    config = checkpoint.config
-    weights = load_weights(checkpoint, contiguous_placement(config, 1).held_by(0))
-    cache = KvCache(config.layers, BLOCKS, BLOCK, config.kv_heads, config.head_dim)
-    return Transformer(config, weights, cache, AloneExchange()), config.window
-
-
-def logits_in_chunks(directory: Path, chunks: list[int]) -> torch.Tensor:
-    """Runs TEXT in chunks of the given sizes, through blocks in no order."""
-    model, window = open_model(directory)
-    blocks, parts, start = tuple(range(BLOCKS - 1, -1, -2)), [], 0
-    with torch.inference_mode():
-        for count in chunks:
-            tokens = torch.tensor(TEXT[start : start + count])
-            batch = build_batch(tokens, (Chunk(start, count, blocks),), BLOCK, window, (count,))
-            parts.append(model.logits(model.forward(batch).hidden))
-            start += count
-    return torch.cat(parts)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"mup_enabled": False},
-        {"tie_word_embeddings": True},
-        {"num_shared_experts": 2},
-        {"num_experts_per_tok": 3, "route_scale": 0.7},
-        {"num_key_value_heads": 4},
-        {"num_key_value_heads": 1},
-        {"num_dense_layers": 0},
-        {"layer_types": ["full_attention", "sliding_attention", "sliding_attention"], "sliding_window": 256},
-        {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}, "rms_norm_eps": 1e-3},
-    ],
-    ids=str,
-)
-def test_logits_are_those_of_transformers(tmp_path: Path, changes: dict[str, Any]) -> None:
-    directory = write_tiny_checkpoint(tmp_path / "checkpoint", **changes)
+@pytest.mark.parametrize(("family", "changes"), VARIANTS, ids=str)
+def test_logits_are_those_of_transformers(tmp_path: Path, family: str, changes: dict[str, Any]) -> None:
+    directory = write_tiny_checkpoint(tmp_path / "checkpoint", family=family, **changes)
     expected = reference_logits(directory, TEXT)
     for chunks in ([60], [23, 1, 30, 6], [40] + [1] * 20):
         assert (logits_in_chunks(directory, chunks) - expected).abs().max() < 1e-4
 
 
-def test_bf16_weights_are_computed_in_fp32(tmp_path: Path) -> None:
-    directory = write_tiny_checkpoint(tmp_path / "checkpoint", dtype=torch.bfloat16)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bf16_weights_are_computed_in_fp32(tmp_path: Path, family: str) -> None:
+    directory = write_tiny_checkpoint(tmp_path / "checkpoint", dtype=torch.bfloat16, family=family)
     assert (logits_in_chunks(directory, [60]) - reference_logits(directory, TEXT)).abs().max() < 1e-4
 
 
-def test_a_sequence_does_not_see_its_neighbours_or_what_blocks_held_before(tiny_checkpoint: Path) -> None:
-    model, window = open_model(tiny_checkpoint)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_sequence_does_not_see_its_neighbours_or_what_blocks_held_before(tmp_path: Path, family: str) -> None:
+    directory = write_tiny_checkpoint(tmp_path / "checkpoint", family=family)
+    model, window = open_model(directory)
     tokens = torch.tensor(TEXT[:12])
     with torch.inference_mode():
         dirty = build_batch(torch.tensor(TEXT[20:52]), (Chunk(0, 32, tuple(range(8))),), BLOCK, window, (32,))
@@ -79,6 +72,17 @@ def test_a_sequence_does_not_see_its_neighbours_or_what_blocks_held_before(tiny_
         both = torch.cat((tokens, torch.tensor(TEXT[30:37])))
         chunks = (Chunk(0, 12, (2, 0, 1)), Chunk(0, 7, (5, 3)))
         beside = model.logits(model.forward(build_batch(both, chunks, BLOCK, window, (19,))).hidden)
-    expected = reference_logits(tiny_checkpoint, TEXT[:12])
-    assert (beside[:12] - expected).abs().max() < 1e-4
-    assert (beside[12:] - reference_logits(tiny_checkpoint, TEXT[30:37])).abs().max() < 1e-4
+    assert (beside[:12] - reference_logits(directory, TEXT[:12])).abs().max() < 1e-4
+    assert (beside[12:] - reference_logits(directory, TEXT[30:37])).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_gate_scores_are_those_of_every_expert_layer(tmp_path: Path, family: str) -> None:
+    model, window = open_model(write_tiny_checkpoint(tmp_path / "checkpoint", family=family))
+    with torch.inference_mode():
+        batch = build_batch(torch.tensor(TEXT[:8]), (Chunk(0, 8, (0, 1)),), BLOCK, window, (8,))
+        scores = model.forward(batch).gate_scores
+    assert scores.shape == (2, 8, 8)  # expert layers, tokens, experts
+    assert ((scores > 0) & (scores < 1)).all()
+    if family == "qwen3_moe":
+        torch.testing.assert_close(scores.sum(2), torch.ones(2, 8))

@@ -193,6 +193,10 @@ def test_a_command_that_says_nothing_of_a_formula_is_passed_over(text: str) -> N
     "text",
     [
         "$3 + 50 cents = $3.50",
+        "$3 + 50 cents = 53",
+        "3 dollars + 50 cents = 53 cents",
+        "2 m + 50 cm = 52",
+        "5 minutes + 30 seconds = 35",
         "3 dozen + 4 eggs = 40 eggs",
         "5 thousand + 200 = 5200",
         "5 thousand + 200 = 205",

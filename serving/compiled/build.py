@@ -1,0 +1,113 @@
+"""Compiles what is missing in a store, a piece at a time: a process of its own, since it takes minutes.
+
+It ends with whoever started it (its standard input closes), and one store is filled by one process at a time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from serving.compiled.pieces import WIDTH, Kind, Piece, can_be_gathered, kind_of, parts_of
+from serving.compiled.store import BUCKETS, Store, store_of
+from serving.model.checkpoint import Checkpoint, open_checkpoint
+from serving.model.config import ModelConfig
+from serving.model.rotary import Rotary
+from serving.model.weights import LayerWeights, MixtureWeights, load_layer
+
+NICE = 10
+_log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.nice(NICE)
+    torch.set_num_threads(1)  # what is generated runs on one thread, as ranks do
+    checkpoint = open_checkpoint(options.checkpoint)
+    store = store_of(options.home, checkpoint, slots=options.slots, block_size=options.block_size)
+    with _alone(store), torch.no_grad():
+        fill(store, checkpoint, options.ranks, options.slots, options.block_size, options.rows)
+    return 0
+
+
+def fill(store: Store, checkpoint: Checkpoint, ranks: int, slots: int, block_size: int, rows: Sequence[int]) -> None:
+    """Few rows first: they are what a server that just started has."""
+    config = checkpoint.config
+    first_of = {kind_of(config, layer): layer for layer in reversed(range(config.layers))}
+    cache = torch.zeros(slots, config.attention.cache_width)
+    rotary = Rotary(config.rope, config.context_length)
+    for count in rows:
+        for kind, layer in first_of.items():
+            missing = [part for part in parts_of(kind, ranks) if not store.file(kind, part, count).exists()]
+            if not missing:
+                continue
+            weights = load_layer(checkpoint, layer, _held(config, kind, ranks))
+            if "whole" in missing and not _fits(weights):
+                continue
+            for part in missing:
+                piece = Piece(config, weights, layer, part, block_size)
+                given = piece.inputs(count, cache, rotary.at(torch.full((count,), block_size)))
+                compile_piece(piece, given, store.file(kind, part, count))
+
+
+def compile_piece(piece: Piece, given: tuple[Tensor, ...], file: Path) -> None:
+    """The file appears when it is whole."""
+    sizes: list[dict[int, object] | None] = [None] * len(given)
+    if piece.widths is not None:
+        sizes[piece.widths] = {1: WIDTH}
+    exported = torch.export.export(piece, given, dynamic_shapes=(tuple(sizes),))
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        made = Path(folder) / file.name
+        torch._inductor.aoti_compile_and_package(exported, package_path=str(made))
+        made.replace(file)
+    _log.info("compiled %s", file.name)
+
+
+def _held(config: ModelConfig, kind: Kind, ranks: int) -> tuple[int, ...]:
+    """Whole layers are traced with all their experts; halves have none."""
+    return tuple(range(config.experts)) if kind.experts and ranks == 1 else ()
+
+
+def _fits(weights: LayerWeights) -> bool:
+    return not isinstance(weights.mlp, MixtureWeights) or can_be_gathered(weights.mlp.experts)
+
+
+@contextlib.contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    store.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with open(store.folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1024):  # unbuffered: a lock held at the end of the process would be an error
+        pass
+    os._exit(1)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m serving.compiled.build", description=__doc__)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--ranks", type=int, required=True)
+    parser.add_argument("--slots", type=int, required=True, help="rows of a layer's cache")
+    parser.add_argument("--block-size", type=int, required=True)
+    parser.add_argument("--rows", type=int, nargs="+", choices=BUCKETS, default=list(BUCKETS[:-1]))
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

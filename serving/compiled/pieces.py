@@ -1,0 +1,136 @@
+"""What is compiled of a decode step: layers as functions of tensors alone, weights and cache among them.
+
+Layers of one kind share their compiled form, whatever their weights. A rank that holds all experts runs a layer whole;
+several ranks exchange rows in its middle, so theirs are halves. The functions run the very code of the eager path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from serving.compiled.tensors import tensors_of, with_tensors
+from serving.engine.kv_cache import LayerCache
+from serving.model.batch import Batch, decode_span
+from serving.model.config import GroupedShape, ModelConfig
+from serving.model.layer import Layer
+from serving.model.mixture import Routing
+from serving.model.weights import ExpertWeights, LayerWeights, MixtureWeights
+
+Part = Literal["whole", "open", "close"]
+WIDTH = torch.export.Dim("width", min=2, max=1 << 20)  # of block tables: the only size that changes from step to step
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What layers must have in common to share a compiled form."""
+
+    sliding: bool
+    rotary: bool
+    experts: bool
+
+    @property
+    def name(self) -> str:
+        words = ("sliding" if self.sliding else "full", "turned" if self.rotary else "plain")
+        return "-".join((*words, "experts" if self.experts else "dense"))
+
+
+def kind_of(config: ModelConfig, layer: int) -> Kind:
+    shape, experts = config.attention, layer in config.expert_layers
+    if isinstance(shape, GroupedShape):
+        return Kind(shape.sliding[layer], shape.rotary[layer], experts)
+    return Kind(False, True, experts)
+
+
+def parts_of(kind: Kind, ranks: int) -> tuple[Part, ...]:
+    return ("open", "close") if kind.experts and ranks > 1 else ("whole",)
+
+
+class StepInputs:
+    """What every layer of one step is given, in the order that `Piece` takes it."""
+
+    __slots__ = ("tensors",)
+
+    def __init__(self, turns: tuple[Tensor, Tensor], positions: Tensor, slots: Tensor, tables: Tensor) -> None:
+        self.tensors = [*turns, positions, slots, tables]
+
+
+class Piece(torch.nn.Module):
+    """One part of a layer. Forward takes hidden (close: hidden, normed, routed), the step's inputs, cache, weights."""
+
+    def __init__(self, config: ModelConfig, weights: LayerWeights, layer: int, part: Part, block_size: int) -> None:
+        super().__init__()
+        self._config, self._layer, self._part, self._block_size = config, layer, part, block_size
+        self._template = without_routed(weights) if part != "whole" else weights
+
+    def inputs(self, rows: int, cache: Tensor, turns: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+        """Of the right shapes, for tracing."""
+        hidden = torch.zeros(rows, self._config.hidden_size)
+        weights = tensors_of(self._template)
+        if self._part == "close":
+            return (hidden, hidden.clone(), hidden.clone(), *weights)
+        positions, tables = torch.full((rows,), self._block_size), torch.zeros(rows, 2, dtype=torch.int64)
+        step = StepInputs(turns, positions, torch.arange(rows), tables)
+        return (hidden, *step.tensors, cache, *weights)
+
+    @property
+    def widths(self) -> int | None:
+        """Which input is the block tables."""
+        return None if self._part == "close" else 5
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        if self._part == "close":
+            hidden, normed, routed = given[:3]
+            return (self._rebuilt(given[3:])[0].finish(hidden, normed, routed),)
+        hidden, cos, sin, positions, slots, tables, rows = given[:7]
+        layer, weights = self._rebuilt(given[7:])
+        span = decode_span(positions, tables, self._block_size, self._config.window)
+        batch = Batch(positions, positions, slots, (span,), ())
+        hidden = layer.attend(hidden, batch, (cos, sin), LayerCache(rows, self._block_size))
+        normed = layer.normed(hidden)
+        if not isinstance(weights.mlp, MixtureWeights):
+            return (layer.finish(hidden, normed, None),)
+        routing = layer.route(normed)
+        if self._part == "open":
+            return (hidden, normed, routing.scores, routing.experts, routing.weights)
+        experts = weights.mlp.experts
+        if not isinstance(experts, ExpertWeights):
+            raise TypeError("packed experts are not compiled: ask can_be_gathered first")
+        routed = gathered_product(normed, routing, experts)
+        return (layer.finish(hidden, normed, routed), routing.scores)
+
+    def _rebuilt(self, tensors: Sequence[Tensor]) -> tuple[Layer, LayerWeights]:
+        weights = with_tensors(self._template, iter(tensors))
+        return Layer(self._config, weights, self._layer), weights
+
+
+def gathered_product(rows: Tensor, routing: Routing, experts: ExpertWeights) -> Tensor:
+    """[rows, hidden] of a rank that holds all experts, each in its own place.
+
+    Products and sums, which the compiler fuses with the gathering: nothing gathered is ever written down.
+    """
+    count, top_k = routing.experts.shape
+    chosen = routing.experts.reshape(-1)
+    asked = rows.repeat_interleave(top_k, 0).unsqueeze(1)
+    gate, up = (experts.gate_up[chosen] * asked).sum(-1).chunk(2, -1)
+    inner = (silu(gate) * up).unsqueeze(1)
+    products = (experts.down[chosen] * inner).sum(-1) * routing.weights.reshape(-1, 1)
+    return products.view(count, top_k, -1).sum(1)
+
+
+def can_be_gathered(experts: Any) -> bool:
+    """Whether these are plain tensors with every expert in its own place."""
+    return isinstance(experts, ExpertWeights) and experts.ids == tuple(range(len(experts.ids)))
+
+
+def without_routed(weights: LayerWeights) -> LayerWeights:
+    """With no experts but the shared one, as halves of layers see them."""
+    if not isinstance(weights.mlp, MixtureWeights):
+        return weights
+    none = ExpertWeights((), *(torch.empty(0) for _ in range(2)))
+    return replace(weights, mlp=replace(weights.mlp, experts=none))

@@ -1,0 +1,158 @@
+"""Runs decode steps by what is compiled, once it is there; until then, and for all other steps, nothing changes."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from serving.compiled.pieces import Part, StepInputs, can_be_gathered, kind_of, parts_of, without_routed
+from serving.compiled.store import Store, bucket_of, store_of
+from serving.compiled.tensors import tensors_of
+from serving.engine.kv_cache import KvCache
+from serving.model.batch import Batch
+from serving.model.checkpoint import Checkpoint
+from serving.model.config import ModelConfig
+from serving.model.mixture import Routing
+from serving.model.weights import MixtureWeights, Weights
+
+_LOOK_SECONDS = 2.0  # between two looks for a bucket's files
+_log = logging.getLogger(__name__)
+Run = Any  # a loaded package's runner: a list of tensors in, a list out
+
+
+class CompiledSteps:
+    """One rank's; see `serving.model.transformer.DecodeSteps`."""
+
+    def __init__(
+        self, home: Path, checkpoint: Checkpoint, weights: Weights, cache: KvCache, ranks: int, block_size: int
+    ) -> None:
+        config, slots = checkpoint.config, len(cache.rows(0))
+        self._store = store_of(home, checkpoint, slots=slots, block_size=block_size)
+        self._config, self._cache, self._ranks, self._block_size = config, cache, ranks, block_size
+        self._weights = [tensors_of(layer if ranks == 1 else without_routed(layer)) for layer in weights.layers]
+        self._buckets: dict[int, _Bucket] = {}
+        self._looked: dict[int, float] = {}  # when, by bucket that was not whole then
+        self._able = all(
+            ranks > 1 or not isinstance(layer.mlp, MixtureWeights) or can_be_gathered(layer.mlp.experts)
+            for layer in weights.layers
+        )
+
+    def of(self, batch: Batch, turns: tuple[Tensor, Tensor]) -> _Step | None:
+        """None for steps that hold chunks, for too many rows, and while a piece is missing."""
+        if len(batch.spans) != 1 or batch.spans[0].queries != 1 or not self._able:
+            return None
+        bucket = self._bucket(len(batch.tokens))
+        return None if bucket is None else _Step(self, bucket, batch, turns)
+
+    def _bucket(self, rows: int) -> _Bucket | None:
+        size = bucket_of(rows)
+        if size is None or size in self._buckets:
+            return None if size is None else self._buckets[size]
+        now = time.monotonic()
+        if now - self._looked.get(size, -_LOOK_SECONDS) < _LOOK_SECONDS:
+            return None
+        self._looked[size] = now
+        found = _load(self._store, self._config, self._ranks, size)
+        if found is not None:
+            self._buckets[size] = found
+        return found
+
+
+class _Bucket:
+    """The runners of every layer, for so many rows."""
+
+    def __init__(self, rows: int, by_layer: Sequence[dict[Part, Run]]) -> None:
+        self.rows, self.by_layer = rows, by_layer
+
+
+class _Step:
+    """One step; rows beyond its own write to the cache's spare block and are left out again."""
+
+    def __init__(self, steps: CompiledSteps, bucket: _Bucket, batch: Batch, turns: tuple[Tensor, Tensor]) -> None:
+        self._steps, self._bucket, self._rows = steps, bucket, len(batch.tokens)
+        more = bucket.rows - self._rows
+        tables, spare = batch.spans[0].tables, len(steps._cache.rows(0)) // steps._block_size - 1
+        if tables.shape[1] < 2:  # as traced
+            tables = pad(tables, (0, 1))
+        positions, slots = batch.positions, batch.slots
+        if more:
+            positions, tables = pad(positions, (0, more)), pad(tables, (0, 0, 0, more), value=spare)
+            slots = pad(slots, (0, more), value=spare * steps._block_size)
+            turns = (pad(turns[0], (0, 0, 0, 0, 0, more)), pad(turns[1], (0, 0, 0, 0, 0, more)))
+        self._inputs = StepInputs(turns, positions, slots, tables.contiguous()).tensors
+
+    def whole(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor | None] | None:
+        run = self._bucket.by_layer[layer].get("whole")
+        if run is None:
+            return None
+        found = run.run(self._given(layer, hidden))
+        return self._cut(found[0]), self._cut(found[1]) if len(found) > 1 else None
+
+    def open(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Routing]:
+        found = self._bucket.by_layer[layer]["open"].run(self._given(layer, hidden))
+        hidden, normed, scores, experts, weights = (self._cut(each) for each in found)
+        return hidden, normed, Routing(scores, experts, weights)
+
+    def close(self, layer: int, hidden: Tensor, normed: Tensor, routed: Tensor) -> Tensor:
+        given = [self._filled(hidden), self._filled(normed), self._filled(routed), *self._steps._weights[layer]]
+        return self._cut(self._bucket.by_layer[layer]["close"].run(given)[0])
+
+    def _given(self, layer: int, hidden: Tensor) -> list[Tensor]:
+        steps = self._steps
+        return [self._filled(hidden), *self._inputs, steps._cache.rows(layer), *steps._weights[layer]]
+
+    def _filled(self, rows: Tensor) -> Tensor:
+        more = self._bucket.rows - self._rows
+        return pad(rows, (0, 0, 0, more)) if more else rows.contiguous()
+
+    def _cut(self, rows: Tensor) -> Tensor:
+        return rows[: self._rows]
+
+
+class Builder:
+    """The process that compiles what is missing; it ends when this rank does, however that ends."""
+
+    def __init__(self, home: Path, checkpoint: Checkpoint, ranks: int, slots: int, block_size: int) -> None:
+        words = ["--ranks", str(ranks), "--slots", str(slots), "--block-size", str(block_size)]
+        command = [sys.executable, "-m", "serving.compiled.build", str(checkpoint.directory), str(home), *words]
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with open(home / "build.log", "ab") as log:
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)  # noqa: S603
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+def _load(store: Store, config: ModelConfig, ranks: int, rows: int) -> _Bucket | None:
+    """None while a piece is missing; what cannot be loaded counts as missing, and is told."""
+    wanted = [
+        (kind, part)
+        for layer in range(config.layers)
+        for kind in [kind_of(config, layer)]
+        for part in parts_of(kind, ranks)
+    ]
+    if not all(store.file(kind, part, rows).exists() for kind, part in set(wanted)):
+        return None
+    try:
+        loaded = {
+            (kind, part): torch._inductor.aoti_load_package(str(store.file(kind, part, rows))).loader
+            for kind, part in set(wanted)
+        }
+    except Exception as error:  # whatever torch makes of a file that is broken or of another make
+        _log.warning("compiled pieces for %d rows cannot be loaded: %s", rows, error)
+        return None
+    by_layer = [
+        {part: loaded[kind, part] for part in parts_of(kind, ranks)}
+        for kind in (kind_of(config, layer) for layer in range(config.layers))
+    ]
+    return _Bucket(rows, by_layer)

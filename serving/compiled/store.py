@@ -1,0 +1,56 @@
+"""Where compiled pieces are kept, and for what they hold: checkpoint, sizes, torch, processor and our own code."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from serving.compiled.pieces import Kind, Part
+from serving.model.checkpoint import Checkpoint
+
+BUCKETS = (1, 2, 4, 8, 16, 32)  # rows; fewer are filled up
+_OUR_CODE = ("compiled", "model", "engine/kv_cache.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One folder for one key: what another key made is never loaded."""
+
+    folder: Path
+
+    def file(self, kind: Kind, part: Part, rows: int) -> Path:
+        return self.folder / f"{kind.name}-{part}-{rows}.pt2"
+
+
+def store_of(home: Path, checkpoint: Checkpoint, *, slots: int, block_size: int) -> Store:
+    """Below `home`; made by whoever compiles."""
+    facts = (checkpoint.digest, slots, block_size, torch.__version__, platform.machine(), _processor(), _code())
+    return Store(home / hashlib.sha256(repr(facts).encode()).hexdigest()[:16])
+
+
+def bucket_of(rows: int) -> int | None:
+    """The least bucket that holds them."""
+    return next((bucket for bucket in BUCKETS if bucket >= rows), None)
+
+
+def _processor() -> str:
+    """Code is generated for the very processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return f"{torch.backends.cpu.get_cpu_capability()} {flags}"
+
+
+def _code() -> str:
+    """What was traced: other code is compiled anew."""
+    root, digest = Path(__file__).resolve().parent.parent, hashlib.sha256()
+    for part in _OUR_CODE:
+        for file in sorted((root / part).rglob("*.py")) if (root / part).is_dir() else [root / part]:
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,153 @@
+"""Knows which rank process holds which place in a gang, from epoch to epoch; who answers no more loses the place."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.engine.control import ChannelClosed, Kind
+from serving.engine.engine_config import EngineConfig
+from serving.engine.errors import RankLost
+from serving.engine.fault import fault_from_json
+from serving.engine.gang import Gang, RankReport, read_report
+from serving.engine.rendezvous import Member
+from serving.experts.shm_layout import create_shared_file, shm_layout
+from serving.model.checkpoint import Checkpoint
+
+MUSTER_SECONDS = 5.0  # for a rank that is not lost to leave its step: the longest computation between two exchanges
+
+
+class Roster:
+    """Not for two threads at once. A new epoch is `muster`, `fill` where someone is gone, `assemble`."""
+
+    def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
+        self._checkpoint, self._config = checkpoint, config
+        self._members: dict[int, Member] = {}  # by rank
+        self._reports: dict[int, RankReport] = {}
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the places taken, in order of rank."""
+        return [self._members[rank].pid for rank in sorted(self._members)]
+
+    @property
+    def vacant(self) -> list[int]:
+        return [rank for rank in range(self._config.ranks) if rank not in self._members]
+
+    def rank_of(self, pid: int) -> int | None:
+        return next((rank for rank, member in self._members.items() if member.pid == pid), None)
+
+    def dismiss(self, rank: int) -> Member | None:
+        """Who held the place; its channel is closed, its process is the caller's to end."""
+        member = self._members.pop(rank, None)
+        self._reports.pop(rank, None)
+        if member is not None:
+            member.channel.close()
+        return member
+
+    def muster(self, epoch: int) -> list[Member]:
+        """Void the former epoch on every rank; who does not say so within MUSTER_SECONDS is dismissed and returned."""
+        present = answering(self._members, epoch)
+        gone = [self.dismiss(rank) for rank in sorted(self._members) if rank not in present]
+        return [member for member in gone if member is not None]
+
+    def fill(self, newcomers: Sequence[Member]) -> None:
+        """They take the vacant places, lowest first, when the gang is assembled."""
+        self._members.update(zip(self.vacant, newcomers, strict=True))
+
+    def assemble(self, epoch: int) -> Gang:
+        """Newcomers load their shards, then all join the epoch's exchange.
+
+        Raises RankLost when a rank fails, or does not load within `start_seconds` or join within `exchange_seconds`.
+        """
+        places = range(self._config.ranks)
+        for member in self._members.values():
+            member.channel.epoch = epoch
+        newcomers = {rank: {"rank": rank} for rank in places if rank not in self._reports}
+        for rank, payload in self._tell(Kind.SEAT, newcomers, self._config.start_seconds).items():
+            self._reports[rank] = _report(rank, payload)
+        with self._exchange() as path:
+            join = {"exchange": str(path)}
+            self._tell(Kind.JOIN, dict.fromkeys(places, join), self._config.exchange_seconds + MUSTER_SECONDS)
+        channels = [self._members[rank].channel for rank in places]
+        return Gang(channels, [self._reports[rank] for rank in places], self._config.step_seconds)
+
+    def close(self) -> None:
+        """The ranks see the end of their streams and end too."""
+        for rank in list(self._members):
+            self.dismiss(rank)
+
+    def _tell(self, kind: Kind, orders: Mapping[int, object], seconds: float) -> dict[int, bytes]:
+        """All at once, then their replies. Raises RankLost."""
+        deadline = time.monotonic() + seconds
+        for rank, order in orders.items():
+            _send(rank, self._members[rank], kind, json.dumps(order).encode(), seconds)
+        return {rank: _reply(rank, self._members[rank], deadline) for rank in orders}
+
+    @contextmanager
+    def _exchange(self) -> Iterator[Path]:
+        """Where ranks meet in this epoch; gone once they have it open, so a killed driver leaves nothing behind."""
+        with tempfile.TemporaryDirectory(prefix="countersign-") as directory:  # mode 0700
+            path = Path(directory) / "exchange"
+            if self._config.exchange == "shm" and self._config.ranks > 1:
+                memory = Path("/dev/shm")  # noqa: S108 - the file is created exclusively, for this user only
+                path = memory / Path(directory).name if os.access(memory, os.W_OK) else path
+                layout = shm_layout(self._checkpoint.config, self._config.ranks, self._config.step_tokens)
+                create_shared_file(path, layout)
+            try:
+                yield path
+            finally:
+                path.unlink(missing_ok=True)
+
+
+def answering(members: Mapping[int, Member], epoch: int) -> set[int]:
+    """The keys of those that obey a VOID within MUSTER_SECONDS; late messages of earlier epochs count for nothing."""
+    deadline, present = time.monotonic() + MUSTER_SECONDS, set()
+    told = []
+    for key, member in members.items():
+        member.channel.epoch = epoch
+        try:
+            _send(key, member, Kind.VOID, b"", MUSTER_SECONDS)
+            told.append(key)
+        except RankLost:
+            continue
+    for key in told:
+        try:
+            _reply(key, members[key], deadline)
+            present.add(key)
+        except RankLost:
+            continue
+    return present
+
+
+def _send(rank: int, member: Member, kind: Kind, payload: bytes, seconds: float) -> None:
+    member.channel.set_time_limit(seconds)
+    try:
+        member.channel.send(kind, payload)
+    except (ChannelClosed, TimeoutError) as error:
+        raise RankLost(rank, "it no longer takes messages") from error
+
+
+def _reply(rank: int, member: Member, deadline: float) -> bytes:
+    member.channel.set_time_limit(max(0.001, deadline - time.monotonic()))
+    try:
+        kind, payload = member.channel.receive()
+        if kind is Kind.FAULT:
+            raise RankLost(None, f"rank {rank} reports: {fault_from_json(payload).reason}")
+    except (ChannelClosed, TimeoutError, KeyError, TypeError, ValueError) as error:
+        raise RankLost(rank, "its process ended or it did not obey in time") from error
+    if kind is not Kind.DONE:
+        raise RankLost(rank, f"it sent an unexpected {kind.name}")
+    return payload
+
+
+def _report(rank: int, payload: bytes) -> RankReport:
+    try:
+        return read_report(payload)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RankLost(rank, "it sent an unreadable report") from error

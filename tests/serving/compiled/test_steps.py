@@ -1,0 +1,115 @@
+"""Compiled decode steps give what eager ones give, in whole layers and in halves; what is missing is not waited for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from serving.compiled.build import fill
+from serving.compiled.steps import CompiledSteps
+from serving.compiled.store import BUCKETS, bucket_of, store_of
+from serving.engine.kv_cache import KvCache
+from serving.experts.exchange import AloneExchange
+from serving.model.batch import Batch, Chunk, build_batch
+from serving.model.checkpoint import Checkpoint, open_checkpoint
+from serving.model.transformer import Computed, Transformer
+from serving.model.weights import load_weights
+from tests.serving.tiny_checkpoint import write_tiny_checkpoint
+
+BLOCK, BLOCKS, ROWS = 4, 40, 4
+SLOTS = (BLOCKS + 1) * BLOCK
+ONE_KIND = {"num_hidden_layers": 2, "num_dense_layers": 0, "layer_types": ["sliding_attention"] * 2}
+CASES = [("afmoe", 1, ONE_KIND), ("afmoe", 2, ONE_KIND), ("deepseek_v3", 1, {"first_k_dense_replace": 0})]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, int, Path]:
+    family, ranks, changes = request.param
+    folder = tmp_path_factory.mktemp("compiled")
+    checkpoint = open_checkpoint(write_tiny_checkpoint(folder / "tiny", family=family, **changes))
+    return checkpoint, ranks, folder / "home"
+
+
+class Network:
+    """One that holds all experts, with or without compiled steps."""
+
+    def __init__(self, checkpoint: Checkpoint, ranks: int, home: Path | None) -> None:
+        config = checkpoint.config
+        held = {layer: tuple(range(config.experts)) for layer in config.expert_layers}
+        weights = load_weights(checkpoint, held)
+        cache = KvCache(config.layers, BLOCKS, BLOCK, config.attention.cache_width)
+        self.steps = CompiledSteps(home, checkpoint, weights, cache, ranks, BLOCK) if home else None
+        self._window = config.window
+        self._network = Transformer(config, weights, cache, AloneExchange(), self.steps)
+
+    def run(self, *parts: tuple[list[int], int, int]) -> tuple[Computed, Batch]:
+        """Each part: tokens, where they begin, and the first of its sequence's blocks."""
+        chunks = tuple(Chunk(start, len(tokens), tuple(range(first, first + 8))) for tokens, start, first in parts)
+        ids = torch.tensor([token for tokens, _, _ in parts for token in tokens])
+        batch = build_batch(ids, chunks, BLOCK, self._window, (len(ids),))
+        with torch.inference_mode():
+            return self._network.forward(batch), batch
+
+
+@pytest.fixture(scope="module")
+def filled(case: tuple[Checkpoint, int, Path]) -> tuple[Checkpoint, int, Path]:
+    checkpoint, ranks, home = case
+    store = store_of(home, checkpoint, slots=SLOTS, block_size=BLOCK)
+    store.folder.mkdir(parents=True)
+    with torch.no_grad():
+        fill(store, checkpoint, ranks, SLOTS, BLOCK, [ROWS])
+    return case
+
+
+def test_decode_steps_are_those_of_the_eager_network(filled: tuple[Checkpoint, int, Path]) -> None:
+    checkpoint, ranks, home = filled
+    eager, fast = Network(checkpoint, ranks, None), Network(checkpoint, ranks, home)
+    assert fast.steps is not None
+    texts, lengths = ([7, 99, 30, 12, 4], [60, 61], [5, 6, 7, 8, 9, 10, 11, 12, 13]), [5, 2, 9]
+    for network in (eager, fast):
+        for place, text in enumerate(texts):
+            network.run((text, 0, 8 * place))
+    for turn in range(12):
+        parts = [([40 + turn + place], lengths[place] + turn, 8 * place) for place in range(3)]
+        expected, batch = eager.run(*parts)
+        found, _ = fast.run(*parts)
+        turns = (torch.zeros(3, 1, 8), torch.zeros(3, 1, 8))
+        assert fast.steps.of(batch, turns) is not None
+        torch.testing.assert_close(found.hidden, expected.hidden, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found.gate_scores, expected.gate_scores, atol=1e-5, rtol=1e-4)
+
+
+def test_steps_with_chunks_and_sizes_that_are_not_compiled_stay_eager(filled: tuple[Checkpoint, int, Path]) -> None:
+    network = Network(filled[0], filled[1], filled[2])
+    assert network.steps is not None
+    turns = (torch.zeros(2, 1, 8), torch.zeros(2, 1, 8))
+    _, chunk = network.run(([1, 2], 0, 0))
+    assert network.steps.of(chunk, turns) is None
+    _, two = network.run(([1], 0, 0), ([1], 0, 8))
+    assert network.steps.of(two, turns) is None  # only the bucket of four was made
+
+
+def test_a_broken_file_leaves_the_steps_eager(filled: tuple[Checkpoint, int, Path], tmp_path: Path) -> None:
+    checkpoint, ranks, home = filled
+    made = store_of(home, checkpoint, slots=SLOTS, block_size=BLOCK)
+    broken = store_of(tmp_path, checkpoint, slots=SLOTS, block_size=BLOCK)
+    broken.folder.mkdir(parents=True)
+    files = list(made.folder.glob("*.pt2"))
+    assert files
+    for file in files:
+        (broken.folder / file.name).write_bytes(file.read_bytes()[:1000])
+    network = Network(checkpoint, ranks, tmp_path)
+    computed, _ = network.run(*(([1], 0, 8 * place) for place in range(4)))
+    assert torch.isfinite(computed.hidden).all()
+
+
+def test_rows_go_to_the_least_bucket_that_holds_them() -> None:
+    assert [bucket_of(rows) for rows in (1, 2, 3, 5, 16, 17, 32, 33)] == [1, 2, 4, 8, 16, 32, 32, None]
+    assert list(BUCKETS) == sorted(BUCKETS)
+
+
+def test_another_size_of_cache_is_kept_apart(case: tuple[Checkpoint, int, Path]) -> None:
+    one, other = (store_of(case[2], case[0], slots=slots, block_size=BLOCK) for slots in (64, 128))
+    assert one.folder != other.folder
