@@ -98,7 +98,10 @@ class Piece(torch.nn.Module):
         routing = layer.route(normed)
         if self._part == "open":
             return (hidden, normed, routing.scores, routing.experts, routing.weights)
-        routed = gathered_product(normed, routing, weights.mlp.experts)
+        experts = weights.mlp.experts
+        if not isinstance(experts, ExpertWeights):
+            raise TypeError("packed experts are not compiled: ask can_be_gathered first")
+        routed = gathered_product(normed, routing, experts)
         return (layer.finish(hidden, normed, routed), routing.scores, routing.experts, routing.weights)
 
     def _rebuilt(self, tensors: Sequence[Tensor]) -> tuple[Layer, LayerWeights]:

@@ -1,56 +1,95 @@
-"""Computes one rank's experts on the rows that are routed to them."""
+"""Computes one rank's experts on the rows that are routed to them, in the way that suits how many these are."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
+from enum import Enum
+
 import torch
 from torch import Tensor
-from torch.nn.functional import grouped_mm, linear, silu
+from torch.nn.functional import silu
 
+from serving.experts.matrices import FloatMatrices, Matrices
+from serving.model.packed_experts import PackedExperts
 from serving.model.weights import ExpertWeights
 
-_LOOP_ROWS = 8  # measured: below, a loop over hit experts; above, one grouped product
+_LOOP_ROWS = 40  # measured with benchmarks/engine_products.py: above, grouping is as fast or faster
+
+
+class Kernel(Enum):
+    LOOP = "loop"  # one product for each expert that is hit
+    GROUPED = "grouped"  # one product for all experts
+    GATHERED = "gathered"  # each row with a copy of its expert: no shape depends on data, so it can be compiled
+
+
+def choose_kernel(rows: int) -> Kernel:
+    """For steps that are not compiled; `rows` counts a row once for each of its experts on this rank."""
+    return Kernel.LOOP if rows <= _LOOP_ROWS else Kernel.GROUPED
 
 
 class ExpertProduct:
-    def __init__(self, weights: ExpertWeights, experts: int) -> None:
-        self._gate_up, self._down = weights.gate_up, weights.down
-        self._gate_up_t, self._down_t = weights.gate_up.transpose(1, 2), weights.down.transpose(1, 2)
-        self._held = len(weights.ids)
+    def __init__(self, weights: ExpertWeights | PackedExperts, experts: int) -> None:
+        self._gate_up, self._down = _matrices(weights)
+        self._experts, self._held = experts, len(weights.ids)
         # Place of every expert on this rank; those held elsewhere share the place behind the last.
         self._place = torch.full((experts,), self._held, dtype=torch.int64)
         self._place[list(weights.ids)] = torch.arange(self._held)
+        self._places: list[int] = self._place.tolist()
 
-    def __call__(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
-        """[rows, hidden], [rows, k], [rows, k] → this rank's share of the mixture, [rows, hidden]."""
-        summed = torch.zeros_like(rows)
+    def __call__(self, rows: Tensor, expert_ids: Tensor, weights: Tensor, kernel: Kernel | None = None) -> Tensor:
+        """[rows, hidden], [rows, k], [rows, k] → this rank's share of the mixture, [rows, hidden]; all fp32.
+
+        Without a kernel the number of rows chooses one.
+        """
+        if not len(rows) or not self._held:
+            return torch.zeros_like(rows)
+        if kernel is None:
+            kernel = choose_kernel(expert_ids.numel() * self._held // self._experts)  # when all are hit alike
+        by = {Kernel.LOOP: self._by_loop, Kernel.GROUPED: self._grouped, Kernel.GATHERED: self._gathered}[kernel]
+        return by(rows, expert_ids, weights)
+
+    def _by_loop(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
+        # In Python: for so few rows sorting and counting by tensors would take longer than the products.
+        places = [self._places[expert] for expert in expert_ids.reshape(-1).tolist()]
+        order = sorted((entry for entry, place in enumerate(places) if place < self._held), key=places.__getitem__)
+        runs = list(Counter(places[entry] for entry in order).items())
+        return self._share(
+            rows, torch.tensor(order, dtype=torch.int64), weights, lambda held, taken: held.by_runs(taken, runs)
+        )
+
+    def _grouped(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
         places = self._place[expert_ids.reshape(-1)]
-        order = torch.argsort(places, stable=True)
         counts = torch.bincount(places, minlength=self._held + 1)
-        own = len(places) - int(counts[-1])
-        if own == 0:
-            return summed
-        order = order[:own]
-        taken = torch.div(order, expert_ids.shape[1], rounding_mode="floor")
-        multiply = self._by_loop if own <= _LOOP_ROWS else self._grouped
-        products = multiply(rows[taken], counts[:-1])
-        return summed.index_add_(0, taken, products * weights.reshape(-1)[order].unsqueeze(1))
+        order = torch.argsort(places, stable=True)[: len(places) - int(counts[-1])]
+        ends = counts[:-1].cumsum(0).to(torch.int32)
+        return self._share(rows, order, weights, lambda held, taken: held.grouped(taken, ends))
 
-    def _by_loop(self, rows: Tensor, counts: Tensor) -> Tensor:
-        products, first = torch.empty_like(rows), 0
-        for place, count in enumerate(counts.tolist()):
-            if count:
-                last = first + count
-                inner = _activate(linear(rows[first:last], self._gate_up[place]))
-                products[first:last] = linear(inner, self._down[place])
-                first = last
-        return products
+    def _share(self, rows: Tensor, order: Tensor, weights: Tensor, multiply: _Multiply) -> Tensor:
+        """`order`: entries of [rows * k], an expert's beside each other."""
+        if not len(order):
+            return torch.zeros_like(rows)
+        taken = torch.div(order, weights.shape[1], rounding_mode="floor")
+        products = self._through(rows[taken], multiply) * weights.reshape(-1)[order].unsqueeze(1)
+        return torch.zeros_like(rows).index_add_(0, taken, products)
 
-    def _grouped(self, rows: Tensor, counts: Tensor) -> Tensor:
-        ends = counts.cumsum(0).to(torch.int32)
-        inner = _activate(grouped_mm(rows, self._gate_up_t, offs=ends))
-        return grouped_mm(inner, self._down_t, offs=ends)
+    def _gathered(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
+        places = self._place[expert_ids.reshape(-1)]
+        own = torch.where(places < self._held, weights.reshape(-1), 0)  # other ranks' experts count nothing here
+        places = places.clamp(max=self._held - 1)
+        each = rows.repeat_interleave(expert_ids.shape[1], dim=0)
+        products = self._through(each, lambda held, taken: held.gathered(taken, places)) * own.unsqueeze(1)
+        return products.view(*expert_ids.shape, rows.shape[1]).sum(1)
+
+    def _through(self, rows: Tensor, multiply: _Multiply) -> Tensor:
+        gate, up = multiply(self._gate_up, rows).chunk(2, dim=-1)
+        return multiply(self._down, silu(gate) * up)
 
 
-def _activate(gate_up: Tensor) -> Tensor:
-    gate, up = gate_up.chunk(2, dim=-1)
-    return silu(gate) * up
+_Multiply = Callable[[Matrices, Tensor], Tensor]
+
+
+def _matrices(weights: ExpertWeights | PackedExperts) -> tuple[Matrices, Matrices]:
+    if isinstance(weights, PackedExperts):
+        return weights.gate_up, weights.down
+    return FloatMatrices(weights.gate_up), FloatMatrices(weights.down)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from serving.model.packing import ExpertPacking
+
 
 class CheckpointError(Exception):
     """A checkpoint directory cannot be served; the message is one sentence that says what to do."""
@@ -112,6 +114,7 @@ class ModelConfig:
     embedding_scale: float
     tied_head: bool
     fp8_block: tuple[int, int] | None  # rows and columns that share a scale, of tensors stored in 8-bit floats
+    packing: ExpertPacking | None  # None: experts are floats like the rest
     names: TensorNames
     eos_ids: tuple[int, ...]
     name: str | None

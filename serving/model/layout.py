@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from serving.model.config import GroupedShape, LatentShape, ModelConfig
+from serving.model.packing import packed_shapes
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -83,12 +84,16 @@ def _mixture(c: ModelConfig, at: str) -> Shapes:
 
 
 def _experts(c: ModelConfig, at: str, present: Container[str]) -> Shapes:
+    if c.packing is not None:
+        gate_up, down = c.packing.gate_up, c.packing.down
+        needed = packed_shapes(at + "gate_up_proj", c.experts, 2 * c.expert_size, c.hidden_size, gate_up)
+        return needed | packed_shapes(at + "down_proj", c.experts, c.hidden_size, c.expert_size, down)
     if has_stacked_experts(at, present):
         return {
             at + "gate_up_proj": (c.experts, 2 * c.expert_size, c.hidden_size),
             at + "down_proj": (c.experts, c.hidden_size, c.expert_size),
         }
-    needed: Shapes = {}
+    needed = {}
     for expert in range(c.experts):
         needed |= _feed_forward(c, f"{at}{expert}.", c.expert_size)
     return needed

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from serving.model.config import CheckpointError, ModelConfig
 from serving.model.layout import needed_tensors
+from serving.model.packing import packed_type
 
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _FP8 = "F8_E4M3"
@@ -51,6 +52,13 @@ class TensorFiles:
             raise CheckpointError(f"The tensor {name} has shape {found}, config.json says {shape}: export it again.")
         return part
 
+    def packed_of(self, name: str, shape: tuple[int, ...]) -> Any:
+        """Of packed experts; raises CheckpointError for another type too."""
+        part, kind = self.slice_of(name, shape), packed_type(name)
+        if part.get_dtype() != kind:
+            raise CheckpointError(f"The tensor {name} has type {part.get_dtype()}, not {kind}: pack again.")
+        return part
+
     def floats_of(self, name: str, shape: tuple[int, ...]) -> tuple[Any, Any | None]:
         """Numbers, and their blocks' scales where they are 8-bit floats; raises CheckpointError for other types too."""
         part = self.slice_of(name, shape)
@@ -69,4 +77,7 @@ def check_tensors(paths: tuple[Path, ...], config: ModelConfig) -> None:
     """Whether every tensor that `config` needs is there in its shape. Raises CheckpointError."""
     with TensorFiles(paths, "numpy", config.fp8_block) as files:
         for name, shape in needed_tensors(config, files).items():
-            files.floats_of(name, shape)
+            if config.packing is not None and packed_type(name):
+                files.packed_of(name, shape)
+            else:
+                files.floats_of(name, shape)

@@ -1,4 +1,4 @@
-"""Loads a checkpoint's tensors, and of the experts only those that a rank holds; fp32 in memory."""
+"""Loads a checkpoint's tensors, and of the experts only those that a rank holds; fp32 in memory, or packed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import GroupedShape, LatentShape, ModelConfig
 from serving.model.layout import has_stacked_experts, needed_tensors
+from serving.model.packed_experts import PackedExperts, load_packed_experts
 from serving.model.tensor_files import TensorFiles
 
 
@@ -53,7 +54,7 @@ class MixtureWeights:
     gate: Tensor  # [experts, hidden]
     bias: Tensor | None  # [experts], chooses experts and does not weigh them
     shared: FeedForwardWeights | None
-    experts: ExpertWeights
+    experts: ExpertWeights | PackedExperts
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +160,13 @@ class _Loader:
             experts=self._experts(at + "mlp.experts.", held),
         )
 
-    def _experts(self, at: str, held: tuple[int, ...]) -> ExpertWeights:
+    def _experts(self, at: str, held: tuple[int, ...]) -> ExpertWeights | PackedExperts:
         c = self._config
+        if c.packing is not None and held:
+            packed = load_packed_experts(self._files, at, held, self._shapes)
+            self._read += packed.parameters
+            self._of_experts += packed.parameters
+            return packed
         gate_up = torch.empty(len(held), 2 * c.expert_size, c.hidden_size)
         down = torch.empty(len(held), c.hidden_size, c.expert_size)
         stacked = has_stacked_experts(at, self._files)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.model.config import ModelConfig
 from serving.model.layout import needed_tensors
@@ -45,7 +45,7 @@ class Shape:
 def shape_of(config: ModelConfig) -> Shape:
     """From what a checkpoint of this config must hold."""
     dense, routed, ends = [0] * config.layers, 0, 0
-    for name, shape in needed_tensors(config, frozenset()).items():
+    for name, shape in needed_tensors(replace(config, packing=None), frozenset()).items():  # numbers, not bytes
         layer, size = _LAYER.match(name), math.prod(shape)
         if layer is None:
             ends += size

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+from serving.model.families.expert_packing import read_expert_packing
 from serving.model.families.fields import Fields
+from serving.model.packing import ExpertPacking
 
 
 class SharedFields(TypedDict):
@@ -19,6 +21,7 @@ class SharedFields(TypedDict):
     context_length: int
     tied_head: bool
     fp8_block: tuple[int, int] | None
+    packing: ExpertPacking | None
     eos_ids: tuple[int, ...]
     name: str | None
 
@@ -31,7 +34,7 @@ def read_shared(fields: Fields) -> SharedFields:
             "hidden_act": fields.get("hidden_act") not in (None, "silu"),
         }
     )
-    name = fields.get("name")
+    name, packing = fields.get("name"), read_expert_packing(fields)
     return SharedFields(
         vocab_size=fields.count("vocab_size"),
         hidden_size=fields.count("hidden_size"),
@@ -41,14 +44,15 @@ def read_shared(fields: Fields) -> SharedFields:
         experts_per_token=fields.count("num_experts_per_tok"),
         context_length=fields.count("max_position_embeddings"),
         tied_head=fields.flag("tie_word_embeddings"),
-        fp8_block=_fp8_block(fields),
+        fp8_block=None if packing else _fp8_block(fields),
+        packing=packing,
         eos_ids=fields.counts("eos_token_id"),
         name=None if name is None else str(name),
     )
 
 
 def _fp8_block(fields: Fields) -> tuple[int, int] | None:
-    """Weights in 8-bit floats with a scale for each block, as DeepSeek publishes them; None: no quantisation."""
+    """Weights in 8-bit floats with a scale for each block, as DeepSeek publishes them; None: none."""
     if fields.get("quantization_config") is None:
         return None
     how = fields.below("quantization_config")

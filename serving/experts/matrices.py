@@ -1,0 +1,47 @@
+"""Knows the ways of multiplying rows by the matrices of a rank's experts, and does so for those held as floats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grouped_mm, linear
+
+Runs = Sequence[tuple[int, int]]  # (place of an expert, how many neighbouring rows are its own), in order of the rows
+
+
+class Matrices(Protocol):
+    """One matrix [out, in] of each held expert; a place is an expert's number among those."""
+
+    def by_runs(self, rows: Tensor, runs: Runs) -> Tensor:
+        """fp32 [rows, in], an expert's rows beside each other → fp32 [rows, out]."""
+        ...
+
+    def grouped(self, rows: Tensor, ends: Tensor) -> Tensor:
+        """Like by_runs; `ends` int32 [held]: behind each expert's last row."""
+        ...
+
+    def gathered(self, rows: Tensor, places: Tensor) -> Tensor:
+        """fp32 [rows, in] and the place of each → fp32 [rows, out]; nothing depends on what the places are."""
+        ...
+
+
+class FloatMatrices:
+    def __init__(self, weights: Tensor) -> None:
+        """[held, out, in]."""
+        self._weights, self._turned = weights, weights.transpose(1, 2)
+        self._each = weights.unbind()  # once: taking one out of a tensor costs as much as a small product
+
+    def by_runs(self, rows: Tensor, runs: Runs) -> Tensor:
+        parts = rows.split_with_sizes([count for _, count in runs])
+        return torch.cat([linear(part, self._each[place]) for (place, _), part in zip(runs, parts, strict=True)])
+
+    def grouped(self, rows: Tensor, ends: Tensor) -> Tensor:
+        return grouped_mm(rows, self._turned, offs=ends)
+
+    def gathered(self, rows: Tensor, places: Tensor) -> Tensor:
+        # A batched product, one row a batch, in the form that a compiler turns into one pass over the weights
+        # without copying them first; torch.bmm compiles to the same and is slower where nothing is compiled.
+        return (self._weights[places] * rows.unsqueeze(1)).sum(-1)
