@@ -16,6 +16,7 @@ from torch.nn.functional import silu
 
 from serving.compiled.tensors import tensors_of, with_tensors
 from serving.engine.kv_cache import LayerCache
+from serving.experts.matrices import gathered
 from serving.model.batch import Batch, decode_span
 from serving.model.config import GroupedShape, ModelConfig
 from serving.model.layer import Layer
@@ -110,16 +111,11 @@ class Piece(torch.nn.Module):
 
 
 def gathered_product(rows: Tensor, routing: Routing, experts: ExpertWeights) -> Tensor:
-    """[rows, hidden] of a rank that holds all experts, each in its own place.
-
-    Products and sums, which the compiler fuses with the gathering: nothing gathered is ever written down.
-    """
+    """[rows, hidden] of a rank that holds all experts, each in its own place."""
     count, top_k = routing.experts.shape
     chosen = routing.experts.reshape(-1)
-    asked = rows.repeat_interleave(top_k, 0).unsqueeze(1)
-    gate, up = (experts.gate_up[chosen] * asked).sum(-1).chunk(2, -1)
-    inner = (silu(gate) * up).unsqueeze(1)
-    products = (experts.down[chosen] * inner).sum(-1) * routing.weights.reshape(-1, 1)
+    gate, up = gathered(experts.gate_up, rows.repeat_interleave(top_k, 0), chosen).chunk(2, -1)
+    products = gathered(experts.down, silu(gate) * up, chosen) * routing.weights.reshape(-1, 1)
     return products.view(count, top_k, -1).sum(1)
 
 

@@ -42,6 +42,13 @@ class FloatMatrices:
         return grouped_mm(rows, self._turned, offs=ends)
 
     def gathered(self, rows: Tensor, places: Tensor) -> Tensor:
-        # A batched product, one row a batch, in the form that a compiler turns into one pass over the weights
-        # without copying them first; torch.bmm compiles to the same and is slower where nothing is compiled.
-        return (self._weights[places] * rows.unsqueeze(1)).sum(-1)
+        return gathered(self._weights, rows, places)
+
+
+def gathered(weights: Tensor, rows: Tensor, places: Tensor) -> Tensor:
+    """[held, out, in], [rows, in] and the place of each → [rows, out]: a batched product with one row a batch.
+
+    As products and sums, which a compiler fuses with the gathering, so that nothing gathered is ever written down;
+    torch.bmm compiles to the same and is slower where nothing is compiled.
+    """
+    return (weights[places] * rows.unsqueeze(1)).sum(-1)
