@@ -13,7 +13,7 @@ import structlog
 from serving.engine.engine import Engine
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
-from serving.engine.rendezvous import Member
+from serving.engine.rendezvous import GangMember
 from serving.engine.roster import Roster
 from serving.model.checkpoint import Checkpoint
 from serving.spare_rank import SpareRank
@@ -28,7 +28,7 @@ STOP_SECONDS = 3.0  # for a repair under way to end what it has started
 class Actors(Protocol):
     """Where rank processes come from: serving/rank_actors.py."""
 
-    async def hire(self, count: int) -> list[Member]: ...
+    async def hire(self, count: int) -> list[GangMember]: ...
 
     async def end(self, pid: int) -> None: ...
 
@@ -134,7 +134,7 @@ class GangKeeper:
         self._roster.fill(await self._actors.hire(self.config.ranks))
         await self._set_to_work(epoch, since)
 
-    async def _newcomers(self, count: int, epoch: int) -> list[Member]:
+    async def _newcomers(self, count: int, epoch: int) -> list[GangMember]:
         spare = await self._spare.take(epoch) if count else None
         newcomers = [] if spare is None else [spare]
         if len(newcomers) < count:

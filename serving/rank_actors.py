@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
-from serving.engine.rendezvous import Member, Rendezvous
+from serving.engine.rendezvous import GangMember, Rendezvous
 from serving.experts.rank_settings import RankSettings
 from serving.model.checkpoint import Checkpoint
 
@@ -62,7 +62,7 @@ class RankActors:
         self._living: dict[int, _Living] = {}  # by process id
         self._ended: dict[int, str] = {}  # why, by process id, of those that ended by themselves
 
-    async def hire(self, count: int) -> list[Member]:
+    async def hire(self, count: int) -> list[GangMember]:
         """New processes that could take a place. Raises RankLost or RayError, also when they take too long."""
         with Rendezvous(self._checkpoint, self._config) as rendezvous:
             pids: list[int] = []

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from serving.engine.rendezvous import Member
+from serving.engine.rendezvous import GangMember
 from serving.engine.roster import answering
 
 log = structlog.get_logger()
@@ -22,12 +22,12 @@ class SpareRank:
     def __init__(
         self,
         wanted: bool,
-        hire: Callable[[int], Awaitable[list[Member]]],
+        hire: Callable[[int], Awaitable[list[GangMember]]],
         end: Callable[[int], Awaitable[None]],
         again_seconds: float = AGAIN_SECONDS,
     ) -> None:
         self._wanted, self._hire, self._end, self._again_seconds = wanted, hire, end, again_seconds
-        self._coming: asyncio.Task[Member | None] | None = None  # done when it is there
+        self._coming: asyncio.Task[GangMember | None] | None = None  # done when it is there
         self._later: asyncio.TimerHandle | None = None
 
     def prepare(self) -> None:
@@ -36,7 +36,7 @@ class SpareRank:
         if self._wanted and self._coming is None:
             self._coming = asyncio.create_task(self._come())
 
-    async def take(self, epoch: int) -> Member | None:
+    async def take(self, epoch: int) -> GangMember | None:
         """The one that is there or on its way, if it answers; it is then no longer the spare."""
         self._put_off(None)
         coming, self._coming = self._coming, None
@@ -73,7 +73,7 @@ class SpareRank:
             member.channel.close()
             await self._end(member.pid)
 
-    async def _come(self) -> Member | None:
+    async def _come(self) -> GangMember | None:
         began = time.monotonic()
         try:
             (member,) = await self._hire(1)
@@ -85,7 +85,7 @@ class SpareRank:
         log.info("spare.ready", pid=member.pid, seconds=round(time.monotonic() - began, 2))
         return member
 
-    def _present(self) -> Member | None:
+    def _present(self) -> GangMember | None:
         there = self._coming is not None and self._coming.done() and not self._coming.cancelled()
         return self._coming.result() if there and self._coming is not None else None
 

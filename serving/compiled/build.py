@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from serving.compiled.pieces import WIDTH, Kind, Piece, can_be_gathered, kind_of, parts_of
+from serving.compiled.pieces import WIDTH, LayerKind, Piece, can_be_gathered, kind_of, parts_of
 from serving.compiled.store import BUCKETS, Store, store_of
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.config import ModelConfig
@@ -75,7 +75,7 @@ def compile_piece(piece: Piece, given: tuple[Tensor, ...], file: Path) -> None:
     _log.info("compiled %s", file.name)
 
 
-def _held(config: ModelConfig, kind: Kind, ranks: int) -> tuple[int, ...]:
+def _held(config: ModelConfig, kind: LayerKind, ranks: int) -> tuple[int, ...]:
     """Whole layers are traced with all their experts; halves have none."""
     return tuple(range(config.experts)) if kind.experts and ranks == 1 else ()
 

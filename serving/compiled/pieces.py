@@ -28,7 +28,7 @@ WIDTH = torch.export.Dim("width", min=2, max=1 << 20)  # of block tables: the on
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LayerKind:
     """What layers must have in common to share a compiled form."""
 
     sliding: bool
@@ -41,14 +41,14 @@ class Kind:
         return "-".join((*words, "experts" if self.experts else "dense"))
 
 
-def kind_of(config: ModelConfig, layer: int) -> Kind:
+def kind_of(config: ModelConfig, layer: int) -> LayerKind:
     shape, experts = config.attention, layer in config.expert_layers
     if isinstance(shape, GroupedShape):
-        return Kind(shape.sliding[layer], shape.rotary[layer], experts)
-    return Kind(False, True, experts)
+        return LayerKind(shape.sliding[layer], shape.rotary[layer], experts)
+    return LayerKind(False, True, experts)
 
 
-def parts_of(kind: Kind, ranks: int) -> tuple[Part, ...]:
+def parts_of(kind: LayerKind, ranks: int) -> tuple[Part, ...]:
     return ("open", "close") if kind.experts and ranks > 1 else ("whole",)
 
 

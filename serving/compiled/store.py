@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from serving.compiled.pieces import Kind, Part
+from serving.compiled.pieces import LayerKind, Part
 from serving.model.checkpoint import Checkpoint
 
 BUCKETS = (1, 2, 4, 8, 16, 32)  # rows; fewer are filled up
@@ -22,7 +22,7 @@ class Store:
 
     folder: Path
 
-    def file(self, kind: Kind, part: Part, rows: int) -> Path:
+    def file(self, kind: LayerKind, part: Part, rows: int) -> Path:
         return self.folder / f"{kind.name}-{part}-{rows}.pt2"
 
 

@@ -14,7 +14,7 @@ from serving.engine.engine import Engine
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
 from serving.engine.gang import Gang
-from serving.engine.rendezvous import Member, Rendezvous
+from serving.engine.rendezvous import GangMember, Rendezvous
 from serving.engine.roster import Roster
 from serving.experts.rank_settings import settings_to_json
 from serving.model.checkpoint import Checkpoint, open_checkpoint
@@ -48,10 +48,10 @@ class LocalRanks:
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
         self._checkpoint, self._config = checkpoint, config
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._started: list[Member] = []
+        self._started: list[GangMember] = []
         self.roster = Roster(checkpoint, config)
 
-    def start(self, count: int) -> list[Member]:
+    def start(self, count: int) -> list[GangMember]:
         """New processes that could take a place. Raises RankLost."""
         with Rendezvous(self._checkpoint, self._config) as rendezvous:
             command = [sys.executable, "-m", "serving.experts.rank", settings_to_json(rendezvous.settings())]

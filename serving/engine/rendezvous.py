@@ -23,7 +23,7 @@ _LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class GangMember:
     """A rank process that is connected and could take a place."""
 
     pid: int
@@ -61,7 +61,7 @@ class Rendezvous:
             compiled=config.compiled,
         )
 
-    def accept(self, count: int, check: Callable[[], None] | None = None) -> list[Member]:
+    def accept(self, count: int, check: Callable[[], None] | None = None) -> list[GangMember]:
         """Waits until so many processes could take a place; `check` is called meanwhile and may raise to give up.
 
         Raises RankLost when one fails to start or all are not there within `start_seconds`.
@@ -71,7 +71,7 @@ class Rendezvous:
         try:
             while len(channels) < count:
                 channels.append(self._connected(deadline, check))
-            return [Member(_hello(channel, deadline), channel) for channel in channels]
+            return [GangMember(_hello(channel, deadline), channel) for channel in channels]
         except BaseException:
             for channel in channels:
                 channel.close()

@@ -15,7 +15,7 @@ from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
 from serving.engine.fault import fault_from_json
 from serving.engine.gang import Gang, RankReport, read_report
-from serving.engine.rendezvous import Member
+from serving.engine.rendezvous import GangMember
 from serving.experts.shm_layout import create_shared_file, shm_layout
 from serving.model.checkpoint import Checkpoint
 
@@ -27,7 +27,7 @@ class Roster:
 
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
         self._checkpoint, self._config = checkpoint, config
-        self._members: dict[int, Member] = {}  # by rank
+        self._members: dict[int, GangMember] = {}  # by rank
         self._reports: dict[int, RankReport] = {}
 
     @property
@@ -42,7 +42,7 @@ class Roster:
     def rank_of(self, pid: int) -> int | None:
         return next((rank for rank, member in self._members.items() if member.pid == pid), None)
 
-    def dismiss(self, rank: int) -> Member | None:
+    def dismiss(self, rank: int) -> GangMember | None:
         """Who held the place; its channel is closed, its process is the caller's to end."""
         member = self._members.pop(rank, None)
         self._reports.pop(rank, None)
@@ -50,13 +50,13 @@ class Roster:
             member.channel.close()
         return member
 
-    def muster(self, epoch: int) -> list[Member]:
+    def muster(self, epoch: int) -> list[GangMember]:
         """Void the former epoch on every rank; who does not say so within MUSTER_SECONDS is dismissed and returned."""
         present = answering(self._members, epoch)
         gone = [self.dismiss(rank) for rank in sorted(self._members) if rank not in present]
         return [member for member in gone if member is not None]
 
-    def fill(self, newcomers: Sequence[Member]) -> None:
+    def fill(self, newcomers: Sequence[GangMember]) -> None:
         """They take the vacant places, lowest first, when the gang is assembled."""
         self._members.update(zip(self.vacant, newcomers, strict=True))
 
@@ -105,7 +105,7 @@ class Roster:
                 path.unlink(missing_ok=True)
 
 
-def answering(members: Mapping[int, Member], epoch: int) -> set[int]:
+def answering(members: Mapping[int, GangMember], epoch: int) -> set[int]:
     """The keys of those that obey a VOID within MUSTER_SECONDS; late messages of earlier epochs count for nothing."""
     deadline, present = time.monotonic() + MUSTER_SECONDS, set()
     told = []
@@ -125,7 +125,7 @@ def answering(members: Mapping[int, Member], epoch: int) -> set[int]:
     return present
 
 
-def _send(rank: int, member: Member, kind: Kind, payload: bytes, seconds: float) -> None:
+def _send(rank: int, member: GangMember, kind: Kind, payload: bytes, seconds: float) -> None:
     member.channel.set_time_limit(seconds)
     try:
         member.channel.send(kind, payload)
@@ -133,7 +133,7 @@ def _send(rank: int, member: Member, kind: Kind, payload: bytes, seconds: float)
         raise RankLost(rank, "it no longer takes messages") from error
 
 
-def _reply(rank: int, member: Member, deadline: float) -> bytes:
+def _reply(rank: int, member: GangMember, deadline: float) -> bytes:
     member.channel.set_time_limit(max(0.001, deadline - time.monotonic()))
     try:
         kind, payload = member.channel.receive()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving.planning.shape import Shape
+from serving.planning.shape import ModelShape
 
 KERNELS = 12  # launched in one layer of a decode step, once compiled
 
@@ -44,7 +44,7 @@ def experts_hit(experts: int, per_token: int, rows: float) -> float:
     return experts * (1.0 - (1.0 - per_token / experts) ** rows) if experts else 0.0
 
 
-def stage_seconds(shape: Shape, work: Work, machine: Machine, rows: float) -> float:
+def stage_seconds(shape: ModelShape, work: Work, machine: Machine, rows: float) -> float:
     """One stage's time for `rows` sequences, spread over its expert ranks; the slowest stage's where they differ."""
     share = 1.0 / work.stages
     dense, mixed = sum(shape.dense) * share, shape.expert_layers * share
@@ -60,18 +60,18 @@ def stage_seconds(shape: Shape, work: Work, machine: Machine, rows: float) -> fl
     return launched + moved + _exchanged(shape, work, machine, rows) * mixed
 
 
-def tokens_per_second(shape: Shape, work: Work, machine: Machine) -> float:
+def tokens_per_second(shape: ModelShape, work: Work, machine: Machine) -> float:
     """Of all sequences together, as many micro-batches in flight as there are stages."""
     rows = work.batch / work.stages
     return work.batch / (work.stages * stage_seconds(shape, work, machine, rows))
 
 
-def token_seconds(shape: Shape, work: Work, machine: Machine) -> float:
+def token_seconds(shape: ModelShape, work: Work, machine: Machine) -> float:
     """Between two tokens of one sequence."""
     return work.stages * stage_seconds(shape, work, machine, work.batch / work.stages)
 
 
-def _exchanged(shape: Shape, work: Work, machine: Machine, rows: float) -> float:
+def _exchanged(shape: ModelShape, work: Work, machine: Machine, rows: float) -> float:
     """Seconds of both exchanges of one expert layer: rows to all ranks, contributions back."""
     if work.ranks == 1:
         return 0.0

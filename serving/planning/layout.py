@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from serving.planning.cost import Machine, Work, token_seconds, tokens_per_second
 from serving.planning.devices import Fleet
-from serving.planning.shape import BF16, Shape
+from serving.planning.shape import BF16, ModelShape
 
 RESERVED = 0.08  # of a device's memory, for the runtime, activations and what no plan foresees
 EXCHANGE_SECONDS = 12e-6  # a collective over few rows, on one node
@@ -41,7 +41,7 @@ class Layout:
         return self.cache_bytes > 0 and self.batch > 0
 
 
-def layouts(shape: Shape, fleet: Fleet, *, expert_bytes: float, context: int, batch: int | None) -> list[Layout]:
+def layouts(shape: ModelShape, fleet: Fleet, *, expert_bytes: float, context: int, batch: int | None) -> list[Layout]:
     """Those that fit, fastest first; if none does, those that lack least. `expert_bytes` are of one number.
 
     `batch` sequences of `context` tokens each; None: as many as the cache of the layout holds, at most 256 a rank.
@@ -66,7 +66,7 @@ def evenly(count: int, parts: int) -> tuple[int, ...]:
     return tuple(last - first for first, last in pairwise(bounds))
 
 
-def _grids(shape: Shape, fleet: Fleet) -> Iterator[tuple[int, int]]:
+def _grids(shape: ModelShape, fleet: Fleet) -> Iterator[tuple[int, int]]:
     for stages in range(1, min(fleet.count, shape.layers) + 1):
         ranks, left = divmod(fleet.count, stages)
         if not left and ranks <= max(shape.experts, 1):
@@ -74,7 +74,7 @@ def _grids(shape: Shape, fleet: Fleet) -> Iterator[tuple[int, int]]:
 
 
 def _layout(
-    shape: Shape, fleet: Fleet, stages: int, ranks: int, expert_bytes: float, context: int, batch: int | None
+    shape: ModelShape, fleet: Fleet, stages: int, ranks: int, expert_bytes: float, context: int, batch: int | None
 ) -> Layout:
     layers, experts = evenly(shape.layers, stages), evenly(shape.experts, ranks)
     dense = max(_dense(shape, layers)) * BF16
@@ -93,7 +93,7 @@ def _layout(
     return Layout(stages, ranks, layers, experts, dense, held, left, tokens, batch, speed, apart)
 
 
-def _dense(shape: Shape, layers: tuple[int, ...]) -> Iterator[float]:
+def _dense(shape: ModelShape, layers: tuple[int, ...]) -> Iterator[float]:
     """Parameters of each stage but routed experts; the first holds the embedding, the last norm and head."""
     first = 0
     for stage, count in enumerate(layers):
@@ -103,7 +103,7 @@ def _dense(shape: Shape, layers: tuple[int, ...]) -> Iterator[float]:
         yield own + (embedding if stage == 0 else 0) + (head if stage == len(layers) - 1 else 0)
 
 
-def _mixed(shape: Shape, layers: tuple[int, ...]) -> Iterator[int]:
+def _mixed(shape: ModelShape, layers: tuple[int, ...]) -> Iterator[int]:
     """Expert layers of each stage: all but the first ones of the model are."""
     plain, first = shape.layers - shape.expert_layers, 0
     for count in layers:

@@ -16,7 +16,7 @@ INT4 = 4.25 / 8  # bytes a number, its share of the group's scale and offset inc
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ModelShape:
     """What decides the cost of a step; numbers are counts of parameters unless said otherwise."""
 
     layers: int
@@ -42,7 +42,7 @@ class Shape:
         return sum(self.dense) + self.head + self.expert_layers * self.experts_per_token * self.one_expert
 
 
-def shape_of(config: ModelConfig) -> Shape:
+def shape_of(config: ModelConfig) -> ModelShape:
     """From what a checkpoint of this config must hold."""
     dense, routed, ends = [0] * config.layers, 0, 0
     for name, shape in needed_tensors(replace(config, packing=None), frozenset()).items():  # numbers, not bytes
@@ -54,7 +54,7 @@ def shape_of(config: ModelConfig) -> Shape:
         else:
             dense[int(layer[1])] += size
     expert_layers = len(config.expert_layers)
-    return Shape(
+    return ModelShape(
         layers=config.layers,
         expert_layers=expert_layers,
         hidden=config.hidden_size,

@@ -12,12 +12,12 @@ from rich.table import Table
 
 from serving.planning.devices import GIB, Fleet
 from serving.planning.layout import Layout
-from serving.planning.shape import Shape
+from serving.planning.shape import ModelShape
 
 SHOWN = 4  # layouts
 
 
-def as_json(shape: Shape, fleet: Fleet, found: Sequence[Layout], context: int) -> dict[str, Any]:
+def as_json(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], context: int) -> dict[str, Any]:
     """Bytes and seconds; layouts best first."""
     told = [{**asdict(each), "fits": each.fits} for each in found]
     model = {"parameters": shape.total, "active_parameters": shape.active, "layers": shape.layers}
@@ -25,7 +25,7 @@ def as_json(shape: Shape, fleet: Fleet, found: Sequence[Layout], context: int) -
     return {"model": model, "devices": devices, "context": context, "layouts": told}
 
 
-def show(shape: Shape, fleet: Fleet, found: Sequence[Layout], experts: str, context: int) -> None:
+def show(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], experts: str, context: int) -> None:
     console, best = Console(width=110), found[0]
     console.print(
         f"{shape.total / 1e9:.4g} B parameters, {shape.active / 1e9:.3g} B of them for a token; {shape.layers} layers, "
@@ -66,7 +66,7 @@ def _summary(found: Sequence[Layout]) -> Table:
     return table
 
 
-def _placement(best: Layout, fleet: Fleet, shape: Shape) -> Table:
+def _placement(best: Layout, fleet: Fleet, shape: ModelShape) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"{best.stages} x {best.ranks}", title_justify="left")
     for name in ("stage", "layers", "rank", "node", "experts of each layer"):
         table.add_column(name)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
 from serving.engine.local import LocalRanks
-from serving.engine.rendezvous import Member
+from serving.engine.rendezvous import GangMember
 from serving.model.checkpoint import Checkpoint
 
 
@@ -22,7 +22,7 @@ class LocalActors:
         self.hired: list[int] = []
         self.refusals = 0  # so many hirings fail next
 
-    async def hire(self, count: int) -> list[Member]:
+    async def hire(self, count: int) -> list[GangMember]:
         if self.refusals:
             self.refusals -= 1
             raise RankLost(None, "there is no place for it")

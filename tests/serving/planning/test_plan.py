@@ -18,10 +18,10 @@ from serving.model.families.registry import read_model_config
 from serving.planning.cost import Machine, Work, experts_hit, stage_seconds, token_seconds, tokens_per_second
 from serving.planning.devices import UnknownDevices, fleet_named
 from serving.planning.layout import RESERVED, evenly, layouts
-from serving.planning.shape import BF16, INT4, Shape, shape_of
+from serving.planning.shape import BF16, INT4, ModelShape, shape_of
 from serving.settings import REFERENCE_CHECKPOINT
 
-LARGE = Shape(
+LARGE = ModelShape(
     layers=62, expert_layers=60, hidden=7_168, experts=256, experts_per_token=8, dense=(200_000_000,) * 62,
     one_expert=44_000_000, ends=1_900_000_000, head=920_000_000, cached=576, context=32_768,
 )  # fmt: skip
