@@ -112,7 +112,10 @@ def _read(stored: StoredCertificate) -> Certificate:
 
 
 def _line(stored: StoredCertificate) -> str:
-    found = _read(stored)
+    try:
+        found = _read(stored)
+    except Refused:
+        return "\t".join((stored.id, stored.state.value, stored.model, stored.calibration_id, "cannot be read"))
     bounds = found.bounds.values()
     domains = f"{sum(bound.threshold is not None for bound in bounds)} of {len(bounds)} domains"
     made = f"{datetime.fromtimestamp(found.made_at, UTC):%Y-%m-%d}"

@@ -41,6 +41,7 @@ def make(connection: Connection, model: str | None, alpha: float, delta: float) 
     found = labels.every(connection, calibration.id, since=since)
     # under a policy that audits nothing, what was released is never looked at: its labels are no sample of all answers
     rows = alike([label for label in found if label.heaviest != math.inf])
+    certificates.lock_attempts(connection)
     attempt = 1 + certificates.count_stored(connection, calibration.model, since)
     if not rows:
         later = " since its certificate was suspended" if since else ""

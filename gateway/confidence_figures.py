@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from gateway.certifying import ALPHA, DELTA, labelled
 from gateway.policy import Standing
-from gateway.release_watch import UNCOUNTABLE, watch_of
+from gateway.release_watch import UNCOUNTABLE, alarm_delta, watch_of
 from gateway.standing import standing_of
 from serving.confidence.capacity import Point, capacity
 from serving.confidence.certificate import Certificate
@@ -90,7 +90,7 @@ def _why(certificate: Certificate, state: CertificateState) -> str:
         return "The labels certify no threshold for any kind of question: everything is held."
     return (
         f"For {certified} of {len(certificate.bounds)} kinds of question at most {certificate.alpha:.0%} of what is "
-        f"released is wrong, each with a probability of {1 - certificate.delta:.0%}."
+        f"released is wrong, each with a probability of {1 - certificate.delta:.4g}."
     )
 
 
@@ -159,13 +159,12 @@ def watch_facts(
         return None
     return {
         "audited": watched.audited,
-        "wealth": watch.wealth(certificate.released),
+        "wealth": watch.wealth,
         "domains": [
             {"domain": name, "audited": each.audited, "wealth": each.wealth}
             for name, each in sorted(watch.apart.items())
-            if name in certificate.released
         ],
-        "alarm_at": 1.0 / certificate.delta,
+        "alarm_at": 1.0 / alarm_delta(certificate),
         "alarmed_at": watched.alarmed_at,
         "points": [
             {"at": point.at, "audited": point.number, "wealth": point.wealth}

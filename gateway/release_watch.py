@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 from sqlalchemy import Connection
 
+from gateway.certifying import DELTA
 from gateway.standing import read
 from serving.confidence.certificate import Certificate
 from serving.confidence.watched_domains import WatchedDomains, watched_from_json, watched_to_json
@@ -55,14 +57,24 @@ def advance_all(database: Database) -> Advanced:
 def watch_of(connection: Connection, stored: StoredCertificate) -> tuple[Watched, WatchedDomains]:
     """As stored, and as what can be counted with. Raises ValueError where its numbers are no watch's."""
     watched = watches.of(connection, stored)
-    return watched, watched_from_json(watched.state) if watched.state else WatchedDomains()
+    return watched, watched_from_json(watched.state) if watched.state else WatchedDomains.of(read(stored).released)
+
+
+def alarm_delta(certificate: Certificate) -> float:
+    """What the alarm is raised at: one over it.
+
+    A certificate's own δ shrinks with each attempt to certify. The watch goes on through all of them and spends its δ
+    once, so its alarm must not move away.
+    """
+    return max(certificate.delta, DELTA)
 
 
 def _advance_or_doubt(database: Database, stored: StoredCertificate, done: Advanced) -> None:
     try:
         with database.read() as connection:  # writing is for where there is something to write
             certificate, waiting = read(stored), _unseen(connection, stored)
-        if not waiting:
+            alarmed = watch_of(connection, stored)[1].alarmed(alarm_delta(certificate))
+        if not (waiting or alarmed):
             return
         with database.transaction() as connection:
             if _advance(connection, stored, certificate):
@@ -89,10 +101,10 @@ def _advance(connection: Connection, stored: StoredCertificate, certificate: Cer
         return False  # its audits are for the watch of the one in its place
     before, watch = watch_of(connection, stored)
     found = watches.unseen(connection, before)
-    if not found:
-        return False
+    if not found:  # what it took over may be enough by itself
+        return watch.alarmed(alarm_delta(certificate)) and _suspend(connection, stored, watch, certificate)
     watch, points = counted(watch, found, certificate)
-    alarm = watch.alarmed(certificate.delta, certificate.released)
+    alarm = watch.alarmed(alarm_delta(certificate))
     after = dataclasses.replace(
         before,
         state=watched_to_json(watch),
@@ -101,20 +113,24 @@ def _advance(connection: Connection, stored: StoredCertificate, certificate: Cer
         alarmed_at=points[-1].at if alarm and before.alarmed_at is None else before.alarmed_at,
     )
     watches.advance(connection, after, points, points[-1].wealth)
-    if not alarm:
-        return False
+    return alarm and _suspend(connection, stored, watch, certificate)
+
+
+def _suspend(
+    connection: Connection, stored: StoredCertificate, watch: WatchedDomains, certificate: Certificate
+) -> bool:
+    wealth = watch.wealth if math.isfinite(watch.wealth) else None
     why: dict[str, Any] = {"why": "audited releases were wrong too often"}
-    why |= {"audited": watch.audited, "wealth": points[-1].wealth, "domain": _most_evidence(watch, certificate)}
+    why |= {"audited": watch.audited, "wealth": wealth, "domain": _most_evidence(watch)}
     if not certificates.suspend(connection, stored.id, ACTOR, why):
         return False
     log.error("the certificate is suspended: its model's answers are held until it is certified again", **why)
     return True
 
 
-def _most_evidence(watch: WatchedDomains, certificate: Certificate) -> str | None:
-    """The domain whose audits speak most against the certificate; None where none of its domains had one."""
-    wealths = {name: each.wealth for name, each in watch.apart.items() if name in certificate.released}
-    return max(wealths, key=lambda name: wealths[name], default=None)
+def _most_evidence(watch: WatchedDomains) -> str | None:
+    """The domain whose audits speak most against the certificate; None where no domain has a share."""
+    return max(watch.apart, key=lambda name: watch.apart[name].wealth, default=None)
 
 
 def counted(
@@ -128,8 +144,7 @@ def counted(
     points = []
     for audit in found:
         watch = watch.after(audit.wrong, certificate.alpha, audit.domain)
-        wealth = watch.wealth(certificate.released)
-        points.append(WatchPoint(audit.interaction_id, watch.audited, audit.at, audit.wrong, wealth))
-        if watch.alarmed(certificate.delta, certificate.released):
+        points.append(WatchPoint(audit.interaction_id, watch.audited, audit.at, audit.wrong, watch.wealth))
+        if watch.alarmed(alarm_delta(certificate)):
             break
     return watch, points

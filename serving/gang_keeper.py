@@ -137,8 +137,14 @@ class GangKeeper:
     async def _newcomers(self, count: int, epoch: int) -> list[GangMember]:
         spare = await self._spare.take(epoch) if count else None
         newcomers = [] if spare is None else [spare]
-        if len(newcomers) < count:
-            newcomers += await self._actors.hire(count - len(newcomers))
+        try:
+            if len(newcomers) < count:
+                newcomers += await self._actors.hire(count - len(newcomers))
+        except BaseException:
+            if spare is not None:  # nobody else knows of it any more
+                spare.channel.close()
+                await self._actors.end(spare.pid)
+            raise
         return newcomers
 
     async def _set_to_work(self, epoch: int, since: float) -> None:

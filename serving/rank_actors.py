@@ -60,6 +60,7 @@ class RankActors:
         self._actor = ray.remote(num_cpus=cpu_share, max_restarts=0, max_task_retries=0)(Rank)
         self._free = list(range(1, most + 1))  # bundles; 0 is the replica's own
         self._living: dict[int, _Living] = {}  # by process id
+        self._leaving: dict[int, asyncio.Event] = {}  # set when that process is gone and its bundle is free
         self._ended: dict[int, str] = {}  # why, by process id, of those that ended by themselves
 
     async def hire(self, count: int) -> list[GangMember]:
@@ -80,29 +81,27 @@ class RankActors:
     async def end(self, pid: int) -> None:
         """At once, also one that is stopped or busy in a kernel call; returns when it is gone."""
         living = self._living.pop(pid, None)
-        if living is None:
-            return  # it has ended by itself
+        if living is None:  # it ends by itself
+            if pid in self._leaving:
+                await self._leaving[pid].wait()
+            return
         living.watch.cancel()
         ray.kill(living.actor, no_restart=True)
         await _end_process(pid)
         self._free.append(living.bundle)
 
     async def stop(self) -> None:
-        await self._end_all(list(self._living))
+        await self._end_all([*self._living, *self._leaving])
 
     async def _create(self, count: int, settings: RankSettings) -> list[int]:
-        """The process ids of actors that run. Raises RayError."""
-        bundles = [self._free.pop(0) for _ in range(count)]
-        group = ray.util.get_current_placement_group()
-        actors = [
-            self._actor.options(
-                scheduling_strategy=PlacementGroupSchedulingStrategy(
-                    placement_group=group, placement_group_bundle_index=bundle
-                )
-            ).remote()
-            for bundle in bundles
-        ]
+        """The process ids of actors that run. Raises RayError; RankLost when fewer bundles are free."""
+        if len(self._free) < count:
+            raise RankLost(None, f"{count} bundles are wanted and {len(self._free)} free")
+        bundles, self._free = self._free[:count], self._free[count:]
+        actors: list[Any] = []
         try:
+            for bundle in bundles:
+                actors.append(self._in_bundle(bundle).remote())
             pids = list(await asyncio.gather(*(actor.pid.remote() for actor in actors)))
         except BaseException:
             for actor in actors:
@@ -110,9 +109,16 @@ class RankActors:
             self._free += bundles
             raise
         for pid, actor, bundle in zip(pids, actors, bundles, strict=True):
+            self._ended.pop(pid, None)  # of an earlier process
             watch = asyncio.create_task(self._watch(pid, actor.run.remote(settings)))
             self._living[pid] = _Living(actor, bundle, watch)
         return pids
+
+    def _in_bundle(self, bundle: int) -> Any:
+        place = PlacementGroupSchedulingStrategy(
+            placement_group=ray.util.get_current_placement_group(), placement_group_bundle_index=bundle
+        )
+        return self._actor.options(scheduling_strategy=place)
 
     async def _watch(self, pid: int, running: Any) -> None:
         try:
@@ -124,9 +130,14 @@ class RankActors:
             reason = f"it failed: {error.cause!r}"
         self._ended[pid] = reason
         living = self._living.pop(pid)  # one that failed still has its process
-        ray.kill(living.actor, no_restart=True)
-        await _end_process(pid)
-        self._free.append(living.bundle)
+        gone = self._leaving[pid] = asyncio.Event()
+        try:
+            ray.kill(living.actor, no_restart=True)
+            await _end_process(pid)
+            self._free.append(living.bundle)
+        finally:
+            del self._leaving[pid]
+            gone.set()
         self._on_end(pid, RankLost(None, reason))
 
     def _check(self, pids: list[int]) -> None:

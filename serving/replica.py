@@ -87,7 +87,8 @@ class Replica:
         actors = partial(RankActors, self.checkpoint, config, cpu_share, most)
         self.gang = GangKeeper(self.checkpoint, config, actors, settings.spare_ranks)
         self.held = 0  # asks generating or waiting
-        self._busy_since = time.monotonic()  # when an ask came to an idle replica
+        self._busy_since = time.monotonic()  # when an ask came to an idle replica, or new ranks were seen
+        self._epoch = 0  # that the health check last saw
         self._calibrations = KnownCalibrations()
         self._verifier = SelfVerifier()
         self._provider = telemetry.tracer_provider(settings)
@@ -166,6 +167,8 @@ class Replica:
         if self.gang.given_up:
             raise Unhealthy(f"Replica {self.id}: {self.gang.given_up}.")
         engine = self.gang.engine
+        if self.gang.epoch != self._epoch:  # its ranks have just begun: what was before them is no stall of theirs
+            self._epoch, self._busy_since = self.gang.epoch, time.monotonic()
         if engine is None or not self.held:
             return
         still = time.monotonic() - max(engine.stats().last_step_at or 0.0, self._busy_since)

@@ -143,6 +143,12 @@ def list_all(conn: Connection, model: str | None = None) -> list[StoredCertifica
     return [certificate_from(row) for row in conn.execute(query)]
 
 
+def lock_attempts(conn: Connection) -> None:
+    """Until the transaction ends nobody else counts attempts or stores one; SQLite has one writer anyway."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.text("LOCK TABLE certificates IN SHARE ROW EXCLUSIVE MODE"))
+
+
 def count_stored(conn: Connection, model: str, since: float) -> int:
     """Certificates of this model, whatever their calibration, that were stored since `since` (unix seconds)."""
     mine = (certificates.c.model == model, certificates.c.created_at >= since)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -9,7 +11,7 @@ from sqlalchemy import Connection
 
 from storage.certified import CertificateState, StoredCertificate
 from storage.rows import certificate_from
-from storage.storable import finite
+from storage.storable import finite, from_json
 from storage.tables import certificates, watches
 
 
@@ -28,18 +30,47 @@ def inherit(conn: Connection, heir: StoredCertificate, since: float) -> None:
     query = sa.select(watches).join_from(watches, certificates).where(_family(heir.id, heir.model))
     rows = conn.execute(query.where(watches.c.seen_at > since)).all()
     fit = [row for row in rows if row.certificate_id == heir.id or _promised_as_little(conn, row.certificate_id, heir)]
-    longest = max(fit, key=lambda row: (row.audited, row.certificate_id == heir.id), default=None)
-    if longest is None or longest.certificate_id == heir.id:
+    chosen = _chosen(conn, fit, heir)
+    if chosen is None or chosen.certificate_id == heir.id:
         return
-    values: dict[str, Any] = {**longest._mapping, "certificate_id": heir.id}
+    values: dict[str, Any] = {**chosen._mapping, "certificate_id": heir.id}
     conn.execute(sa.delete(watches).where(watches.c.certificate_id == heir.id))
     conn.execute(watches.insert(), values)
 
 
+def _chosen(conn: Connection, fit: Sequence[sa.Row[Any]], heir: StoredCertificate) -> sa.Row[Any] | None:
+    """The longest of those against the heir's very α, or one against another α that has more evidence.
+
+    Only the longest would forget: a certificate with a looser α, in between, has a watch of its own that began anew.
+    """
+    alike = [row for row in fit if row.certificate_id == heir.id or _alpha_of(conn, row.certificate_id) == _alpha(heir)]
+    longest = max(alike, key=lambda row: (row.audited, row.certificate_id == heir.id), default=None)
+    others = [row for row in fit if row not in alike]
+    strongest = max(others, key=_evidence, default=None)
+    if longest is None or strongest is None:
+        return longest or strongest
+    return strongest if _evidence(strongest) > _evidence(longest) else longest
+
+
+def _evidence(row: sa.Row[Any]) -> float:
+    """In doubt as much as there can be: a watch that goes on holds sooner."""
+    state = from_json(row.state)
+    wealth = finite(state.get("wealth")) if isinstance(state, dict) else None
+    return math.inf if wealth is None else wealth
+
+
+def _alpha_of(conn: Connection, certificate_id: str) -> float | None:
+    row = conn.execute(sa.select(certificates).where(certificates.c.id == certificate_id)).one()
+    return _alpha(certificate_from(row))
+
+
+def _alpha(stored: StoredCertificate) -> float | None:
+    return finite(stored.body.get("alpha"))
+
+
 def _promised_as_little(conn: Connection, certificate_id: str, heir: StoredCertificate) -> bool:
     """In doubt, yes: a watch that goes on holds sooner."""
-    row = conn.execute(sa.select(certificates).where(certificates.c.id == certificate_id)).one()
-    before, now = (finite(stored.body.get("alpha")) for stored in (certificate_from(row), heir))
+    before, now = _alpha_of(conn, certificate_id), _alpha(heir)
     return before is None or now is None or before >= now
 
 

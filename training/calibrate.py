@@ -46,10 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def calibrate(options: Options, console: Console) -> int:
-    fitted = fit_and_measure(collected(options), options.alpha, options.delta)
+    found = collected(options)
+    fitted = fit_and_measure(found, options.alpha, options.delta)
+    if found.attempt is not None:
+        keep(fitted, Settings(), found.attempt)  # before anybody sees what came of it: what was seen was an attempt
     show(console, fitted)
-    if options.from_reviews:
-        keep(fitted, Settings())
     written = write_all(fitted, options.folder(fitted.calibration.model), options.plots(fitted.calibration.model))
     for file in written.files:
         console.print(f"written: {file}", highlight=False, markup=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from gateway.operations import ACTOR, opened
 from gateway.settings import Settings
 from serving.confidence.calibration import calibration_to_json
-from serving.confidence.certificate import certificate_to_json
+from serving.confidence.certificate import certificate_from_json, certificate_to_json
 from storage import calibrations, certificates
 from storage.database import Database
 from training.calibration_certificate import certifies_anything, promise
@@ -53,9 +53,17 @@ def may_activate(console: Console, fitted: Fitted, *, yes: bool) -> bool:
         return False
 
 
-def keep(fitted: Fitted, settings: Settings) -> None:
-    """Stores both and puts neither into use: the next attempt to certify this model counts this one."""
+def keep(fitted: Fitted, settings: Settings, attempt: int) -> None:
+    """Stores both and puts neither into use: the next attempt to certify this model counts this one.
+
+    Raises Refused when another one was stored meanwhile: both would spend the same share of δ.
+    """
+    model = fitted.calibration.model
     with product_database(settings) as database, database.transaction() as connection:
+        certificates.lock_attempts(connection)
+        since = certificates.suspended_since(connection, model) or 0.0
+        if certificates.count_stored(connection, model, since) != attempt - 1:
+            raise Refused(f"{model} was certified by somebody else meanwhile: run this again.")
         _store(connection, fitted)
 
 
@@ -73,7 +81,9 @@ def activate(fitted: Fitted, settings: Settings) -> None:
 
 def _store(connection: Connection, fitted: Fitted) -> None:
     calibrations.store(connection, calibration_to_json(fitted.calibration), ACTOR)
-    certificates.store(connection, certificate_to_json(fitted.certificate), ACTOR)
+    body = certificate_to_json(fitted.certificate)
+    certificate_from_json(body)  # what could not be read again is not stored
+    certificates.store(connection, body, ACTOR)
 
 
 def _consequence(connection: Connection, fitted: Fitted) -> str:

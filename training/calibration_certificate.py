@@ -64,7 +64,7 @@ def why_none(bound: Bound, alpha: float, delta: float) -> str:
     least = fewest(alpha, delta)
     if bound.labels < least:
         return f"too few: with no error at all, {least} answers are the least for α {alpha:g}, δ {delta:g}"
-    return f"no threshold keeps errors under {alpha:.1%} with probability {1 - delta:.0%}"
+    return f"no threshold keeps errors under {alpha:.1%} with probability {1 - delta:.4g}"
 
 
 def _is_released(certificate: Certificate, row: Labelled) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from serving.confidence.calibration import Calibration
-from serving.confidence.certificate import Certificate, Labelled, delta_of_attempt
+from serving.confidence.certificate import SMALLEST, Certificate, Labelled, delta_of_attempt
 from training.calibration_certificate import certificate_of, labelled
 from training.calibration_figures import THRESHOLD, Figure, Group, Scored, figures, groups
 from training.calibration_fit import fit
@@ -41,6 +41,12 @@ def fit_and_measure(collected: Collected, alpha: float, delta: float, made_at: f
     Raises Refused where there is too little to learn from, or to measure on.
     """
     at = time.time() if made_at is None else made_at
+    spent = delta if collected.attempt is None else delta_of_attempt(delta, collected.attempt)
+    if spent < SMALLEST:
+        raise Refused(
+            f"Attempt {collected.attempt} to certify {collected.model} would spend {spent:.2g} of δ: nothing can be "
+            "shown with so little: certify with a greater --delta, or suspend its certificate to begin anew."
+        )
     refuse_too_few(collected.answers)
     seen = [graded for graded in collected.answers if not in_second_half(graded.row)]
     measured = [graded for graded in collected.answers if in_second_half(graded.row)]
@@ -60,7 +66,6 @@ def fit_and_measure(collected: Collected, alpha: float, delta: float, made_at: f
     told = {name: round(figure.value, 5) for name, figure in found.items() if figure.value == figure.value}
     calibration = replace(calibration, metrics={**report(calibration, [graded.row for graded in measured]), **told})
     rows = labelled(measured, judged)
-    spent = delta if collected.attempt is None else delta_of_attempt(delta, collected.attempt)
     certificate = certificate_of(calibration, rows, alpha, spent, at)
     notes = [*collected.notes, *_notes(seen, measured, judged)]
     if collected.attempt is not None:

@@ -77,7 +77,7 @@ def _groups(fitted: Fitted) -> Table:
 
 def _certificate(fitted: Fitted) -> Table:
     certificate = fitted.certificate
-    promise = f"errors ≤ {certificate.alpha:.1%} of what is released, with probability {1 - certificate.delta:.0%}"
+    promise = f"errors ≤ {certificate.alpha:.1%} of what is released, with probability {1 - certificate.delta:.4g}"
     columns = ("domain", "labels", "threshold", "coverage", "observed risk")
     table = Table(*columns, title=f"{certificate.id}: {promise}", title_justify="left")
     for domain, bound in certificate.bounds.items():

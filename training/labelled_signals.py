@@ -18,6 +18,8 @@ Signals = dict[str, float | None]
 # what no OpenAI-compatible server tells the gateway: a calibration that needs them would vouch for nothing there
 UNTOLD_UPSTREAM = ("prompt_logprob_mean", "prompt_logprob_window", "gate_entropy_mean")
 OF_SAMPLES = ("agreement", "samples")  # what comparing samples adds, as the cascade draws them
+LAGS = ("lag_max", "lag_sum")  # below nought where the chosen token is not among the alternatives that were told
+_MOST_TOKENS = 1_000
 SHARES = ("top_mass", "finished", "answer_found")
 _ROUNDING = 1e-3  # a log-probability may lie this far above nought
 
@@ -53,9 +55,10 @@ def _given(place: Place, signals: Any) -> Signals:
 
 def _possible(place: Place, name: str, value: float) -> None:
     """Log-probabilities are at most nought; entropies, margins, counts and shares at least that."""
-    if "logprob" in name and value > _ROUNDING:
+    tolerance = _ROUNDING * _MOST_TOKENS if name == "logprob_sum" else _ROUNDING  # each token's own adds up
+    if "logprob" in name and value > tolerance:
         raise place.refuse(f"signals.{name}", f"{value:g} is above 0, so it is no log-probability.")
-    if "logprob" not in name and value < -_ROUNDING:
+    if "logprob" not in name and name not in LAGS and value < -_ROUNDING:
         raise place.refuse(f"signals.{name}", f"{value:g} is below 0, which it never is where it is measured.")
     if name in SHARES and value > 1.0 + _ROUNDING:
         raise place.refuse(f"signals.{name}", f"{value:g} is above 1, and it is a share.")

@@ -172,6 +172,8 @@ def _recogniser(value: Any) -> Recogniser:
     fields = checked.mapping(value, "recogniser")
     told = checked.listing(fields.get("domains"), "recogniser.domains", shortest=1, longest=_MOST_DOMAINS)
     domains = tuple(checked.short(name, "recogniser.domains") for name in told)
+    if not all(name.isprintable() for name in domains):  # certificates name them
+        raise InvalidCalibration("recogniser.domains: a domain is named by a printable text")
     if len(set(domains)) < len(domains):
         raise InvalidCalibration("recogniser.domains: a domain stands there twice")
     weights = checked.mapping(fields.get("weights"), "recogniser.weights")

@@ -28,7 +28,7 @@ __all__ = [
 
 FORMAT = 1
 _MOST_DOMAINS = 1000
-_SMALLEST = 1e-6  # of alpha and delta: what is smaller promises more than any set of labels can show
+SMALLEST = 1e-6  # of alpha and delta: what is smaller promises more than any set of labels can show
 
 
 class InvalidCertificate(ValueError):
@@ -120,7 +120,7 @@ def delta_of_attempt(delta: float, attempt: int) -> float:
 
 def _refuse_levels(*, alpha: float, delta: float, at_least: float) -> None:
     for name, level in (("alpha", alpha), ("delta", delta)):
-        if not _SMALLEST <= level <= 1.0 - _SMALLEST:
+        if not SMALLEST <= level <= 1.0 - SMALLEST:
             raise ValueError(f"{name}: must lie between 0 and 1, not {level}")
     if not 0.0 <= at_least <= 1.0:
         raise ValueError(f"at_least: must lie from 0 to 1, not {at_least}")
@@ -164,8 +164,8 @@ def _read(fields: Mapping[str, Any]) -> Certificate:
     certificate = Certificate(
         calibration_id=checked.text(fields, "calibration_id"),
         model=checked.text(fields, "model"),
-        alpha=checked.number(fields, "alpha", lowest=_SMALLEST, highest=1.0 - _SMALLEST),
-        delta=checked.number(fields, "delta", lowest=_SMALLEST, highest=1.0 - _SMALLEST),
+        alpha=checked.number(fields, "alpha", lowest=SMALLEST, highest=1.0 - SMALLEST),
+        delta=checked.number(fields, "delta", lowest=SMALLEST, highest=1.0 - SMALLEST),
         made_at=checked.number(fields, "made_at", lowest=0.0),
         bounds={_domain(name): _bound(bounds[name], f"bounds.{name}") for name in bounds},
     )

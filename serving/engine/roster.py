@@ -40,7 +40,7 @@ class Roster:
         return [rank for rank in range(self._config.ranks) if rank not in self._members]
 
     def rank_of(self, pid: int) -> int | None:
-        return next((rank for rank, member in self._members.items() if member.pid == pid), None)
+        return next((rank for rank, member in list(self._members.items()) if member.pid == pid), None)
 
     def dismiss(self, rank: int) -> GangMember | None:
         """Who held the place; its channel is closed, its process is the caller's to end."""

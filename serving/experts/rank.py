@@ -99,6 +99,9 @@ class _Rank:
 
     def _take_place(self, number: int) -> bytes:
         held = contiguous_placement(self._checkpoint.config, self._settings.ranks).held_by(number)
+        if self._runner is not None:  # a seat given again: two shards at once may be more than there is room for
+            self._runner.close()
+            self._runner = None
         self._number, self._runner = number, Runner(self._settings, self._checkpoint, held, self._exchange)
         weights = self._runner.weights
         report = {

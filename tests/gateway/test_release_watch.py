@@ -200,6 +200,32 @@ def test_promise_of_more_risk_is_watched_anew_and_the_way_back_finds_what_was_kn
     assert audited(database, stricter) == 5
 
 
+def test_attempts_to_certify_do_not_move_the_alarm_away(
+    database: Database, people: tuple[Key, Key], two: tuple[StoredCertificate, StoredCertificate]
+) -> None:
+    audit(database, people, two[0], 2, right=False)
+    advance_all(database)
+    later = instead(database, two[0], delta=0.05 / 72)  # the eighth attempt's share
+    audit(database, people, later, 9, right=False)
+    assert advance_all(database) == release_watch.Advanced([later.id], [])
+
+
+def test_the_way_back_from_a_looser_promise_finds_what_was_known_though_that_one_was_watched_for_longer(
+    database: Database, people: tuple[Key, Key], two: tuple[StoredCertificate, StoredCertificate]
+) -> None:
+    audit(database, people, two[0], 3, right=False)
+    advance_all(database)
+    with database.read() as connection:
+        known = release_watch.watch_of(connection, two[0])[1]
+    looser = instead(database, two[0], alpha=0.3)
+    audit(database, people, looser, 12, right=True)
+    advance_all(database)
+    with database.transaction() as connection:
+        certificates.activate(connection, two[0].id, "test")
+    with database.read() as connection:
+        assert release_watch.watch_of(connection, two[0])[1] == known
+
+
 def test_after_a_suspension_the_next_certificate_is_watched_afresh(
     database: Database, people: tuple[Key, Key], two: tuple[StoredCertificate, StoredCertificate]
 ) -> None:

@@ -64,7 +64,7 @@ ALARM = Mutation(
     name="alarm",
     invariant="I8",
     meaning="audited releases may be wrong as often as they like",
-    edits=(Edit("gateway/release_watch.py", "    if not alarm:\n", "    if alarm or not alarm:\n"),),
+    edits=(Edit("gateway/release_watch.py", "    return alarm and _suspend(", "    return not alarm and _suspend("),),
     tests=("tests/gateway/test_random_audits.py",),
 )
 

@@ -6,7 +6,7 @@ import random
 import pytest
 from scipy.stats import binomtest
 
-from serving.confidence.eprocess import Watch
+from serving.confidence.eprocess import Watch, watch_to_json
 from serving.confidence.watched_domains import WatchedDomains, watched_from_json, watched_to_json
 
 ALPHA, DELTA = 0.15, 0.05
@@ -14,22 +14,21 @@ DOMAINS = ("algebra", "arithmetic", "percent", "word-problem")
 
 
 def audits_until_alarm(risks: dict[str, float], shares: dict[str, float], seed: int, most: int) -> int | None:
-    draws, watched = random.Random(seed), WatchedDomains()
+    draws, watched = random.Random(seed), WatchedDomains.of(DOMAINS)
     for number in range(1, most + 1):
         (domain,) = draws.choices(list(shares), list(shares.values()))
         watched = watched.after(draws.random() < risks[domain], ALPHA, domain)
-        if watched.alarmed(DELTA, DOMAINS):
+        if watched.alarmed(DELTA):
             return number
     return None
 
 
 def test_one_domain_is_watched_as_all_are() -> None:
-    watched, alone = WatchedDomains(), Watch()
-    assert watched.wealth(["sums"]) == pytest.approx(1.0)
+    watched, alone = WatchedDomains.of(["sums"]), Watch()
+    assert watched.wealth == pytest.approx(1.0)
     for wrong in (True, False, True, False, False):
         watched, alone = watched.after(wrong, ALPHA, "sums"), alone.after(wrong, ALPHA)
-        assert watched.wealth(["sums"]) == pytest.approx(alone.wealth)
-        assert watched.wealth([]) == pytest.approx(alone.wealth)
+        assert watched.wealth == pytest.approx(alone.wealth)
     assert watched.audited == 5
 
 
@@ -66,16 +65,18 @@ def test_false_alarms_stay_within_delta_where_every_domain_is_at_the_allowed_ris
     assert binomtest(alarms, 200, DELTA, alternative="greater").pvalue > 0.01
 
 
-def test_domains_that_the_certificate_does_not_release_bet_no_share() -> None:
-    watched = WatchedDomains()
+def test_domains_without_a_share_count_in_the_whole_alone() -> None:
+    watched = WatchedDomains.of(DOMAINS)
     for _ in range(6):
         watched = watched.after(True, ALPHA, "gossip")
-    together = watched.together.wealth
-    assert watched.wealth(DOMAINS) == pytest.approx(0.5 * together + 0.5)
+    assert watched.wealth == pytest.approx(0.5 * watched.together.wealth + 0.5)
+    assert set(watched.apart) == set(DOMAINS)
 
 
 def test_what_is_stored_is_read_back() -> None:
-    watched = WatchedDomains().after(True, ALPHA, "sums").after(False, ALPHA, None).after(False, ALPHA, "sums")
+    watched = (
+        WatchedDomains.of(["", "sums"]).after(True, ALPHA, "sums").after(False, ALPHA, None).after(False, ALPHA, "sums")
+    )
     assert watched_from_json(json.loads(json.dumps(watched_to_json(watched), allow_nan=False))) == watched
     assert watched.apart[""].audited == 1
 
@@ -89,7 +90,7 @@ def test_what_is_stored_is_read_back() -> None:
         ({"apart": {"sums": 1}}, "apart.sums"),
         ({"apart": {"sums": {"log_wealths": [0.0], "audited": 0}}}, "apart.sums.log_wealths"),
         ({"apart": {}, "together": {"log_wealths": [0.0] * 5, "audited": -1}}, "together.audited"),
-        ({"apart": {}, "together": {"log_wealths": [0.0] * 5, "audited": 3}}, "apart"),
+        ({"apart": {"sums": watch_to_json(Watch(audited=4))}, "together": watch_to_json(Watch(audited=3))}, "apart"),
     ],
 )
 def test_other_bodies_are_refused_by_field(body: dict[str, object], field: str) -> None:
