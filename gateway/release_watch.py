@@ -72,9 +72,9 @@ def alarm_delta(certificate: Certificate) -> float:
 def _advance_or_doubt(database: Database, stored: StoredCertificate, done: Advanced) -> None:
     try:
         with database.read() as connection:  # writing is for where there is something to write
-            certificate, waiting = read(stored), _unseen(connection, stored)
-            alarmed = watch_of(connection, stored)[1].alarmed(alarm_delta(certificate))
-        if not (waiting or alarmed):
+            certificate, (watched, watch) = read(stored), watch_of(connection, stored)
+            waiting = watches.unseen(connection, watched, limit=1)
+        if not waiting and not watch.alarmed(alarm_delta(certificate)):
             return
         with database.transaction() as connection:
             if _advance(connection, stored, certificate):
@@ -87,11 +87,6 @@ def _advance_or_doubt(database: Database, stored: StoredCertificate, done: Advan
     with database.transaction() as connection:
         if certificates.suspend(connection, stored.id, ACTOR, {"why": f"its watch cannot be counted: {doubt}"}):
             done.suspended.append(stored.id)
-
-
-def _unseen(connection: Connection, stored: StoredCertificate) -> bool:
-    watched, _ = watch_of(connection, stored)
-    return bool(watches.unseen(connection, watched, limit=1))
 
 
 def _advance(connection: Connection, stored: StoredCertificate, certificate: Certificate) -> bool:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from gateway.operations import ACTOR, opened
 from gateway.settings import Settings
 from serving.confidence.calibration import calibration_to_json
-from serving.confidence.certificate import certificate_from_json, certificate_to_json
+from serving.confidence.certificate import InvalidCertificate, certificate_from_json, certificate_to_json
 from storage import calibrations, certificates
 from storage.database import Database
 from training.calibration_certificate import certifies_anything, promise
@@ -82,7 +82,10 @@ def activate(fitted: Fitted, settings: Settings) -> None:
 def _store(connection: Connection, fitted: Fitted) -> None:
     calibrations.store(connection, calibration_to_json(fitted.calibration), ACTOR)
     body = certificate_to_json(fitted.certificate)
-    certificate_from_json(body)  # what could not be read again is not stored
+    try:
+        certificate_from_json(body)
+    except InvalidCertificate as error:  # what could not be read again is not stored
+        raise Refused(f"The certificate cannot be stored: {error}.") from None
     certificates.store(connection, body, ACTOR)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
+from serving.experts.placement import even_bounds
 from serving.planning.cost import Machine, Work, token_seconds, tokens_per_second
 from serving.planning.devices import Fleet
 from serving.planning.shape import BF16, ModelShape
@@ -61,9 +62,8 @@ def machine_of(fleet: Fleet, ranks: int) -> Machine:
 
 
 def evenly(count: int, parts: int) -> tuple[int, ...]:
-    """`count` over `parts`, the larger shares last, as serving.experts.placement shares experts out."""
-    bounds = [count * part // parts for part in range(parts + 1)]
-    return tuple(last - first for first, last in pairwise(bounds))
+    """How many of `count` each of `parts` has."""
+    return tuple(last - first for first, last in pairwise(even_bounds(count, parts)))
 
 
 def _grids(shape: ModelShape, fleet: Fleet) -> Iterator[tuple[int, int]]:
