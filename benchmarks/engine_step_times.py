@@ -77,7 +77,7 @@ class StandIn(Gang):
         (plan,) = plans
         self.now += self._times.of(plan)
         choices = tuple(self._choice if sequence.sampled else None for sequence in plan.sequences)
-        return [RankAnswer(plan.step, choices, np.full(plan.counts[0], -1.0), None, 0.0, 0.0)]
+        return [RankAnswer(plan.step, drawn_rows(choices, 1), np.full(plan.counts[0], -1.0), None, 0.0, 0.0)]
 
 
 def _plan(step: int, rows: int, prompts: int, tokens: int, draw: random.Random) -> RankPlan:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
-from serving.compiled.pieces import WIDTH, LayerKind, Piece, can_be_gathered, kind_of, parts_of
+from serving.compiled.pieces import WIDTH, HeadPiece, LayerKind, Piece, can_be_gathered, kind_of, parts_of
 from serving.compiled.store import BUCKETS, Store, store_of
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.config import ModelConfig
@@ -49,6 +50,9 @@ def fill(store: Store, checkpoint: Checkpoint, ranks: int, slots: int, block_siz
     cache = torch.zeros(slots, config.attention.cache_width)
     rotary = Rotary(config.rope, config.context_length)
     for count in rows:
+        if not store.head(count).exists():
+            head = HeadPiece(config)
+            compile_piece(head, head.inputs(count), store.head(count))
         for kind, layer in first_of.items():
             missing = [part for part in parts_of(kind, ranks) if not store.file(kind, part, count).exists()]
             if not missing:
@@ -59,14 +63,14 @@ def fill(store: Store, checkpoint: Checkpoint, ranks: int, slots: int, block_siz
             for part in missing:
                 piece = Piece(config, weights, layer, part, block_size)
                 given = piece.inputs(count, cache, rotary.at(torch.full((count,), block_size)))
-                compile_piece(piece, given, store.file(kind, part, count))
+                compile_piece(piece, given, store.file(kind, part, count), piece.widths)
 
 
-def compile_piece(piece: Piece, given: tuple[Tensor, ...], file: Path) -> None:
-    """The file appears when it is whole."""
+def compile_piece(piece: Module, given: tuple[Tensor, ...], file: Path, widths: int | None = None) -> None:
+    """The file appears when it is whole; `widths`: which input is the block tables."""
     sizes: list[dict[int, object] | None] = [None] * len(given)
-    if piece.widths is not None:
-        sizes[piece.widths] = {1: WIDTH}
+    if widths is not None:
+        sizes[widths] = {1: WIDTH}
     exported = torch.export.export(piece, given, dynamic_shapes=(tuple(sizes),))
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         made = Path(folder) / file.name

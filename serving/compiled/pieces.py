@@ -17,10 +17,12 @@ from torch.nn.functional import silu
 from serving.compiled.tensors import tensors_of, with_tensors
 from serving.engine.kv_cache import LayerCache
 from serving.experts.matrices import gathered
-from serving.model.batch import Batch, decode_span
+from serving.model.batch import Batch, Span
 from serving.model.config import GroupedShape, ModelConfig
 from serving.model.layer import Layer
+from serving.model.likelihoods import logits, measure
 from serving.model.mixture import Routing
+from serving.model.transformer import MOST_TOP
 from serving.model.weights import ExpertWeights, LayerWeights, MixtureWeights
 
 Part = Literal["whole", "open", "close"]
@@ -90,7 +92,7 @@ class Piece(torch.nn.Module):
             return (self._rebuilt(given[3:])[0].finish(hidden, normed, routed),)
         hidden, cos, sin, positions, slots, tables, rows = given[:7]
         layer, weights = self._rebuilt(given[7:])
-        span = decode_span(positions, tables, self._block_size, self._config.window)
+        span = Span(0, len(positions), positions.unsqueeze(1), tables, self._block_size, self._config.window)
         batch = Batch(positions, positions, slots, (span,), ())
         hidden = layer.attend(hidden, batch, (cos, sin), LayerCache(rows, self._block_size))
         normed = layer.normed(hidden)
@@ -108,6 +110,25 @@ class Piece(torch.nn.Module):
     def _rebuilt(self, tensors: Sequence[Tensor]) -> tuple[Layer, LayerWeights]:
         weights = with_tensors(self._template, iter(tensors))
         return Layer(self._config, weights, self._layer), weights
+
+
+class HeadPiece(torch.nn.Module):
+    """What follows the last layer. Forward takes hidden, each expert layer's gate scores, norm, head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self._config, self._top_k = config, min(MOST_TOP, config.vocab_size)
+
+    def inputs(self, rows: int) -> tuple[Tensor, ...]:
+        """Of the right shapes, for tracing."""
+        config = self._config
+        scores = [torch.full((rows, config.experts), 0.5) for _ in config.expert_layers]
+        ends = (torch.ones(config.hidden_size), torch.zeros(config.vocab_size, config.hidden_size))
+        return (torch.zeros(rows, config.hidden_size), *scores, *ends)
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        hidden, scores, (norm, head) = given[0], given[1:-2], given[-2:]
+        return measure(logits(hidden, norm, head, self._config.norm_eps), scores, self._top_k).tensors
 
 
 def gathered_product(rows: Tensor, routing: Routing, experts: ExpertWeights) -> Tensor:

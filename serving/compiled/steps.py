@@ -21,6 +21,7 @@ from serving.engine.kv_cache import KvCache
 from serving.model.batch import Batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import ModelConfig
+from serving.model.likelihoods import Likelihoods
 from serving.model.mixture import Routing
 from serving.model.weights import MixtureWeights, Weights
 
@@ -39,6 +40,7 @@ class CompiledSteps:
         self._store = store_of(home, checkpoint, slots=slots, block_size=block_size)
         self._config, self._cache, self._ranks, self._block_size = config, cache, ranks, block_size
         self._weights = [tensors_of(layer if ranks == 1 else without_routed(layer)) for layer in weights.layers]
+        self._ends = (weights.norm, weights.head)
         self._buckets: dict[int, _Bucket] = {}
         self._looked: dict[int, float] = {}  # when, by bucket that was not whole then
         self._able = all(
@@ -70,8 +72,8 @@ class CompiledSteps:
 class _Bucket:
     """The runners of every layer, for so many rows."""
 
-    def __init__(self, rows: int, by_layer: Sequence[dict[Part, Run]]) -> None:
-        self.rows, self.by_layer = rows, by_layer
+    def __init__(self, rows: int, by_layer: Sequence[dict[Part, Run]], head: Run) -> None:
+        self.rows, self.by_layer, self.head = rows, by_layer, head
 
 
 class _Step:
@@ -105,6 +107,10 @@ class _Step:
     def close(self, layer: int, hidden: Tensor, normed: Tensor, routed: Tensor) -> Tensor:
         given = [self._filled(hidden), self._filled(normed), self._filled(routed), *self._steps._weights[layer]]
         return self._cut(self._bucket.by_layer[layer]["close"].run(given)[0])
+
+    def measure(self, hidden: Tensor, gate_scores: tuple[Tensor, ...]) -> Likelihoods:
+        given = [self._filled(hidden), *map(self._filled, gate_scores), *self._steps._ends]
+        return Likelihoods(*(self._cut(each) for each in self._bucket.head.run(given)))
 
     def _given(self, layer: int, hidden: Tensor) -> list[Tensor]:
         steps = self._steps
@@ -141,13 +147,12 @@ def _load(store: Store, config: ModelConfig, ranks: int, rows: int) -> _Bucket |
         for kind in [kind_of(config, layer)]
         for part in parts_of(kind, ranks)
     ]
-    if not all(store.file(kind, part, rows).exists() for kind, part in set(wanted)):
+    files = {(kind, part): store.file(kind, part, rows) for kind, part in wanted}
+    if not all(file.exists() for file in (store.head(rows), *files.values())):
         return None
     try:
-        loaded = {
-            (kind, part): torch._inductor.aoti_load_package(str(store.file(kind, part, rows))).loader
-            for kind, part in set(wanted)
-        }
+        loaded = {which: _run_of(file) for which, file in files.items()}
+        head = _run_of(store.head(rows))
     except Exception as error:  # whatever torch makes of a file that is broken or of another make
         _log.warning("compiled pieces for %d rows cannot be loaded: %s", rows, error)
         return None
@@ -155,4 +160,8 @@ def _load(store: Store, config: ModelConfig, ranks: int, rows: int) -> _Bucket |
         {part: loaded[kind, part] for part in parts_of(kind, ranks)}
         for kind in (kind_of(config, layer) for layer in range(config.layers))
     ]
-    return _Bucket(rows, by_layer)
+    return _Bucket(rows, by_layer, head)
+
+
+def _run_of(file: Path) -> Run:
+    return torch._inductor.aoti_load_package(str(file)).loader

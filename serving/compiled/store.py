@@ -25,6 +25,9 @@ class Store:
     def file(self, kind: LayerKind, part: Part, rows: int) -> Path:
         return self.folder / f"{kind.name}-{part}-{rows}.pt2"
 
+    def head(self, rows: int) -> Path:
+        return self.folder / f"head-{rows}.pt2"
+
 
 def store_of(home: Path, checkpoint: Checkpoint, *, slots: int, block_size: int) -> Store:
     """Below `home`; made by whoever compiles."""

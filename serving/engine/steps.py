@@ -11,7 +11,7 @@ from serving.engine.engine_config import EngineConfig
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang
 from serving.engine.generation import Generated
-from serving.engine.plan import RankAnswer, RankPlan
+from serving.engine.plan import RankAnswer, RankPlan, was_drawn
 from serving.engine.scheduler import Scheduler, Turn, extent
 from serving.engine.stats import Counters
 from serving.engine.vocabulary import Vocabulary
@@ -71,14 +71,16 @@ class Steps:
 
     def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> list[tuple[Flight, Generated]]:
         first, ended = 0, []
-        for turn, choice in zip(turns, answer.choices, strict=True):
+        for turn, row in zip(turns, answer.drawn.tolist(), strict=True):
             flight, last = self._flights[turn.sequence.id], first + turn.count
-            flight.take_prompt_logprobs(turn, answer.target_logprobs[first:last])
+            if turn.start < flight.sequence.prompt:
+                flight.take_prompt_logprobs(turn, answer.target_logprobs[first:last])
             self.scheduler.advance(turn)
             first = last
-            reason = None if choice is None else flight.take(choice, self._vocabulary, self._ending)
+            drawn = was_drawn(row)
+            reason = flight.take(row, self._vocabulary, self._ending) if drawn else None
             self._publish(flight)
-            if choice is None:
+            if not drawn:
                 continue
             self.counters.generated += 1
             if reason is None:
@@ -89,9 +91,10 @@ class Steps:
 
     def _publish(self, flight: Flight) -> None:
         """Only what is computed to a block's end is shared: a generation given up leaves nothing half-written."""
-        blocks = flight.full_blocks(self._block_size)
-        self.scheduler.publish(flight.sequence, flight.published, blocks)
-        flight.published += len(blocks)
+        if flight.sequence.computed // self._block_size > flight.published:
+            blocks = flight.full_blocks(self._block_size)
+            self.scheduler.publish(flight.sequence, flight.published, blocks)
+            flight.published += len(blocks)
 
     def _finish(self, flight: Flight, reason: FinishReason) -> Generated:
         generated = flight.result(reason, self._vocabulary)

@@ -77,7 +77,7 @@ class _Rank:
         """The reply. Raises ExchangeBroken when the step is void, ValueError for what it cannot obey."""
         if kind is Kind.PLAN and self._runner is not None:
             plan, started = unpack_plan(payload), time.perf_counter()
-            return Kind.ANSWER, pack_answer(self._runner.run(plan, started), plan.top_k)
+            return Kind.ANSWER, pack_answer(self._runner.run(plan, started))
         if kind is Kind.VOID:
             self.void()
             return Kind.DONE, b""

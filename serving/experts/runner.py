@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from serving.compiled.steps import Builder, CompiledSteps
 from serving.engine.kv_cache import KvCache
-from serving.engine.plan import NO_TARGET, Choice, Floats, RankAnswer, RankPlan
-from serving.engine.sampler import choose, gate_entropies
+from serving.engine.plan import CHOICE, NO_TARGET, Floats, RankAnswer, RankPlan
+from serving.engine.sampler import choose
 from serving.experts.exchange import Exchange
 from serving.experts.rank_settings import RankSettings
 from serving.model.batch import Chunk, build_batch
@@ -50,7 +51,7 @@ class Runner:
         computed = self._model.forward(batch)
         return RankAnswer(
             step=plan.step,
-            choices=self._choices(plan, computed),
+            drawn=self._drawn(plan, computed),
             target_logprobs=self._target_logprobs(plan, computed.hidden),
             logits=self._model.logits(computed.hidden).numpy() if plan.want_logits else None,
             compute_seconds=time.perf_counter() - started,
@@ -58,19 +59,17 @@ class Runner:
             expert_load=self._model.expert_load().numpy(),
         )
 
-    def _choices(self, plan: RankPlan, computed: Computed) -> tuple[Choice | None, ...]:
-        ends = np.cumsum([len(sequence.tokens) for sequence in plan.sequences]).tolist()
-        drawn = [place for place, sequence in enumerate(plan.sequences) if sequence.sampled]
-        choices: list[Choice | None] = [None] * len(plan.sequences)
-        if drawn:
-            rows = torch.tensor([ends[place] - 1 for place in drawn])
-            logits = self._model.logits(computed.hidden[rows]).numpy()
-            gates = gate_entropies(computed.gate_scores[:, rows].numpy())
-            samplings = [plan.sequences[place].sampling for place in drawn]
-            draws = [plan.sequences[place].draw for place in drawn]
-            for place, choice in zip(drawn, choose(logits, samplings, draws, plan.top_k, gates), strict=True):
-                choices[place] = choice
-        return tuple(choices)
+    def _drawn(self, plan: RankPlan, computed: Computed) -> Floats:
+        """A row for each sequence, as RankAnswer has it."""
+        ends = accumulate(len(sequence.tokens) for sequence in plan.sequences)
+        drawing = [(place, end, s) for place, (end, s) in enumerate(zip(ends, plan.sequences, strict=True)) if s.sampled]
+        rows = np.full((len(plan.sequences), CHOICE + 2 * plan.top_k), np.nan)
+        if drawing:
+            wanted = torch.tensor([end - 1 for _, end, _ in drawing])
+            found = self._model.measure(computed, wanted, plan.top_k)
+            samplings, draws = [s.sampling for _, _, s in drawing], [s.draw for _, _, s in drawing]
+            rows[[place for place, _, _ in drawing]] = choose(found, samplings, draws, plan.top_k)
+        return rows
 
     def _target_logprobs(self, plan: RankPlan, hidden: Tensor) -> Floats:
         targets = np.array([t for s in plan.sequences for t in s.targets or [NO_TARGET] * len(s.tokens)], np.int64)

@@ -14,6 +14,7 @@ from serving.experts.exchange import Exchange
 from serving.model.batch import Batch
 from serving.model.config import ModelConfig
 from serving.model.layer import Layer
+from serving.model.likelihoods import Likelihoods, logits, measure
 from serving.model.mixture import Mixture, Routing
 from serving.model.rotary import Rotary
 from serving.model.weights import MixtureWeights, Weights
@@ -21,8 +22,9 @@ from serving.model.weights import MixtureWeights, Weights
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    hidden: Tensor  # [rows, hidden], after the last norm
-    gate_scores: Tensor  # [expert layers, rows, experts], sigmoid or softmax
+    hidden: Tensor  # [rows, hidden], after the last layer
+    gate_scores: tuple[Tensor, ...]  # of each expert layer, [rows, experts], sigmoid or softmax
+    step: DecodeStep | None = None  # what computed it, where that is compiled
 
 
 class DecodeStep(Protocol):
@@ -37,6 +39,13 @@ class DecodeStep(Protocol):
         ...
 
     def close(self, layer: int, hidden: Tensor, normed: Tensor, routed: Tensor) -> Tensor: ...
+
+    def measure(self, hidden: Tensor, gate_scores: tuple[Tensor, ...]) -> Likelihoods:
+        """Of every row, with the MOST_TOP likeliest tokens."""
+        ...
+
+
+MOST_TOP = 20  # likeliest tokens that a compiled step tells, or all where the vocabulary is smaller
 
 
 class DecodeSteps(Protocol):
@@ -58,6 +67,7 @@ class Transformer:
         self._rotary, self._compiled = Rotary(config.rope, config.context_length), compiled
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
         self._chosen: list[Tensor] = []  # in the last step, a layer with experts
+        self._layer_begins = torch.arange(len(config.expert_layers)).unsqueeze(1) * config.experts
         self._mixtures = [
             Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
         ]
@@ -75,19 +85,27 @@ class Transformer:
             if routing is not None:
                 routings.append(routing)
         self._chosen = [routing.experts for routing in routings]
-        hidden = F.rms_norm(hidden, (self._config.hidden_size,), self._weights.norm, self._config.norm_eps)
-        empty = hidden.new_zeros(0, len(hidden), self._config.experts)
-        return Computed(hidden, torch.stack([routing.scores for routing in routings]) if routings else empty)
+        return Computed(hidden, tuple(routing.scores for routing in routings), step)
 
     def expert_load(self) -> Tensor:
         """[expert layers, experts]: own rows of the last step that chose each expert."""
-        experts = self._config.experts
-        loads = [torch.bincount(chosen.reshape(-1), minlength=experts) for chosen in self._chosen]
-        return torch.stack(loads) if loads else torch.zeros(0, experts, dtype=torch.int64)
+        experts, layers = self._config.experts, len(self._chosen)
+        if not layers:
+            return torch.zeros(0, experts, dtype=torch.int64)
+        places = torch.stack(self._chosen).view(layers, -1) + self._layer_begins
+        return torch.bincount(places.view(-1), minlength=layers * experts).view(layers, experts)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[rows, hidden] → [rows, vocab]."""
-        return F.linear(hidden, self._weights.head)
+        """[rows, hidden] after the last layer → [rows, vocab]."""
+        return logits(hidden, self._weights.norm, self._weights.head, self._config.norm_eps)
+
+    def measure(self, computed: Computed, rows: Tensor, top_k: int) -> Likelihoods:
+        """Of some of its rows, with at least `top_k` of the likeliest tokens."""
+        if computed.step is not None and top_k <= MOST_TOP:
+            found = computed.step.measure(computed.hidden, computed.gate_scores)
+            return found if len(rows) == len(computed.hidden) else found.of(rows)
+        scores = [layer[rows] for layer in computed.gate_scores]
+        return measure(self.logits(computed.hidden[rows]), scores, min(top_k, self._config.vocab_size))
 
     def _layer(
         self, layer: int, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor]

@@ -14,6 +14,7 @@ from serving.engine.kv_cache import KvCache
 from serving.experts.exchange import AloneExchange
 from serving.model.batch import Batch, Chunk, build_batch
 from serving.model.checkpoint import Checkpoint, open_checkpoint
+from serving.model.likelihoods import Likelihoods
 from serving.model.transformer import Computed, Transformer
 from serving.model.weights import load_weights
 from tests.serving.tiny_checkpoint import write_tiny_checkpoint
@@ -52,6 +53,10 @@ class Network:
         with torch.inference_mode():
             return self._network.forward(batch), batch
 
+    def measure(self, computed: Computed, rows: torch.Tensor) -> Likelihoods:
+        with torch.inference_mode():
+            return self._network.measure(computed, rows, 5)
+
 
 @pytest.fixture(scope="module")
 def filled(case: tuple[Checkpoint, int, Path]) -> tuple[Checkpoint, int, Path]:
@@ -77,8 +82,16 @@ def test_decode_steps_are_those_of_the_eager_network(filled: tuple[Checkpoint, i
         found, _ = fast.run(*parts)
         turns = (torch.zeros(3, 1, 8), torch.zeros(3, 1, 8))
         assert fast.steps.of(batch, turns) is not None
-        torch.testing.assert_close(found.hidden, expected.hidden, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found.hidden, expected.hidden, atol=5e-5, rtol=1e-4)
         torch.testing.assert_close(found.gate_scores, expected.gate_scores, atol=1e-5, rtol=1e-4)
+        assert found.step is not None
+        all_rows = torch.arange(3)
+        measured, wanted = fast.measure(found, all_rows), eager.measure(expected, all_rows)
+        assert torch.equal(measured.best, wanted.best)
+        for one, other in zip(measured.tensors[:3], wanted.tensors[:3], strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(measured.top_logprobs[:, :5], wanted.top_logprobs, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(fast.measure(found, all_rows[1:]).entropies, measured.entropies[1:])
 
 
 def test_steps_with_chunks_and_sizes_that_are_not_compiled_stay_eager(filled: tuple[Checkpoint, int, Path]) -> None:

@@ -81,7 +81,7 @@ def test_gate_scores_are_those_of_every_expert_layer(tmp_path: Path, family: str
     model, window = open_model(write_tiny_checkpoint(tmp_path / "checkpoint", family=family))
     with torch.inference_mode():
         batch = build_batch(torch.tensor(TEXT[:8]), (Chunk(0, 8, (0, 1)),), BLOCK, window, (8,))
-        scores = model.forward(batch).gate_scores
+        scores = torch.stack(model.forward(batch).gate_scores)
     assert scores.shape == (2, 8, 8)  # expert layers, tokens, experts
     assert ((scores > 0) & (scores < 1)).all()
     if family == "qwen3_moe":
