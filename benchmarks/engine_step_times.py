@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -72,9 +73,13 @@ class StandIn(Gang):
         super().__init__([], [report], 0.0)
         self._times, self._choice = times, Choice(token_id, -1.0, 1.0, 1.0, ((token_id, -1.0),))
         self.now = 0.0  # seconds
+        self._plans: deque[RankPlan] = deque()
 
-    def step(self, plans: Sequence[RankPlan]) -> list[RankAnswer]:
-        (plan,) = plans
+    def submit(self, plans: Sequence[RankPlan]) -> None:
+        self._plans += plans
+
+    def collect(self) -> list[RankAnswer]:
+        plan = self._plans.popleft()
         self.now += self._times.of(plan)
         choices = tuple(self._choice if sequence.sampled else None for sequence in plan.sequences)
         return [RankAnswer(plan.step, choices, np.full(plan.counts[0], -1.0), None, 0.0, 0.0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +20,26 @@ from serving.model.batch import Chunk, build_batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.transformer import Computed, Transformer
 from serving.model.weights import load_weights
+from serving.stages.gate_sums import entropies_so_far, mean_entropies
+from serving.stages.handoff import Handed
+from serving.stages.stage import PipelineStage
+from serving.stages.stage_links import StageLinks
 
 
 class Runner:
     def __init__(
-        self, settings: RankSettings, checkpoint: Checkpoint, held: dict[int, tuple[int, ...]], exchange: Exchange
+        self,
+        settings: RankSettings,
+        checkpoint: Checkpoint,
+        held: dict[int, tuple[int, ...]],
+        exchange: Exchange,
+        stage: PipelineStage,
+        links: StageLinks,
     ) -> None:
+        self.weights = load_weights(checkpoint, held, stage.layers)
+        self._stage, self._links, self._expert_layers = stage, links, len(checkpoint.config.expert_layers)
+        checkpoint = replace(checkpoint, config=stage.part_of(checkpoint.config))
         config = checkpoint.config
-        self.weights = load_weights(checkpoint, held)
         cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.attention.cache_width)
         sizes = (settings.ranks, settings.block_size)
         home = Path(settings.compiled) if settings.compiled else None
@@ -43,22 +56,46 @@ class Runner:
 
     def run(self, plan: RankPlan, started: float) -> RankAnswer:
         """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""
-        waited = self._exchange.wait_seconds
+        waited = self._wait_seconds()
         tokens = torch.tensor([token for s in plan.sequences for token in s.tokens], dtype=torch.int64)
         chunks = tuple(Chunk(s.start, len(s.tokens), tuple(s.blocks)) for s in plan.sequences)
         batch = build_batch(tokens, chunks, self._block_size, self._window, plan.counts)
-        computed = self._model.forward(batch)
+        received = None if self._stage.is_first else self._links.receive(len(tokens))
+        computed = self._model.forward(batch, received.hidden if received else None)
+        if not self._stage.is_last:
+            return self._hand_over(plan, computed, received, started, waited)
         return RankAnswer(
             step=plan.step,
-            choices=self._choices(plan, computed),
+            choices=self._choices(plan, computed, received),
             target_logprobs=self._target_logprobs(plan, computed.hidden),
             logits=self._model.logits(computed.hidden).numpy() if plan.want_logits else None,
             compute_seconds=time.perf_counter() - started,
-            exchange_seconds=self._exchange.wait_seconds - waited,
+            exchange_seconds=self._wait_seconds() - waited,
             expert_load=self._model.expert_load().numpy(),
         )
 
-    def _choices(self, plan: RankPlan, computed: Computed) -> tuple[Choice | None, ...]:
+    def _wait_seconds(self) -> float:
+        """For other ranks, of this stage and of the ones beside it."""
+        return self._exchange.wait_seconds + self._links.wait_seconds
+
+    def _hand_over(
+        self, plan: RankPlan, computed: Computed, received: Handed | None, started: float, waited: float
+    ) -> RankAnswer:
+        """To the next stage; the driver learns how long it took, and which experts were chosen."""
+        before = received.gate_entropy if received else None
+        drawn = torch.tensor([end - 1 for end in _ends_of_drawn(plan)], dtype=torch.int64)
+        self._links.send(Handed(computed.hidden, entropies_so_far(computed.gate_scores, drawn, before)))
+        return RankAnswer(
+            step=plan.step,
+            choices=(),
+            target_logprobs=np.zeros(0),
+            logits=None,
+            compute_seconds=time.perf_counter() - started,
+            exchange_seconds=self._wait_seconds() - waited,
+            expert_load=self._model.expert_load().numpy(),
+        )
+
+    def _choices(self, plan: RankPlan, computed: Computed, received: Handed | None) -> tuple[Choice | None, ...]:
         ends = np.cumsum([len(sequence.tokens) for sequence in plan.sequences]).tolist()
         drawn = [place for place, sequence in enumerate(plan.sequences) if sequence.sampled]
         choices: list[Choice | None] = [None] * len(plan.sequences)
@@ -66,6 +103,9 @@ class Runner:
             rows = torch.tensor([ends[place] - 1 for place in drawn])
             logits = self._model.logits(computed.hidden[rows]).numpy()
             gates = gate_entropies(computed.gate_scores[:, rows].numpy())
+            if received is not None:
+                before = received.gate_entropy[rows].double().numpy()
+                gates = mean_entropies(gates, len(computed.gate_scores), before, self._expert_layers)
             samplings = [plan.sequences[place].sampling for place in drawn]
             draws = [plan.sequences[place].draw for place in drawn]
             for place, choice in zip(drawn, choose(logits, samplings, draws, plan.top_k, gates), strict=True):
@@ -81,3 +121,9 @@ class Runner:
             column = torch.from_numpy(targets[wanted]).unsqueeze(1)
             found[wanted] = logprobs.gather(1, column).squeeze(1).double().numpy()
         return found
+
+
+def _ends_of_drawn(plan: RankPlan) -> list[int]:
+    """Where the rows end of each sequence whose next token is drawn."""
+    ends = np.cumsum([len(sequence.tokens) for sequence in plan.sequences]).tolist()
+    return [end for end, sequence in zip(ends, plan.sequences, strict=True) if sequence.sampled]

@@ -1,4 +1,4 @@
-"""The network as one rank computes it: its own sequences' tokens, its own experts."""
+"""The network as one rank computes it: its own sequences' tokens, its stage's layers, its own experts of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serving.model.weights import MixtureWeights, Weights
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    hidden: Tensor  # [rows, hidden], after the last norm
+    hidden: Tensor  # [rows, hidden], after the last norm where it is here
     gate_scores: Tensor  # [expert layers, rows, experts], sigmoid or softmax
 
 
@@ -54,6 +54,7 @@ class Transformer:
         exchange: Exchange,
         compiled: DecodeSteps | None = None,
     ) -> None:
+        """A stage's `config` is that of its own layers alone, and `weights` and `cache` are theirs."""
         self._config, self._weights, self._cache = config, weights, cache
         self._rotary, self._compiled = Rotary(config.rope, config.context_length), compiled
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
@@ -62,9 +63,12 @@ class Transformer:
             Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
         ]
 
-    def forward(self, batch: Batch) -> Computed:
-        """Every rank of the gang must run the same step, even with no rows of its own. Raises ExchangeTimeout."""
-        hidden = F.embedding(batch.tokens, self._weights.embedding) * self._config.embedding_scale
+    def forward(self, batch: Batch, received: Tensor | None = None) -> Computed:
+        """`received` [rows, hidden] is what the stage before made of the batch's rows; the first stage embeds tokens.
+
+        Every rank of a stage must run the same step, even with no rows of its own. Raises ExchangeTimeout.
+        """
+        hidden = self._embedded(batch.tokens) if received is None else received
         turns = self._rotary.at(batch.positions)
         step = self._compiled.of(batch, turns) if self._compiled else None
         routings = []
@@ -75,7 +79,8 @@ class Transformer:
             if routing is not None:
                 routings.append(routing)
         self._chosen = [routing.experts for routing in routings]
-        hidden = F.rms_norm(hidden, (self._config.hidden_size,), self._weights.norm, self._config.norm_eps)
+        if self._weights.norm is not None:
+            hidden = F.rms_norm(hidden, (self._config.hidden_size,), self._weights.norm, self._config.norm_eps)
         empty = hidden.new_zeros(0, len(hidden), self._config.experts)
         return Computed(hidden, torch.stack([routing.scores for routing in routings]) if routings else empty)
 
@@ -86,8 +91,13 @@ class Transformer:
         return torch.stack(loads) if loads else torch.zeros(0, experts, dtype=torch.int64)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[rows, hidden] → [rows, vocab]."""
+        """[rows, hidden] → [rows, vocab]; of the last stage."""
+        assert self._weights.head is not None
         return F.linear(hidden, self._weights.head)
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        assert self._weights.embedding is not None
+        return F.embedding(tokens, self._weights.embedding) * self._config.embedding_scale
 
     def _layer(
         self, layer: int, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor]
