@@ -160,7 +160,7 @@ def cpu_share(cores: int, settings: ServingSettings) -> float:
 
 def bundles_of(settings: ServingSettings) -> int:
     """One for the replica itself, one for each rank and for each spare."""
-    return 1 + settings.ranks + settings.spare_ranks
+    return 1 + settings.stages * settings.ranks + settings.spare_ranks
 
 
 def build(settings: ServingSettings, share: float) -> Any:

@@ -12,6 +12,7 @@ from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.config import CheckpointError
 from serving.model.tensor_files import check_tensors
 from serving.settings import ServingSettings
+from serving.stages.stage import stages_of
 
 
 class CannotStart(Exception):
@@ -46,6 +47,10 @@ def verify(settings: ServingSettings) -> Checkpoint:
     experts = checkpoint.config.experts
     if settings.ranks > experts:
         raise CannotStart(f"{settings.ranks} ranks cannot share {experts} experts: lower COUNTERSIGN_RANKS.")
+    try:
+        stages_of(checkpoint.config, settings.stages)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
     return checkpoint
 
 

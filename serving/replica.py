@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -21,11 +22,13 @@ from serving.confidence.cascade import Sample
 from serving.confidence.self_verify.pool import SelfVerifier
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import EngineError, Overloaded
+from serving.engine.gang import RankReport
 from serving.engine.generation import Generated, GenerationRequest
 from serving.experts.rank_settings import best_exchange
 from serving.gang_keeper import GangKeeper
 from serving.metrics import ReplicaStats
 from serving.model.checkpoint import open_checkpoint
+from serving.model.config import ModelConfig
 from serving.rank_actors import RankActors
 from serving.settings import ServingSettings
 
@@ -77,13 +80,14 @@ class Replica:
         exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
         config = EngineConfig(
             ranks=settings.ranks,
+            stages=settings.stages,
             exchange=exchange,
             start_seconds=settings.repair_seconds,
             compiled=str(settings.home / "compiled") if settings.compiled else "",
             token_seconds=settings.token_seconds,
             most_running=settings.most_running,
         )
-        most = settings.ranks + settings.spare_ranks
+        most = config.places + settings.spare_ranks
         actors = partial(RankActors, self.checkpoint, config, cpu_share, most)
         self.gang = GangKeeper(self.checkpoint, config, actors, settings.spare_ranks)
         self.held = 0  # asks generating or waiting
@@ -130,18 +134,20 @@ class Replica:
             return answer
 
     @property
-    def reports(self) -> tuple[Any, ...]:
+    def reports(self) -> tuple[RankReport, ...]:
         """What each rank holds; empty while ranks are replaced."""
         engine = self.gang.engine
         return engine.reports if engine else ()
 
     def describe(self) -> dict[str, Any]:
-        """The body of GET /model: identity, and which rank holds which experts."""
+        """The body of GET /model: identity, and which rank holds which layers and experts."""
         config = self.checkpoint.config
         by_rank = [
             {
                 "rank": report.rank,
                 "pid": report.pid,
+                "stage": report.stage,
+                "layers": list(report.layers),
                 "total": report.total,
                 "expert": report.expert,
                 "expert_ids": {str(layer): list(ids) for layer, ids in report.expert_ids.items()},
@@ -155,7 +161,7 @@ class Replica:
             "context_length": config.context_length,
             "replica": self.id,
             "epoch": self.gang.epoch,
-            "parameters": {"total": _parameters_once(by_rank), "by_rank": by_rank},
+            "parameters": {"total": _parameters_once(self.reports, config), "by_rank": by_rank},
         }
 
     def stats(self) -> ReplicaStats:
@@ -246,9 +252,8 @@ class Replica:
         return Sample(generated.text, generated.usage)
 
 
-def _parameters_once(by_rank: list[dict[str, Any]]) -> int:
-    """The network's parameters: every rank's experts, and one copy of what all ranks hold alike."""
-    if not by_rank:
-        return 0
-    shared = int(by_rank[0]["total"]) - int(by_rank[0]["expert"])
-    return shared + sum(int(rank["expert"]) for rank in by_rank)
+def _parameters_once(reports: Sequence[RankReport], config: ModelConfig) -> int:
+    """The network's parameters: every rank's experts, and one copy of what all ranks of a stage hold alike."""
+    alike = {report.stage: report.total - report.expert for report in reports}
+    twice = config.vocab_size * config.hidden_size if config.tied_head and len(alike) > 1 else 0  # at both ends
+    return sum(alike.values()) - twice + sum(report.expert for report in reports)

@@ -22,7 +22,13 @@ class ServingSettings(BaseSettings):
     serving_token: SecretStr | None = Field(default=None, description="Bearer secret the gateway must present.")
     checkpoint: Path = Field(default=REFERENCE_CHECKPOINT, description="Directory of the model to serve.")
     replicas: int = Field(default=1, ge=1, le=16, description="Gangs of ranks side by side.")
-    ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in a gang.")
+    ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in each stage of a gang.")
+    stages: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Pipeline stages in a gang: each holds a part of the layers, for models that do not fit otherwise.",
+    )
     spare_ranks: int = Field(
         default=0,
         ge=0,

@@ -81,7 +81,7 @@ def serve_until_told(settings: ServingSettings, paths: RayPaths) -> None:
         end_on_signals()  # Ray installs its own handler of SIGTERM
         say("proxy")
         start_proxy(settings)
-        say("replicas", replicas=settings.replicas, ranks=settings.ranks)
+        say("replicas", replicas=settings.replicas, ranks=settings.ranks, stages=settings.stages)
         start_replicas(settings, cores)
         wait_until_routed(settings)
         say("ready", address=f"http://{settings.host}:{settings.port}")

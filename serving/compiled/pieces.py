@@ -100,12 +100,12 @@ class Piece(torch.nn.Module):
             return (layer.finish(hidden, normed, None),)
         routing = layer.route(normed)
         if self._part == "open":
-            return (hidden, normed, routing.scores, routing.experts, routing.weights)
+            return (hidden, normed, routing.entropies, routing.experts, routing.weights)
         experts = weights.mlp.experts
         if not isinstance(experts, ExpertWeights):
             raise TypeError("packed experts are not compiled: ask can_be_gathered first")
         routed = gathered_product(normed, routing, experts)
-        return (layer.finish(hidden, normed, routed), routing.scores, routing.experts, routing.weights)
+        return (layer.finish(hidden, normed, routed), routing.entropies, routing.experts, routing.weights)
 
     def _rebuilt(self, tensors: Sequence[Tensor]) -> tuple[Layer, LayerWeights]:
         weights = with_tensors(self._template, iter(tensors))
@@ -113,7 +113,7 @@ class Piece(torch.nn.Module):
 
 
 class HeadPiece(torch.nn.Module):
-    """What follows the last layer. Forward takes hidden, each expert layer's gate scores, norm, head."""
+    """What follows the last layer. Forward takes hidden, norm, head."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -122,13 +122,11 @@ class HeadPiece(torch.nn.Module):
     def inputs(self, rows: int) -> tuple[Tensor, ...]:
         """Of the right shapes, for tracing."""
         config = self._config
-        scores = [torch.full((rows, config.experts), 0.5) for _ in config.expert_layers]
         ends = (torch.ones(config.hidden_size), torch.zeros(config.vocab_size, config.hidden_size))
-        return (torch.zeros(rows, config.hidden_size), *scores, *ends)
+        return (torch.zeros(rows, config.hidden_size), *ends)
 
-    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
-        hidden, scores, (norm, head) = given[0], given[1:-2], given[-2:]
-        return measure(logits(hidden, norm, head, self._config.norm_eps), scores, self._top_k).tensors
+    def forward(self, hidden: Tensor, norm: Tensor, head: Tensor) -> tuple[Tensor, ...]:
+        return measure(logits(hidden, norm, head, self._config.norm_eps), self._top_k).tensors
 
 
 def gathered_product(rows: Tensor, routing: Routing, experts: ExpertWeights) -> Tensor:

@@ -101,15 +101,15 @@ class _Step:
 
     def open(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Routing]:
         found = self._bucket.by_layer[layer]["open"].run(self._given(layer, hidden))
-        hidden, normed, scores, experts, weights = (self._cut(each) for each in found)
-        return hidden, normed, Routing(scores, experts, weights)
+        hidden, normed, entropies, experts, weights = (self._cut(each) for each in found)
+        return hidden, normed, Routing(entropies, experts, weights)
 
     def close(self, layer: int, hidden: Tensor, normed: Tensor, routed: Tensor) -> Tensor:
         given = [self._filled(hidden), self._filled(normed), self._filled(routed), *self._steps._weights[layer]]
         return self._cut(self._bucket.by_layer[layer]["close"].run(given)[0])
 
-    def measure(self, hidden: Tensor, gate_scores: tuple[Tensor, ...]) -> Likelihoods:
-        given = [self._filled(hidden), *map(self._filled, gate_scores), *self._steps._ends]
+    def measure(self, hidden: Tensor) -> Likelihoods:
+        given = [self._filled(hidden), *self._steps._ends]
         return Likelihoods(*(self._cut(each) for each in self._bucket.head.run(given)))
 
     def _given(self, layer: int, hidden: Tensor) -> list[Tensor]:

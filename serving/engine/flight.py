@@ -31,6 +31,7 @@ class Flight:
     submitted_at: float = field(default_factory=time.monotonic)
     started_at: float | None = None
     first_token_at: float | None = None
+    last_token_at: float | None = None
     drawn: int = 0  # tokens, the closing one included
     rows: list[DrawnRow] = field(default_factory=list)  # of all but the closing token
     reused: int = 0  # tokens of the prompt that were in the cache before
@@ -69,8 +70,9 @@ class Flight:
 
     def take(self, row: DrawnRow, vocabulary: Vocabulary, ending: frozenset[int]) -> FinishReason | None:
         """The next token was drawn; the reason when it is the last."""
+        self.last_token_at = time.monotonic()
         if self.first_token_at is None:
-            self.first_token_at = time.monotonic()
+            self.first_token_at = self.last_token_at
         self.drawn += 1
         token = int(row[0])
         if token in ending:
@@ -136,7 +138,7 @@ class Flight:
         return [self.logprobs[place + 1] for place, target in enumerate(self.targets) if target != NO_TARGET]
 
     def _timings(self) -> dict[str, float]:
-        now = time.monotonic()
+        now = self.last_token_at or time.monotonic()
         started = self.started_at or now
         first = self.first_token_at or now
         spans = {"queue": started - self.submitted_at, "prefill": first - started, "decode": now - first}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import select
 import time
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from serving.engine.control import Channel, ChannelClosed, Kind
 from serving.engine.errors import RankLost
@@ -18,26 +19,42 @@ from serving.engine.plan import PlanError, RankAnswer, RankPlan, pack_plan, unpa
 class RankReport:
     """What a rank holds, as it said when it took its place; counts are numbers of parameters."""
 
-    rank: int
+    rank: int  # its number in the gang: stages one after another, the ranks of each in order
     pid: int
     total: int
     expert: int  # of these, in routed experts
     expert_ids: dict[int, tuple[int, ...]]  # by layer
+    stage: int = 0
+    layers: tuple[int, ...] = ()  # that its stage computes
 
 
 def read_report(payload: bytes) -> RankReport:
     """Raises KeyError, TypeError or ValueError when it is not one."""
     data = json.loads(payload)
     held = {int(layer): tuple(ids) for layer, ids in data["expert_ids"].items()}
-    return RankReport(data["rank"], data["pid"], data["total"], data["expert"], held)
+    layers = tuple(int(layer) for layer in data["layers"])
+    return RankReport(data["rank"], data["pid"], data["total"], data["expert"], held, data["stage"], layers)
+
+
+@dataclass(slots=True)
+class _Step:
+    number: int
+    sent_at: float
+    answers: dict[int, RankAnswer] = field(default_factory=dict)  # by rank
 
 
 class Gang:
-    """`channels` and `reports` in order of rank. After a RankLost nothing more is sent in this epoch."""
+    """`channels` and `reports` in order of rank. After a RankLost nothing more is sent in this epoch.
+
+    Steps are answered in the order in which they were sent, by each rank and so by all.
+    """
 
     def __init__(self, channels: Sequence[Channel], reports: Sequence[RankReport], step_seconds: float) -> None:
         self.reports = tuple(reports)
         self._channels, self._seconds = tuple(channels), step_seconds
+        self._columns = sum(report.stage == self.reports[0].stage for report in self.reports)  # ranks of a stage
+        self._steps: deque[_Step] = deque()  # sent and not collected
+        self._collected_at = 0.0
         self._poll = select.poll()
         self._rank_of = {channel.fileno(): rank for rank, channel in enumerate(self._channels)}
         for channel in self._channels:
@@ -45,20 +62,34 @@ class Gang:
             self._poll.register(channel.fileno(), select.POLLIN)
 
     def step(self, plans: Sequence[RankPlan]) -> list[RankAnswer]:
-        """One plan for each rank, one answer from each. Raises RankLost."""
-        for rank, plan in enumerate(plans):
-            self._send(rank, plan)
-        answers: dict[int, RankAnswer] = {}
-        deadline = time.monotonic() + self._seconds
-        while len(answers) < len(self._channels):
+        """`submit` and `collect` in one: the answers of the last stage. Raises RankLost."""
+        self.submit(plans)
+        return self.collect()[-self._columns :]
+
+    def submit(self, plans: Sequence[RankPlan]) -> None:
+        """One plan for each rank of a stage; it goes to that rank of every stage. Raises RankLost."""
+        for place, payload in enumerate(map(pack_plan, plans)):
+            for rank in range(place, len(self._channels), self._columns):
+                self._send(rank, payload)
+        self._steps.append(_Step(plans[0].step, time.monotonic()))
+
+    def collect(self) -> list[RankAnswer]:
+        """The oldest submitted step's answer of each rank; only the last stage's tell what was drawn. Raises RankLost.
+
+        Its time limit begins when it was sent or the step before it was collected, whichever was later.
+        """
+        oldest = self._steps[0]
+        deadline = max(oldest.sent_at, self._collected_at) + self._seconds
+        while len(oldest.answers) < len(self._channels):
             for descriptor, _ in self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                rank = self._rank_of[descriptor]
-                answers[rank] = self._answer(rank, plans[rank].step)
+                self._take_answer(self._rank_of[descriptor])
             if time.monotonic() > deadline:
-                late = [rank for rank in range(len(self._channels)) if rank not in answers]
+                late = [rank for rank in range(len(self._channels)) if rank not in oldest.answers]
                 if late:
                     raise RankLost(late[0], f"no answer within {self._seconds:g} s")
-        return [answers[rank] for rank in range(len(self._channels))]
+        self._steps.popleft()
+        self._collected_at = time.monotonic()
+        return [oldest.answers[rank] for rank in range(len(self._channels))]
 
     def wait(self, wake: int) -> None:
         """Sleep until `wake` is readable. Raises RankLost when a rank goes away meanwhile."""
@@ -77,21 +108,23 @@ class Gang:
             self._poll.unregister(descriptor)
         self._rank_of.clear()
 
-    def _send(self, rank: int, plan: RankPlan) -> None:
+    def _send(self, rank: int, payload: bytes) -> None:
         try:
-            self._channels[rank].send(Kind.PLAN, pack_plan(plan))
+            self._channels[rank].send(Kind.PLAN, payload)
         except (ChannelClosed, TimeoutError) as error:
             raise RankLost(rank, "it no longer takes plans") from error
 
-    def _answer(self, rank: int, step: int) -> RankAnswer:
+    def _take_answer(self, rank: int) -> None:
         payload = self._receive(rank)
         try:
             answer = unpack_answer(payload)
         except PlanError as error:
             raise RankLost(rank, str(error)) from error
-        if answer.step != step:
-            raise RankLost(rank, f"it answered step {answer.step} instead of {step}")
-        return answer
+        awaited = next((step for step in self._steps if rank not in step.answers), None)
+        if awaited is None or answer.step != awaited.number:
+            wanted = "none" if awaited is None else str(awaited.number)
+            raise RankLost(rank, f"it answered step {answer.step} instead of {wanted}")
+        awaited.answers[rank] = answer
 
     def _receive(self, rank: int) -> bytes:
         try:

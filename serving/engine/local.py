@@ -24,7 +24,7 @@ _END_SECONDS = 5.0
 
 @contextmanager
 def local_engine(checkpoint: Path | str, ranks: int = 1, **config: Any) -> Iterator[Engine]:
-    """`config` are fields of EngineConfig. Raises CheckpointError or RankLost when it cannot start."""
+    """`config` are fields of EngineConfig. Raises CheckpointError, RankLost or ValueError when it cannot start."""
     opened, sizes = open_checkpoint(checkpoint), EngineConfig(ranks=ranks, **config)
     with local_gang(opened, sizes) as gang:
         engine = Engine(gang, opened, sizes)
@@ -38,7 +38,7 @@ def local_engine(checkpoint: Path | str, ranks: int = 1, **config: Any) -> Itera
 def local_gang(checkpoint: Checkpoint, config: EngineConfig) -> Iterator[Gang]:
     """The ranks alone, without a scheduler: plans go in, answers come out."""
     with LocalRanks(checkpoint, config) as ranks:
-        ranks.roster.fill(ranks.start(config.ranks))
+        ranks.roster.fill(ranks.start(config.places))
         yield ranks.roster.assemble(epoch=1)
 
 

@@ -80,7 +80,6 @@ class RankAnswer:
     expert_load: Integers = field(default_factory=lambda: np.zeros((0, 0), np.int64))  # [expert layers, experts] rows
 
 
-
 def pack_plan(plan: RankPlan) -> bytes:
     sequences = plan.sequences
     tokens = sum(len(sequence.tokens) for sequence in sequences)

@@ -42,7 +42,7 @@ class Rendezvous:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._listener.bind(str(self._directory / "control"))
-            self._listener.listen(config.ranks)
+            self._listener.listen(config.places)
         except BaseException:
             self.close()
             raise
@@ -51,6 +51,7 @@ class Rendezvous:
         config = self._config
         return RankSettings(
             ranks=config.ranks,
+            stages=config.stages,
             checkpoint=str(self._checkpoint.directory),
             control_path=str(self._directory / "control"),
             exchange=config.exchange,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from torch import Tensor
 
 from serving.engine.plan import CHOICE, Floats, Integers, Sampling
 from serving.model.likelihoods import Likelihoods
@@ -13,10 +14,12 @@ _MASK = (1 << 64) - 1
 _LIKELIEST = 256  # tokens that are looked at first where only the likeliest may be drawn
 
 
-def choose(found: Likelihoods, samplings: Sequence[Sampling], draws: Sequence[int], top_k: int) -> Floats:
+def choose(
+    found: Likelihoods, gates: Tensor, samplings: Sequence[Sampling], draws: Sequence[int], top_k: int
+) -> Floats:
     """A choice for each row, laid out as `serving.engine.plan` has it, [rows, CHOICE + 2 * top_k].
 
-    `draws` says how many tokens the row's sequence drew before; `top_k` is at most that of `found`.
+    `gates` [rows] nats, the mean entropy of the gates, is told with it. `draws` says how many tokens the row's sequence drew before; `top_k` is at most that of `found`.
     """
     tokens: Integers = found.best.numpy().copy()
     for row, sampling in enumerate(samplings):
@@ -25,7 +28,7 @@ def choose(found: Likelihoods, samplings: Sequence[Sampling], draws: Sequence[in
     rows = np.empty((len(tokens), CHOICE + 2 * top_k))
     rows[:, 0] = tokens
     rows[:, 1] = found.logprobs.numpy()[np.arange(len(tokens)), tokens]
-    rows[:, 2], rows[:, 3] = found.entropies.numpy(), found.gate_entropies.numpy()
+    rows[:, 2], rows[:, 3] = found.entropies.numpy(), gates.numpy()
     rows[:, CHOICE : CHOICE + top_k] = found.top_ids[:, :top_k].numpy()
     rows[:, CHOICE + top_k :] = found.top_logprobs[:, :top_k].numpy()
     return rows

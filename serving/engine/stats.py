@@ -30,9 +30,9 @@ class Durations:
 
 @dataclass(frozen=True, slots=True)
 class RankStats:
-    """One rank's part; all counts are since the engine began."""
+    """One rank's part; all counts are since the engine began. A sequence is held by one rank of each stage."""
 
-    rank: int
+    rank: int  # its number in the gang
     pid: int
     alive: bool  # it is not the one that was lost, and its engine runs
     running: int  # sequences it holds
@@ -42,6 +42,7 @@ class RankStats:
     compute_seconds: float  # exchanges included
     exchange_seconds: float
     expert_rows: int  # rows that its experts were chosen for, over all layers
+    stage: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class EngineStats:
     kv_blocks: int  # of each rank
     ranks: tuple[RankStats, ...]
     expert_load: tuple[tuple[int, ...], ...]  # by expert layer, rows that chose each expert
-    imbalance: float | None  # largest / mean of the ranks' expert_rows; None before the first row
+    imbalance: float | None  # largest / mean of a stage's ranks' expert_rows, of the worst; None before the first row
     first_token: Durations  # from the submission to the first token
     token: Durations  # of each finished generation, the mean time of a token after the first
     last_step_at: float | None
@@ -95,18 +96,21 @@ class Counters:
         self.compute, self.exchange = [0.0] * ranks, [0.0] * ranks
         self.batch_rows: tuple[int, ...] = (0,) * ranks
         self.first_token, self.token = _Histogram(), _Histogram()
-        self.pids = tuple(report.pid for report in reports)
+        self.pids, self.stages = tuple(r.pid for r in reports), tuple(r.stage for r in reports)
         self._held = [[list(report.expert_ids[layer]) for layer in sorted(report.expert_ids)] for report in reports]
-        self._load: Integers | None = None
+        self._load: dict[int, Integers] = {}  # by stage
 
     def count_step(self, plans: Sequence[RankPlan], answers: Sequence[RankAnswer]) -> None:
+        """One plan for each rank of a stage, one answer of each rank of the gang."""
         self.steps += 1
         self.last_step_at = time.monotonic()
-        self.batch_rows = plans[0].counts
-        for rank, answer in enumerate(answers):
+        self.batch_rows = plans[0].counts * (len(answers) // len(plans))
+        loads = dict(self._load)
+        for rank, (stage, answer) in enumerate(zip(self.stages, answers, strict=True)):
             self.compute[rank] += answer.compute_seconds
             self.exchange[rank] += answer.exchange_seconds
-            self._load = answer.expert_load if self._load is None else self._load + answer.expert_load
+            loads[stage] = loads[stage] + answer.expert_load if stage in loads else answer.expert_load
+        self._load = loads  # whole, for who reads meanwhile
 
     def count_finished(self, generated: Generated) -> None:
         usage, timings = generated.usage, generated.timings_ms
@@ -120,15 +124,20 @@ class Counters:
 
     @property
     def expert_load(self) -> tuple[tuple[int, ...], ...]:
-        return () if self._load is None else tuple(map(tuple, self._load.tolist()))
+        """Of all stages' expert layers in their order."""
+        loads = self._load
+        return tuple(tuple(row) for stage in sorted(loads) for row in loads[stage].tolist())
 
     @property
     def expert_rows(self) -> tuple[int, ...]:
         """By rank, rows that its experts were chosen for."""
-        load = self._load
-        if load is None:
+        loads = self._load
+        if not loads:
             return (0,) * len(self._held)
-        return tuple(sum(int(load[layer, ids].sum()) for layer, ids in enumerate(held)) for held in self._held)
+        return tuple(
+            sum(int(loads[stage][layer, ids].sum()) for layer, ids in enumerate(held))
+            for stage, held in zip(self.stages, self._held, strict=True)
+        )
 
 
 def read_stats(
@@ -143,18 +152,21 @@ def read_stats(
     """`submitted`: generations that the scheduler has not heard of; `lost`: why the engine ended by itself."""
     rows, running = counters.expert_rows, scheduler.running_by_rank
     free, kept = scheduler.free_blocks, scheduler.kept_blocks
+    columns = len(running)
+    share = -(-max(running) // (len(counters.stages) // columns))  # of a step, where several are in flight
     ranks = tuple(
         RankStats(
             rank=rank,
             pid=pid,
             alive=alive or (lost is not None and lost.rank not in (None, rank)),
-            running=running[rank],
+            running=running[rank % columns],
             batch_rows=counters.batch_rows[rank],
-            free_blocks=free[rank],
-            kept_blocks=kept[rank],
+            free_blocks=free[rank % columns],
+            kept_blocks=kept[rank % columns],
             compute_seconds=counters.compute[rank],
             exchange_seconds=counters.exchange[rank],
             expert_rows=rows[rank],
+            stage=counters.stages[rank],
         )
         for rank, pid in enumerate(counters.pids)
     )
@@ -162,8 +174,8 @@ def read_stats(
         alive=alive,
         waiting=scheduler.waiting + submitted,
         running=sum(running),
-        running_limit=limit.running,
-        chunk_limit=limit.chunk(max(running)),
+        running_limit=scheduler.running_limit,
+        chunk_limit=limit.chunk(share),
         steps=counters.steps,
         finished=counters.finished,
         generated_tokens=counters.generated,
@@ -173,13 +185,14 @@ def read_stats(
         kv_blocks=config.kv_blocks,
         ranks=ranks,
         expert_load=counters.expert_load,
-        imbalance=_imbalance(rows),
+        imbalance=_imbalance(rows, counters.stages),
         first_token=counters.first_token.read(),
         token=counters.token.read(),
         last_step_at=counters.last_step_at,
     )
 
 
-def _imbalance(rows: Sequence[int]) -> float | None:
-    """The most loaded rank's rows over the mean; 1 is even."""
-    return None if not sum(rows) else max(rows) / float(np.mean(rows))
+def _imbalance(rows: Sequence[int], stages: Sequence[int]) -> float | None:
+    """The most loaded rank's rows over the mean of its stage; 1 is even. Stages differ by their layers, not by load."""
+    by_stage = [[own for own, of in zip(rows, stages, strict=True) if of == stage] for stage in sorted(set(stages))]
+    return max((max(own) / float(np.mean(own)) for own in by_stage if sum(own)), default=None)

@@ -58,7 +58,9 @@ class Vocabulary:
         """How an alternative is shown: its text, or the name of a special token."""
         found = self._shown.get(token_id)
         if found is None:
-            found = self._shown[token_id] = self._names.get(token_id) or self.bytes_of(token_id).decode(errors="replace")
+            found = self._shown[token_id] = self._names.get(token_id) or self.bytes_of(token_id).decode(
+                errors="replace"
+            )
         return found
 
     def bytes_of(self, token_id: int) -> bytes:

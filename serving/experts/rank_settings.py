@@ -19,7 +19,8 @@ def best_exchange() -> ExchangeKind:
 class RankSettings:
     """The same for every rank of a gang and for its spares: the driver says later which place a process takes."""
 
-    ranks: int
+    ranks: int  # of each stage
+    stages: int
     checkpoint: str
     control_path: str  # AF_UNIX socket of the driver
     exchange: ExchangeKind

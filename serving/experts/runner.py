@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -20,14 +22,27 @@ from serving.model.batch import Chunk, build_batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.transformer import Computed, Transformer
 from serving.model.weights import load_weights
+from serving.stages.handoff import Handed
+from serving.stages.stage import PipelineStage
+from serving.stages.stage_links import StageLinks
+
+_NOTHING_DRAWN = np.zeros((0, CHOICE))  # by any stage but the last
 
 
 class Runner:
     def __init__(
-        self, settings: RankSettings, checkpoint: Checkpoint, held: dict[int, tuple[int, ...]], exchange: Exchange
+        self,
+        settings: RankSettings,
+        checkpoint: Checkpoint,
+        held: dict[int, tuple[int, ...]],
+        exchange: Exchange,
+        stage: PipelineStage,
+        links: StageLinks,
     ) -> None:
+        self.weights = load_weights(checkpoint, held, stage.layers)
+        self._stage, self._links, self._expert_layers = stage, links, len(checkpoint.config.expert_layers)
+        checkpoint = replace(checkpoint, config=stage.part_of(checkpoint.config))
         config = checkpoint.config
-        self.weights = load_weights(checkpoint, held)
         cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.attention.cache_width)
         sizes = (settings.ranks, settings.block_size)
         home = Path(settings.compiled) if settings.compiled else None
@@ -44,32 +59,42 @@ class Runner:
 
     def run(self, plan: RankPlan, started: float) -> RankAnswer:
         """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""
-        waited = self._exchange.wait_seconds
+        waited = self._wait_seconds()
         tokens = torch.tensor([token for s in plan.sequences for token in s.tokens], dtype=torch.int64)
         chunks = tuple(Chunk(s.start, len(s.tokens), tuple(s.blocks)) for s in plan.sequences)
         batch = build_batch(tokens, chunks, self._block_size, self._window, plan.counts)
-        computed = self._model.forward(batch)
+        received = None if self._stage.is_first else self._links.receive(len(tokens))
+        computed = self._model.forward(batch, received.hidden if received else None)
+        gates = computed.gate_entropy + received.gate_entropy if received else computed.gate_entropy
+        last = self._stage.is_last
+        if not last:
+            self._links.send(Handed(computed.hidden, gates))
         return RankAnswer(
             step=plan.step,
-            drawn=self._drawn(plan, computed),
-            target_logprobs=self._target_logprobs(plan, computed.hidden),
-            logits=self._model.logits(computed.hidden).numpy() if plan.want_logits else None,
+            drawn=self._drawn(plan, computed, gates) if last else _NOTHING_DRAWN,
+            target_logprobs=self._target_logprobs(plan, computed.hidden) if last else np.zeros(0),
+            logits=self._model.logits(computed.hidden).numpy() if last and plan.want_logits else None,
             compute_seconds=time.perf_counter() - started,
-            exchange_seconds=self._exchange.wait_seconds - waited,
+            exchange_seconds=self._wait_seconds() - waited,
             expert_load=self._model.expert_load().numpy(),
         )
 
-    def _drawn(self, plan: RankPlan, computed: Computed) -> Floats:
+    def _drawn(self, plan: RankPlan, computed: Computed, gate_entropy: Tensor) -> Floats:
         """A row for each sequence, as RankAnswer has it."""
-        ends = accumulate(len(sequence.tokens) for sequence in plan.sequences)
-        drawing = [(place, end, s) for place, (end, s) in enumerate(zip(ends, plan.sequences, strict=True)) if s.sampled]
         rows = np.full((len(plan.sequences), CHOICE + 2 * plan.top_k), np.nan)
-        if drawing:
-            wanted = torch.tensor([end - 1 for _, end, _ in drawing])
+        places, ends = _drawing(plan)
+        if places:
+            wanted = torch.tensor(ends) - 1
             found = self._model.measure(computed, wanted, plan.top_k)
-            samplings, draws = [s.sampling for _, _, s in drawing], [s.draw for _, _, s in drawing]
-            rows[[place for place, _, _ in drawing]] = choose(found, samplings, draws, plan.top_k)
+            gates = gate_entropy[wanted] / (self._expert_layers or math.nan)
+            drawing = [plan.sequences[place] for place in places]
+            samplings, draws = [sequence.sampling for sequence in drawing], [sequence.draw for sequence in drawing]
+            rows[places] = choose(found, gates, samplings, draws, plan.top_k)
         return rows
+
+    def _wait_seconds(self) -> float:
+        """For other ranks, of this stage and of the ones beside it."""
+        return self._exchange.wait_seconds + self._links.wait_seconds
 
     def _target_logprobs(self, plan: RankPlan, hidden: Tensor) -> Floats:
         targets = np.array([t for s in plan.sequences for t in s.targets or [NO_TARGET] * len(s.tokens)], np.int64)
@@ -80,3 +105,10 @@ class Runner:
             column = torch.from_numpy(targets[wanted]).unsqueeze(1)
             found[wanted] = logprobs.gather(1, column).squeeze(1).double().numpy()
         return found
+
+
+def _drawing(plan: RankPlan) -> tuple[list[int], list[int]]:
+    """The places of the sequences whose next token is drawn, and where the rows of each end."""
+    ends = accumulate(len(sequence.tokens) for sequence in plan.sequences)
+    found = [(place, end) for place, (end, s) in enumerate(zip(ends, plan.sequences, strict=True)) if s.sampled]
+    return [place for place, _ in found], [end for _, end in found]

@@ -16,7 +16,7 @@ from serving.model.weights import FeedForwardWeights, MixtureWeights
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    scores: Tensor  # [tokens, experts], sigmoid or softmax
+    entropies: Tensor  # [tokens] nats, of the gate's scores as shares of their sum
     experts: Tensor  # [tokens, k] ids
     weights: Tensor  # [tokens, k]
 
@@ -50,7 +50,12 @@ def route(hidden: Tensor, gate: MixtureWeights, rule: RoutingRule, top_k: int) -
     weights = scores.gather(1, chosen)
     if rule.normalised:
         weights = weights / (weights.sum(1, keepdim=True) + 1e-20)
-    return Routing(scores, chosen, weights * rule.scale)
+    return Routing(_entropies(scores), chosen, weights * rule.scale)
+
+
+def _entropies(scores: Tensor) -> Tensor:
+    shares = (scores / scores.sum(1, keepdim=True)).clamp(min=1e-30)
+    return -(shares * shares.log()).sum(1)
 
 
 def _within_best_groups(ranked: Tensor, rule: RoutingRule) -> Tensor:

@@ -1,4 +1,4 @@
-"""The network as one rank computes it: its own sequences' tokens, its own experts."""
+"""The network as one rank computes it: its own sequences' tokens, its stage's layers, its own experts of them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from serving.model.weights import MixtureWeights, Weights
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    hidden: Tensor  # [rows, hidden], after the last layer
-    gate_scores: tuple[Tensor, ...]  # of each expert layer, [rows, experts], sigmoid or softmax
+    hidden: Tensor  # [rows, hidden], after the last layer that is here
+    gate_entropy: Tensor  # [rows] nats, summed over the expert layers that are here
     step: DecodeStep | None = None  # what computed it, where that is compiled
 
 
@@ -40,7 +40,7 @@ class DecodeStep(Protocol):
 
     def close(self, layer: int, hidden: Tensor, normed: Tensor, routed: Tensor) -> Tensor: ...
 
-    def measure(self, hidden: Tensor, gate_scores: tuple[Tensor, ...]) -> Likelihoods:
+    def measure(self, hidden: Tensor) -> Likelihoods:
         """Of every row, with the MOST_TOP likeliest tokens."""
         ...
 
@@ -63,6 +63,7 @@ class Transformer:
         exchange: Exchange,
         compiled: DecodeSteps | None = None,
     ) -> None:
+        """A stage's `config` is that of its own layers alone, and `weights` and `cache` are theirs."""
         self._config, self._weights, self._cache = config, weights, cache
         self._rotary, self._compiled = Rotary(config.rope, config.context_length), compiled
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
@@ -72,9 +73,12 @@ class Transformer:
             Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
         ]
 
-    def forward(self, batch: Batch) -> Computed:
-        """Every rank of the gang must run the same step, even with no rows of its own. Raises ExchangeTimeout."""
-        hidden = F.embedding(batch.tokens, self._weights.embedding) * self._config.embedding_scale
+    def forward(self, batch: Batch, received: Tensor | None = None) -> Computed:
+        """`received` [rows, hidden] is what the stage before made of the batch's rows; the first stage embeds tokens.
+
+        Every rank of a stage must run the same step, even with no rows of its own. Raises ExchangeTimeout.
+        """
+        hidden = self._embedded(batch.tokens) if received is None else received
         turns = self._rotary.at(batch.positions)
         step = self._compiled.of(batch, turns) if self._compiled else None
         routings = []
@@ -85,7 +89,7 @@ class Transformer:
             if routing is not None:
                 routings.append(routing)
         self._chosen = [routing.experts for routing in routings]
-        return Computed(hidden, tuple(routing.scores for routing in routings), step)
+        return Computed(hidden, _summed(routings, hidden), step)
 
     def expert_load(self) -> Tensor:
         """[expert layers, experts]: own rows of the last step that chose each expert."""
@@ -96,16 +100,21 @@ class Transformer:
         return torch.bincount(places.view(-1), minlength=layers * experts).view(layers, experts)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[rows, hidden] after the last layer → [rows, vocab]."""
+        """[rows, hidden] after the last layer → [rows, vocab]; of the last stage."""
+        assert self._weights.norm is not None
+        assert self._weights.head is not None
         return logits(hidden, self._weights.norm, self._weights.head, self._config.norm_eps)
 
     def measure(self, computed: Computed, rows: Tensor, top_k: int) -> Likelihoods:
-        """Of some of its rows, with at least `top_k` of the likeliest tokens."""
+        """Of some of its rows, with at least `top_k` of the likeliest tokens; of the last stage."""
         if computed.step is not None and top_k <= MOST_TOP:
-            found = computed.step.measure(computed.hidden, computed.gate_scores)
+            found = computed.step.measure(computed.hidden)
             return found if len(rows) == len(computed.hidden) else found.of(rows)
-        scores = [layer[rows] for layer in computed.gate_scores]
-        return measure(self.logits(computed.hidden[rows]), scores, min(top_k, self._config.vocab_size))
+        return measure(self.logits(computed.hidden[rows]), min(top_k, self._config.vocab_size))
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        assert self._weights.embedding is not None
+        return F.embedding(tokens, self._weights.embedding) * self._config.embedding_scale
 
     def _layer(
         self, layer: int, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor]
@@ -126,3 +135,12 @@ class Transformer:
         assert mixture is not None
         hidden, normed, routing = step.open(layer, hidden)
         return step.close(layer, hidden, normed, mixture(normed, routing, batch.counts)), routing
+
+
+def _summed(routings: list[Routing], hidden: Tensor) -> Tensor:
+    if not routings:
+        return hidden.new_zeros(len(hidden))
+    total = routings[0].entropies
+    for routing in routings[1:]:
+        total = total + routing.entropies
+    return total

@@ -69,19 +69,25 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    embedding: Tensor  # [vocab, hidden]
+    """Of the whole network or of one stage of it; None: another stage has that end."""
+
+    embedding: Tensor | None  # [vocab, hidden]
     layers: tuple[LayerWeights, ...]
-    norm: Tensor
-    head: Tensor  # [vocab, hidden]; the embedding itself when tied
+    norm: Tensor | None
+    head: Tensor | None  # [vocab, hidden]; the embedding itself when tied
     total_parameters: int  # held by this rank
     expert_parameters: int  # of these, in routed experts
 
 
-def load_weights(checkpoint: Checkpoint, held: dict[int, tuple[int, ...]]) -> Weights:
-    """`held[layer]` are the expert ids to load. Raises CheckpointError for a missing or misshapen tensor."""
+def load_weights(checkpoint: Checkpoint, held: dict[int, tuple[int, ...]], layers: range | None = None) -> Weights:
+    """`held[layer]` are the expert ids to load, `layers` those of a stage; None: all.
+
+    With the first layer comes the embedding, with the last the norm behind it and the head.
+    Raises CheckpointError for a missing or misshapen tensor.
+    """
     config = checkpoint.config
     with TensorFiles(checkpoint.weight_files, "pt", config.fp8_block) as files:
-        return _Loader(files, config).load(held)
+        return _Loader(files, config).load(held, range(config.layers) if layers is None else layers)
 
 
 def load_layer(checkpoint: Checkpoint, layer: int, held: tuple[int, ...]) -> LayerWeights:
@@ -99,13 +105,18 @@ class _Loader:
         self._shapes = needed_tensors(config, files)
         self._read = self._of_experts = 0
 
-    def load(self, held: dict[int, tuple[int, ...]]) -> Weights:
-        config = self._config
-        embedding = self._tensor("model.embed_tokens.weight")
-        head = embedding if config.tied_head else self._tensor("lm_head.weight")
-        layers = tuple(self.layer(layer, held.get(layer, ())) for layer in range(config.layers))
-        norm = self._tensor("model.norm.weight")
+    def load(self, held: dict[int, tuple[int, ...]], numbers: range) -> Weights:
+        first, last = 0 in numbers, self._config.layers - 1 in numbers
+        embedding = self._tensor("model.embed_tokens.weight") if first else None
+        head = self._head(embedding) if last else None
+        layers = tuple(self.layer(layer, held.get(layer, ())) for layer in numbers)
+        norm = self._tensor("model.norm.weight") if last else None
         return Weights(embedding, layers, norm, head, self._read, self._of_experts)
+
+    def _head(self, embedding: Tensor | None) -> Tensor:
+        if not self._config.tied_head:
+            return self._tensor("lm_head.weight")
+        return self._tensor("model.embed_tokens.weight") if embedding is None else embedding
 
     def layer(self, layer: int, held: tuple[int, ...]) -> LayerWeights:
         at, names = f"model.layers.{layer}.", self._config.names

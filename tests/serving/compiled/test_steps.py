@@ -83,12 +83,12 @@ def test_decode_steps_are_those_of_the_eager_network(filled: tuple[Checkpoint, i
         turns = (torch.zeros(3, 1, 8), torch.zeros(3, 1, 8))
         assert fast.steps.of(batch, turns) is not None
         torch.testing.assert_close(found.hidden, expected.hidden, atol=5e-5, rtol=1e-4)
-        torch.testing.assert_close(found.gate_scores, expected.gate_scores, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(found.gate_entropy, expected.gate_entropy, atol=1e-5, rtol=1e-4)
         assert found.step is not None
         all_rows = torch.arange(3)
         measured, wanted = fast.measure(found, all_rows), eager.measure(expected, all_rows)
         assert torch.equal(measured.best, wanted.best)
-        for one, other in zip(measured.tensors[:3], wanted.tensors[:3], strict=True):
+        for one, other in zip(measured.tensors[:2], wanted.tensors[:2], strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(measured.top_logprobs[:, :5], wanted.top_logprobs, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(fast.measure(found, all_rows[1:]).entropies, measured.entropies[1:])

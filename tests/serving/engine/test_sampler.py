@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 
 from serving.engine.plan import Choice, Sampling, read_choice
 from serving.engine.sampler import choose, uniform
-from serving.model.likelihoods import gate_entropies, measure
+from serving.model.likelihoods import measure
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.2, 0.3], np.float32))
 GREEDY = Sampling()
@@ -24,8 +23,8 @@ def choose_one(logits: np.ndarray, sampling: Sampling, draw: int = 0, top_k: int
 def choose_all(
     logits: np.ndarray, samplings: list[Sampling], draws: list[int], top_k: int, gates: list[float]
 ) -> list[Choice]:
-    found = replace(measure(torch.from_numpy(logits), (), top_k), gate_entropies=torch.tensor(gates))
-    return [read_choice(row) for row in choose(found, samplings, draws, top_k).tolist()]
+    drawn = choose(measure(torch.from_numpy(logits), top_k), torch.tensor(gates), samplings, draws, top_k)
+    return [read_choice(row) for row in drawn.tolist()]
 
 
 def draws(sampling: Sampling, count: int) -> list[int]:
@@ -97,16 +96,6 @@ def test_uniform_numbers_fill_the_unit_interval_evenly() -> None:
     assert numbers.min() >= 0
     assert numbers.max() < 1
     np.testing.assert_allclose(np.histogram(numbers, 10, (0, 1))[0] / len(numbers), 0.1, atol=0.01)
-
-
-def test_gate_entropy_is_the_mean_over_layers_of_normalised_scores() -> None:
-    even, one = np.full(4, 0.5, np.float32), np.array([1, 0, 0, 0], np.float32)
-    scores = [torch.from_numpy(np.stack(rows)) for rows in ([even, one], [even, even])]  # by layer
-    np.testing.assert_allclose(gate_entropies(scores, 2), [math.log(4), math.log(4) / 2], atol=1e-6)
-
-
-def test_a_model_without_experts_has_no_gate_entropy() -> None:
-    assert torch.isnan(gate_entropies((), 3)).all()
 
 
 @pytest.mark.parametrize("top_p", [0.2, 0.7, 0.999])
