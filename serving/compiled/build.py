@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from serving.compiled.pieces import WIDTH, HeadPiece, LayerKind, Piece, can_be_gathered, kind_of, parts_of
+from serving.compiled.pieces import ExpertsPiece, HeadPiece, LayerKind, Piece, Sizes, can_be_gathered, kind_of, parts_of
 from serving.compiled.store import BUCKETS, Store, store_of
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.config import ModelConfig
@@ -49,6 +49,9 @@ def fill(store: Store, checkpoint: Checkpoint, ranks: int, slots: int, block_siz
     first_of = {kind_of(config, layer): layer for layer in reversed(range(config.layers))}
     cache = torch.zeros(slots, config.attention.cache_width)
     rotary = Rotary(config.rope, config.context_length)
+    if config.expert_layers and config.packing is None and not store.experts.exists():
+        experts = ExpertsPiece(config)
+        compile_piece(experts, experts.inputs(), store.experts, experts.sizes())
     for count in rows:
         if not store.head(count).exists():
             head = HeadPiece(config)
@@ -63,15 +66,12 @@ def fill(store: Store, checkpoint: Checkpoint, ranks: int, slots: int, block_siz
             for part in missing:
                 piece = Piece(config, weights, layer, part, block_size)
                 given = piece.inputs(count, cache, rotary.at(torch.full((count,), block_size)))
-                compile_piece(piece, given, store.file(kind, part, count), piece.widths)
+                compile_piece(piece, given, store.file(kind, part, count), piece.sizes(len(given)))
 
 
-def compile_piece(piece: Module, given: tuple[Tensor, ...], file: Path, widths: int | None = None) -> None:
-    """The file appears when it is whole; `widths`: which input is the block tables."""
-    sizes: list[dict[int, object] | None] = [None] * len(given)
-    if widths is not None:
-        sizes[widths] = {1: WIDTH}
-    exported = torch.export.export(piece, given, dynamic_shapes=(tuple(sizes),))
+def compile_piece(piece: Module, given: tuple[Tensor, ...], file: Path, sizes: Sizes | None = None) -> None:
+    """The file appears when it is whole; `sizes`: which of each input's dimensions change from step to step."""
+    exported = torch.export.export(piece, given, dynamic_shapes=sizes)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         made = Path(folder) / file.name
         torch._inductor.aoti_compile_and_package(exported, package_path=str(made))

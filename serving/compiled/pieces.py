@@ -26,6 +26,7 @@ from serving.model.transformer import MOST_TOP
 from serving.model.weights import ExpertWeights, LayerWeights, MixtureWeights
 
 Part = Literal["whole", "open", "close"]
+Sizes = tuple[Any, ...]  # for torch.export: by input, None or {dimension: Dim}
 WIDTH = torch.export.Dim("width", min=2, max=1 << 20)  # of block tables: the only size that changes from step to step
 
 
@@ -81,10 +82,12 @@ class Piece(torch.nn.Module):
         step = StepInputs(turns, positions, torch.arange(rows), tables)
         return (hidden, *step.tensors, cache, *weights)
 
-    @property
-    def widths(self) -> int | None:
-        """Which input is the block tables."""
-        return None if self._part == "close" else 5
+    def sizes(self, inputs: int) -> Sizes:
+        """Only the width of the block tables changes from step to step."""
+        found: list[dict[int, torch.export.Dim] | None] = [None] * inputs
+        if self._part != "close":
+            found[5] = {1: WIDTH}
+        return (tuple(found),)  # forward takes them as one list
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         if self._part == "close":
@@ -110,6 +113,32 @@ class Piece(torch.nn.Module):
     def _rebuilt(self, tensors: Sequence[Tensor]) -> tuple[Layer, LayerWeights]:
         weights = with_tensors(self._template, iter(tensors))
         return Layer(self._config, weights, self._layer), weights
+
+
+class ExpertsPiece(torch.nn.Module):
+    """Rows through experts that lie in stacks. Forward takes rows, places, gate and up, down."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self._config = config
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Of the right shapes, for tracing."""
+        hidden, size = self._config.hidden_size, self._config.expert_size
+        stacks = torch.zeros(3, 2 * size, hidden), torch.zeros(3, hidden, size)
+        return (torch.zeros(5, hidden), torch.zeros(5, dtype=torch.int64), *stacks)
+
+    def sizes(self) -> Sizes:
+        """How many rows and experts there are changes from step to step, and from rank to rank."""
+        rows, held = (
+            {0: torch.export.Dim("rows", min=2, max=1 << 20)},
+            {0: torch.export.Dim("held", min=2, max=1 << 16)},
+        )
+        return (rows, rows, held, held)
+
+    def forward(self, rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> tuple[Tensor, ...]:
+        gate, up = gathered(gate_up, rows, places).chunk(2, -1)
+        return (gathered(down, silu(gate) * up, places),)
 
 
 class HeadPiece(torch.nn.Module):

@@ -18,6 +18,7 @@ from serving.compiled.pieces import Part, StepInputs, can_be_gathered, kind_of, 
 from serving.compiled.store import Store, bucket_of, store_of
 from serving.compiled.tensors import tensors_of
 from serving.engine.kv_cache import KvCache
+from serving.experts.product import CompiledProduct
 from serving.model.batch import Batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import ModelConfig
@@ -41,6 +42,7 @@ class CompiledSteps:
         self._config, self._cache, self._ranks, self._block_size = config, cache, ranks, block_size
         self._weights = [tensors_of(layer if ranks == 1 else without_routed(layer)) for layer in weights.layers]
         self._ends = (weights.norm, weights.head)
+        self._experts: CompiledProduct | None = None
         self._buckets: dict[int, _Bucket] = {}
         self._looked: dict[int, float] = {}  # when, by bucket that was not whole then
         self._able = all(
@@ -55,18 +57,29 @@ class CompiledSteps:
         bucket = self._bucket(len(batch.tokens))
         return None if bucket is None else _Step(self, bucket, batch, turns)
 
+    def product(self) -> CompiledProduct | None:
+        if self._experts is None and self._may_look(0) and self._store.experts.exists():
+            self._experts = _experts_of(self._store)
+        return self._experts
+
     def _bucket(self, rows: int) -> _Bucket | None:
         size = bucket_of(rows)
         if size is None or size in self._buckets:
             return None if size is None else self._buckets[size]
-        now = time.monotonic()
-        if now - self._looked.get(size, -_LOOK_SECONDS) < _LOOK_SECONDS:
+        if not self._may_look(size):
             return None
-        self._looked[size] = now
         found = _load(self._store, self._config, self._ranks, size)
         if found is not None:
             self._buckets[size] = found
         return found
+
+    def _may_look(self, size: int) -> bool:
+        """Now and then, at files of so many rows."""
+        now = time.monotonic()
+        if now - self._looked.get(size, -_LOOK_SECONDS) < _LOOK_SECONDS:
+            return False
+        self._looked[size] = now
+        return True
 
 
 class _Bucket:
@@ -161,6 +174,23 @@ def _load(store: Store, config: ModelConfig, ranks: int, rows: int) -> _Bucket |
         for kind in (kind_of(config, layer) for layer in range(config.layers))
     ]
     return _Bucket(rows, by_layer, head)
+
+
+def _experts_of(store: Store) -> CompiledProduct | None:
+    """None for what cannot be loaded, which is told."""
+    try:
+        run = _run_of(store.experts)
+    except Exception as error:  # whatever torch makes of a file that is broken or of another make
+        _log.warning("the compiled product of experts cannot be loaded: %s", error)
+        return None
+
+    def product(rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        if len(rows) == 1:  # it was compiled for several
+            return product(rows.repeat(2, 1), places.repeat(2), gate_up, down)[:1]
+        found: list[Tensor] = run.run([rows, places, gate_up, down])
+        return found[0]
+
+    return product
 
 
 def _run_of(file: Path) -> Run:

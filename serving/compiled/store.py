@@ -25,6 +25,10 @@ class Store:
     def file(self, kind: LayerKind, part: Part, rows: int) -> Path:
         return self.folder / f"{kind.name}-{part}-{rows}.pt2"
 
+    @property
+    def experts(self) -> Path:
+        return self.folder / "experts.pt2"
+
     def head(self, rows: int) -> Path:
         return self.folder / f"head-{rows}.pt2"
 

@@ -19,7 +19,8 @@ def choose(
 ) -> Floats:
     """A choice for each row, laid out as `serving.engine.plan` has it, [rows, CHOICE + 2 * top_k].
 
-    `gates` [rows] nats, the mean entropy of the gates, is told with it. `draws` says how many tokens the row's sequence drew before; `top_k` is at most that of `found`.
+    `gates` [rows] nats, the mean entropy of the gates, is told with it. `draws` says how
+    many tokens the row's sequence drew before; `top_k` is at most that of `found`.
     """
     tokens: Integers = found.best.numpy().copy()
     for row, sampling in enumerate(samplings):

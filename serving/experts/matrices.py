@@ -31,7 +31,7 @@ class Matrices(Protocol):
 class FloatMatrices:
     def __init__(self, weights: Tensor) -> None:
         """[held, out, in]."""
-        self._weights, self._turned = weights, weights.transpose(1, 2)
+        self.stacked, self._turned = weights, weights.transpose(1, 2)
         self._each = weights.unbind()  # once: taking one out of a tensor costs as much as a small product
 
     def by_runs(self, rows: Tensor, runs: Runs) -> Tensor:
@@ -42,7 +42,7 @@ class FloatMatrices:
         return grouped_mm(rows, self._turned, offs=ends)
 
     def gathered(self, rows: Tensor, places: Tensor) -> Tensor:
-        return gathered(self._weights, rows, places)
+        return gathered(self.stacked, rows, places)
 
 
 def gathered(weights: Tensor, rows: Tensor, places: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from serving.experts.exchange import Exchange
-from serving.experts.product import ExpertProduct
+from serving.experts.product import CompiledProduct, ExpertProduct
 from serving.model.config import ModelConfig, RoutingRule
 from serving.model.weights import FeedForwardWeights, MixtureWeights
 
@@ -29,9 +30,15 @@ def feed_forward(hidden: Tensor, weights: FeedForwardWeights) -> Tensor:
 class Mixture:
     """The routed experts of a layer, wherever their ranks are."""
 
-    def __init__(self, config: ModelConfig, weights: MixtureWeights, exchange: Exchange) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        weights: MixtureWeights,
+        exchange: Exchange,
+        compiled: Callable[[], CompiledProduct | None] = lambda: None,
+    ) -> None:
         self._exchange = exchange
-        self._product = ExpertProduct(weights.experts, config.experts)
+        self._product = ExpertProduct(weights.experts, config.experts, compiled)
 
     def __call__(self, hidden: Tensor, routing: Routing, counts: tuple[int, ...]) -> Tensor:
         """[own, hidden] → what their experts make of them together, [own, hidden]."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from serving.engine.kv_cache import KvCache
 from serving.experts.exchange import Exchange
+from serving.experts.product import CompiledProduct
 from serving.model.batch import Batch
 from serving.model.config import ModelConfig
 from serving.model.layer import Layer
@@ -53,6 +54,10 @@ class DecodeSteps(Protocol):
         """None where this step is no compiled one, or not yet."""
         ...
 
+    def product(self) -> CompiledProduct | None:
+        """That of a few rows through any layer's experts; None while it is not there."""
+        ...
+
 
 class Transformer:
     def __init__(
@@ -69,8 +74,10 @@ class Transformer:
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
         self._chosen: list[Tensor] = []  # in the last step, a layer with experts
         self._layer_begins = torch.arange(len(config.expert_layers)).unsqueeze(1) * config.experts
+        products = (compiled.product,) if compiled else ()
         self._mixtures = [
-            Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
+            Mixture(config, w.mlp, exchange, *products) if isinstance(w.mlp, MixtureWeights) else None
+            for w in weights.layers
         ]
 
     def forward(self, batch: Batch, received: Tensor | None = None) -> Computed:
