@@ -48,7 +48,10 @@ class GlooHandoff:
         return Handed(received[:, :-1].contiguous(), received[:, -1])
 
     def close(self) -> None:
+        """The other end learns of it, at once where it waits: its connection breaks when nothing holds the group."""
         self._group.abort()
+        self._on_the_way.clear()
+        self._group = None
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
@@ -56,6 +59,7 @@ class GlooHandoff:
         try:
             yield
         except RuntimeError as error:  # gloo tells a time-out and a lost peer by the same type
-            raise HandoffTimeout(self._peer, self._seconds) from error
+            in_vain = time.perf_counter() - started >= self._seconds
+            raise HandoffTimeout((self._peer,) if in_vain else (), self._seconds) from error
         finally:
             self.wait_seconds += time.perf_counter() - started

@@ -19,10 +19,10 @@ class Handed:
 
 
 class HandoffTimeout(ExchangeTimeout):
-    """The rank before or after this one did not come; `missing` is its number in the gang."""
+    """The rank before or after this one did not come in time: `missing` is its number in the gang.
 
-    def __init__(self, peer: int, seconds: float) -> None:
-        super().__init__((peer,), seconds)
+    Where its connection broke, `missing` is empty: it may have left only because another rank is lost.
+    """
 
 
 class Handoff(Protocol):

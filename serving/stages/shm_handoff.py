@@ -79,7 +79,7 @@ class ShmHandoff:
         pause = _FIRST_SLEEP
         while self._counters[counter] < wanted:
             if time.perf_counter() > deadline:
-                raise HandoffTimeout(self._peer, self._seconds)
+                raise HandoffTimeout((self._peer,), self._seconds)
             if self._is_void():
                 raise ExchangeVoid
             time.sleep(pause)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.likelihoods import Likelihoods
 from serving.model.transformer import Computed, Transformer
 from serving.model.weights import load_weights
+from serving.stages.stage import PipelineStage, stages_of
 from tests.serving.tiny_checkpoint import write_tiny_checkpoint
 
 BLOCK, BLOCKS, ROWS = 4, 40, 4
@@ -36,22 +38,26 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 class Network:
     """One that holds all experts, with or without compiled steps."""
 
-    def __init__(self, checkpoint: Checkpoint, ranks: int, home: Path | None) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, ranks: int, home: Path | None, stage: PipelineStage | None = None
+    ) -> None:
+        held = {layer: tuple(range(checkpoint.config.experts)) for layer in checkpoint.config.expert_layers}
+        weights = load_weights(checkpoint, held, stage.layers if stage else None)
+        if stage is not None:
+            checkpoint = replace(checkpoint, config=stage.part_of(checkpoint.config))
         config = checkpoint.config
-        held = {layer: tuple(range(config.experts)) for layer in config.expert_layers}
-        weights = load_weights(checkpoint, held)
         cache = KvCache(config.layers, BLOCKS, BLOCK, config.attention.cache_width)
         self.steps = CompiledSteps(home, checkpoint, weights, cache, ranks, BLOCK) if home else None
         self._window = config.window
         self._network = Transformer(config, weights, cache, AloneExchange(), self.steps)
 
-    def run(self, *parts: tuple[list[int], int, int]) -> tuple[Computed, Batch]:
+    def run(self, *parts: tuple[list[int], int, int], received: torch.Tensor | None = None) -> tuple[Computed, Batch]:
         """Each part: tokens, where they begin, and the first of its sequence's blocks."""
         chunks = tuple(Chunk(start, len(tokens), tuple(range(first, first + 8))) for tokens, start, first in parts)
         ids = torch.tensor([token for tokens, _, _ in parts for token in tokens])
         batch = build_batch(ids, chunks, BLOCK, self._window, (len(ids),))
         with torch.inference_mode():
-            return self._network.forward(batch), batch
+            return self._network.forward(batch, received), batch
 
     def measure(self, computed: Computed, rows: torch.Tensor) -> Likelihoods:
         with torch.inference_mode():
@@ -92,6 +98,23 @@ def test_decode_steps_are_those_of_the_eager_network(filled: tuple[Checkpoint, i
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(measured.top_logprobs[:, :5], wanted.top_logprobs, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(fast.measure(found, all_rows[1:]).entropies, measured.entropies[1:])
+
+
+def test_a_stage_runs_its_own_layers_compiled(filled: tuple[Checkpoint, int, Path]) -> None:
+    checkpoint, ranks, home = filled
+    text, first, last = [7, 99, 30, 12, 4], *stages_of(checkpoint.config, 2)
+    whole = Network(checkpoint, ranks, None)
+    parts = [Network(checkpoint, ranks, home, stage) for stage in (first, last)]
+    for tokens, start in ((text, 0), ([40], 5)):
+        given = [(tokens, start, 8 * place) for place in range(3)]
+        expected, _ = whole.run(*given)
+        handed, batch = parts[0].run(*given)
+        found, _ = parts[1].run(*given, received=handed.hidden)
+    turns = (torch.zeros(3, 1, 8), torch.zeros(3, 1, 8))
+    assert all(part.steps is not None and part.steps.of(batch, turns) is not None for part in parts)
+    torch.testing.assert_close(found.hidden, expected.hidden, atol=1e-5, rtol=1e-4)
+    scores = torch.cat((handed.gate_scores, found.gate_scores))
+    torch.testing.assert_close(scores, expected.gate_scores, atol=1e-5, rtol=1e-4)
 
 
 def test_steps_with_chunks_and_sizes_that_are_not_compiled_stay_eager(filled: tuple[Checkpoint, int, Path]) -> None:

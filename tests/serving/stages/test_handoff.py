@@ -89,6 +89,17 @@ def test_rows_that_never_come_name_who_did_not_send_them(opened: Opener) -> None
     assert caught.value.missing == (SENDER,)
 
 
+def test_a_connection_that_broke_names_nobody(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        sender, receiver = pool.map(
+            lambda sends: GlooHandoff(tmp_path / "handoff", HIDDEN, 0, 20.0, sends=sends), (True, False)
+        )
+    sender.close()
+    with pytest.raises(HandoffTimeout) as caught:
+        receiver.receive(1)
+    assert caught.value.missing == ()
+
+
 def test_who_waits_in_shared_memory_is_called_away(tmp_path: Path) -> None:
     create_shared_file(tmp_path / "handoff", LAYOUT)
     receiver = ShmHandoff(tmp_path / "handoff", LAYOUT, SENDER, 300.0, lambda: True)
