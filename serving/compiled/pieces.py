@@ -96,23 +96,40 @@ class Piece(torch.nn.Module):
         hidden, cos, sin, positions, slots, tables, rows = given[:7]
         layer, weights = self._rebuilt(given[7:])
         span = Span(0, len(positions), positions.unsqueeze(1), tables, self._block_size, self._config.window)
-        batch = Batch(positions, positions, slots, (span,), ())
-        hidden = layer.attend(hidden, batch, (cos, sin), LayerCache(rows, self._block_size))
-        normed = layer.normed(hidden)
-        if not isinstance(weights.mlp, MixtureWeights):
-            return (layer.finish(hidden, normed, None),)
-        routing = layer.route(normed)
+        batch, cache = Batch(positions, positions, slots, (span,), ()), LayerCache(rows, self._block_size)
         if self._part == "open":
+            hidden = layer.attend(hidden, batch, (cos, sin), cache)
+            normed = layer.normed(hidden)
+            routing = layer.route(normed)
             return (hidden, normed, routing.entropies, routing.experts, routing.weights)
-        experts = weights.mlp.experts
-        if not isinstance(experts, ExpertWeights):
-            raise TypeError("packed experts are not compiled: ask can_be_gathered first")
-        routed = gathered_product(normed, routing, experts)
-        return (layer.finish(hidden, normed, routed), routing.entropies, routing.experts, routing.weights)
+        hidden, found = layer_pass(self._config, weights, self._layer, hidden, batch, (cos, sin), cache)
+        return (hidden, found.entropies, found.experts, found.weights) if found else (hidden,)
 
     def _rebuilt(self, tensors: Sequence[Tensor]) -> tuple[Layer, LayerWeights]:
         weights = with_tensors(self._template, iter(tensors))
         return Layer(self._config, weights, self._layer), weights
+
+
+def layer_pass(
+    config: ModelConfig,
+    weights: LayerWeights,
+    number: int,
+    hidden: Tensor,
+    batch: Batch,
+    turns: tuple[Tensor, Tensor],
+    cache: LayerCache,
+) -> tuple[Tensor, Routing | None]:
+    """A layer of a rank that holds all its experts."""
+    layer = Layer(config, weights, number)
+    hidden = layer.attend(hidden, batch, turns, cache)
+    normed = layer.normed(hidden)
+    if not isinstance(weights.mlp, MixtureWeights):
+        return layer.finish(hidden, normed, None), None
+    experts = weights.mlp.experts
+    if not isinstance(experts, ExpertWeights):
+        raise TypeError("packed experts are not compiled: ask can_be_gathered first")
+    routing = layer.route(normed)
+    return layer.finish(hidden, normed, gathered_product(normed, routing, experts)), routing
 
 
 class ExpertsPiece(torch.nn.Module):

@@ -59,6 +59,7 @@ class Rendezvous:
             kv_blocks=config.kv_blocks,
             block_size=config.block_size,
             exchange_seconds=config.exchange_seconds,
+            most_running=config.most_running,
             compiled=config.compiled,
         )
 

@@ -28,6 +28,7 @@ class RankSettings:
     kv_blocks: int
     block_size: int  # tokens in a block of the KV cache
     exchange_seconds: float  # limit for every exchange between ranks
+    most_running: int  # sequences it generates at a time
     compiled: str = ""  # folder in which compiled decode steps are kept; none: they run eagerly
 
 

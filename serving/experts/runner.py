@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from serving.compiled.steps import Builder, CompiledSteps
+from serving.compiled.store import Wanted, buckets_up_to
+from serving.compiled.whole_step import is_whole
 from serving.engine.kv_cache import KvCache
 from serving.engine.plan import CHOICE, NO_TARGET, Floats, RankAnswer, RankPlan
 from serving.engine.sampler import choose
@@ -20,6 +22,7 @@ from serving.experts.exchange import Exchange
 from serving.experts.rank_settings import RankSettings
 from serving.model.batch import Chunk, build_batch
 from serving.model.checkpoint import Checkpoint
+from serving.model.config import ModelConfig
 from serving.model.transformer import Computed, Transformer
 from serving.model.weights import load_weights
 from serving.stages.handoff import Handed
@@ -44,13 +47,12 @@ class Runner:
         checkpoint = replace(checkpoint, config=stage.part_of(checkpoint.config))
         config = checkpoint.config
         cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.attention.cache_width)
-        sizes = (settings.ranks, settings.block_size)
-        home = Path(settings.compiled) if settings.compiled else None
-        steps = CompiledSteps(home, checkpoint, self.weights, cache, *sizes) if home else None
+        steps, self._builder = None, None
+        if settings.compiled:
+            home, wanted = Path(settings.compiled), _wanted(settings, config, len(cache.rows(0)))
+            steps = CompiledSteps(home, checkpoint, self.weights, cache, wanted)
+            self._builder = Builder(home, checkpoint, wanted)
         self._model = Transformer(config, self.weights, cache, exchange, steps)
-        self._builder = (
-            Builder(home, checkpoint, settings.ranks, len(cache.rows(0)), settings.block_size) if home else None
-        )
         self._block_size, self._window, self._exchange = settings.block_size, config.window, exchange
 
     def close(self) -> None:
@@ -105,6 +107,11 @@ class Runner:
             column = torch.from_numpy(targets[wanted]).unsqueeze(1)
             found[wanted] = logprobs.gather(1, column).squeeze(1).double().numpy()
         return found
+
+
+def _wanted(settings: RankSettings, config: ModelConfig, slots: int) -> Wanted:
+    rows, whole = buckets_up_to(settings.most_running), is_whole(config, settings.ranks, settings.stages)
+    return Wanted(settings.ranks, slots, settings.block_size, rows, whole)
 
 
 def _drawing(plan: RankPlan) -> tuple[list[int], list[int]]:

@@ -46,6 +46,18 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: f
     return found.reshape(rows, -1)
 
 
+def attend_once(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Like `attend`, of one query a sequence, as sums: a compiler fuses them with the reading of the cache.
+
+    Keys and values [sequences, tokens, key heads, dims].
+    """
+    sequences, _, key_heads, dims = keys.shape
+    asked = queries.view(sequences, 1, key_heads, -1, dims)
+    scores = (asked * keys.unsqueeze(3)).sum(-1) * scale + mask.view(sequences, -1, 1, 1)
+    shares = torch.softmax(scores, 1)  # [sequences, tokens, key heads, queries of each]
+    return (shares.unsqueeze(-1) * values.unsqueeze(3)).sum(1).reshape(sequences, -1)
+
+
 class GroupedAttention:
     def __init__(self, config: ModelConfig, shape: GroupedShape, weights: GroupedWeights, layer: int) -> None:
         self._weights, self._layer, self._eps = weights, layer, config.norm_eps
@@ -72,6 +84,9 @@ class GroupedAttention:
     def _attend(self, queries: Tensor, span: Span, cache: Cache) -> Tensor:
         """[span's tokens, heads, head_dim] → [span's tokens, heads * head_dim]."""
         kept = cache.read(self._layer, span.tables)
-        kept = kept.view(*kept.shape[:2], 2 * self._kv_heads, self._head_dim).transpose(1, 2)
+        kept = kept.view(*kept.shape[:2], 2 * self._kv_heads, self._head_dim)
         mask = span.within_window if self._sliding else span.causal
+        if span.queries == 1 and torch.compiler.is_exporting():
+            return attend_once(queries, kept[:, :, : self._kv_heads], kept[:, :, self._kv_heads :], mask, self._scale)
+        kept = kept.transpose(1, 2)
         return attend(queries, kept[:, : self._kv_heads], kept[:, self._kv_heads :], mask, self._scale)

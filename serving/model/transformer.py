@@ -25,7 +25,8 @@ from serving.model.weights import MixtureWeights, Weights
 class Computed:
     hidden: Tensor  # [rows, hidden], after the last layer that is here
     gate_entropy: Tensor  # [rows] nats, summed over the expert layers that are here
-    step: DecodeStep | None = None  # what computed it, where that is compiled
+    step: DecodeStep | None = None  # what computed it, where its layers are compiled
+    likelihoods: Likelihoods | None = None  # of every row, where the step is compiled whole
 
 
 class DecodeStep(Protocol):
@@ -49,9 +50,21 @@ class DecodeStep(Protocol):
 MOST_TOP = 20  # likeliest tokens that a compiled step tells, or all where the vocabulary is smaller
 
 
+@dataclass(frozen=True, slots=True)
+class WholeStep:
+    hidden: Tensor  # [rows, hidden], after the last layer
+    gate_entropy: Tensor  # [rows] nats, summed over expert layers
+    experts: Tensor  # [expert layers, rows, k] chosen
+    likelihoods: Likelihoods  # of every row
+
+
 class DecodeSteps(Protocol):
     def of(self, batch: Batch, turns: tuple[Tensor, Tensor]) -> DecodeStep | None:
         """None where this step is no compiled one, or not yet."""
+        ...
+
+    def whole(self, batch: Batch) -> WholeStep | None:
+        """The step's results, where this rank has the whole network and a step is compiled whole; or None."""
         ...
 
     def product(self) -> CompiledProduct | None:
@@ -72,7 +85,7 @@ class Transformer:
         self._config, self._weights, self._cache = config, weights, cache
         self._rotary, self._compiled = Rotary(config.rope, config.context_length), compiled
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
-        self._chosen: list[Tensor] = []  # in the last step, a layer with experts
+        self._chosen: Tensor | None = None  # [expert layers, rows, k] in the last step
         self._layer_begins = torch.arange(len(config.expert_layers)).unsqueeze(1) * config.experts
         products = (compiled.product,) if compiled else ()
         self._mixtures = [
@@ -85,6 +98,10 @@ class Transformer:
 
         Every rank of a stage must run the same step, even with no rows of its own. Raises ExchangeTimeout.
         """
+        found = self._compiled.whole(batch) if self._compiled else None
+        if found is not None:
+            self._chosen = found.experts
+            return Computed(found.hidden, found.gate_entropy, likelihoods=found.likelihoods)
         hidden = self._embedded(batch.tokens) if received is None else received
         turns = self._rotary.at(batch.positions)
         step = self._compiled.of(batch, turns) if self._compiled else None
@@ -95,15 +112,15 @@ class Transformer:
             )
             if routing is not None:
                 routings.append(routing)
-        self._chosen = [routing.experts for routing in routings]
+        self._chosen = torch.stack([routing.experts for routing in routings]) if routings else None
         return Computed(hidden, _summed(routings, hidden), step)
 
     def expert_load(self) -> Tensor:
         """[expert layers, experts]: own rows of the last step that chose each expert."""
-        experts, layers = self._config.experts, len(self._chosen)
-        if not layers:
-            return torch.zeros(0, experts, dtype=torch.int64)
-        places = torch.stack(self._chosen).view(layers, -1) + self._layer_begins
+        experts, layers = self._config.experts, len(self._layer_begins)
+        if self._chosen is None or not layers:
+            return torch.zeros(layers, experts, dtype=torch.int64)
+        places = self._chosen.view(layers, -1) + self._layer_begins
         return torch.bincount(places.view(-1), minlength=layers * experts).view(layers, experts)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -114,8 +131,10 @@ class Transformer:
 
     def measure(self, computed: Computed, rows: Tensor, top_k: int) -> Likelihoods:
         """Of some of its rows, with at least `top_k` of the likeliest tokens; of the last stage."""
-        if computed.step is not None and top_k <= MOST_TOP:
+        found = computed.likelihoods
+        if found is None and computed.step is not None and top_k <= MOST_TOP:
             found = computed.step.measure(computed.hidden)
+        if found is not None and top_k <= MOST_TOP:
             return found if len(rows) == len(computed.hidden) else found.of(rows)
         return measure(self.logits(computed.hidden[rows]), min(top_k, self._config.vocab_size))
 
