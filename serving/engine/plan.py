@@ -110,9 +110,12 @@ def unpack_plan(payload: bytes) -> RankPlan:
     _, counts, fields, ids, targets, tables = np.split(words, cuts)
     rows, floats = fields.reshape(count, _FIELDS), fields.view(np.float64).reshape(count, _FIELDS)[:, 5:]
     given, asked, first, sequences = ids.tolist(), targets.tolist(), 0, []
+    aims = bool((targets != NO_TARGET).any())
     for row, warmth, blocks in zip(rows.tolist(), floats.tolist(), tables.reshape(count, width).tolist(), strict=True):
         last, sampling = first + row[1], Sampling(warmth[0], warmth[1], row[3])
-        step_of = SequenceStep(given[first:last], row[0], blocks, bool(row[2]), row[4], sampling, asked[first:last])
+        step_of = SequenceStep(
+            given[first:last], row[0], blocks, bool(row[2]), row[4], sampling, asked[first:last] if aims else None
+        )
         sequences.append(step_of)
         first = last
     return RankPlan(step, tuple(counts.tolist()), tuple(sequences), top_k, bool(want_logits))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
 
 from serving.engine.plan import CHOICE, Floats, Integers, Sampling
 from serving.model.likelihoods import Likelihoods
@@ -15,23 +14,23 @@ _LIKELIEST = 256  # tokens that are looked at first where only the likeliest may
 
 
 def choose(
-    found: Likelihoods, gates: Tensor, samplings: Sequence[Sampling], draws: Sequence[int], top_k: int
+    found: Likelihoods, gates: Floats, samplings: Sequence[Sampling], draws: Sequence[int], top_k: int
 ) -> Floats:
     """A choice for each row, laid out as `serving.engine.plan` has it, [rows, CHOICE + 2 * top_k].
 
     `gates` [rows] nats, the mean entropy of the gates, is told with it. `draws` says how
     many tokens the row's sequence drew before; `top_k` is at most that of `found`.
     """
-    tokens: Integers = found.best.numpy().copy()
+    rows = np.empty((len(found.best), CHOICE + 2 * top_k))
+    rows[:, 0], rows[:, 1] = found.best.numpy(), found.best_logprobs.numpy()
+    rows[:, 2], rows[:, 3] = found.entropies.numpy(), gates
+    rows[:, CHOICE : CHOICE + top_k] = found.top_ids.numpy()[:, :top_k]
+    rows[:, CHOICE + top_k :] = found.top_logprobs.numpy()[:, :top_k]
     for row, sampling in enumerate(samplings):
         if sampling.temperature > 0:
-            tokens[row] = _draw(found.logprobs[row].double().numpy(), sampling, draws[row])
-    rows = np.empty((len(tokens), CHOICE + 2 * top_k))
-    rows[:, 0] = tokens
-    rows[:, 1] = found.logprobs.numpy()[np.arange(len(tokens)), tokens]
-    rows[:, 2], rows[:, 3] = found.entropies.numpy(), gates.numpy()
-    rows[:, CHOICE : CHOICE + top_k] = found.top_ids[:, :top_k].numpy()
-    rows[:, CHOICE + top_k :] = found.top_logprobs[:, :top_k].numpy()
+            logprobs = found.logprobs[row].double().numpy()
+            token = _draw(logprobs, sampling, draws[row])
+            rows[row, 0], rows[row, 1] = token, logprobs[token]
     return rows
 
 

@@ -62,7 +62,7 @@ class Runner:
     def run(self, plan: RankPlan, started: float) -> RankAnswer:
         """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""
         waited = self._wait_seconds()
-        tokens = torch.tensor([token for s in plan.sequences for token in s.tokens], dtype=torch.int64)
+        tokens = torch.from_numpy(np.array([token for s in plan.sequences for token in s.tokens], np.int64))
         chunks = tuple(Chunk(s.start, len(s.tokens), tuple(s.blocks)) for s in plan.sequences)
         batch = build_batch(tokens, chunks, self._block_size, self._window, plan.counts)
         received = None if self._stage.is_first else self._links.receive(len(tokens))
@@ -83,15 +83,19 @@ class Runner:
 
     def _drawn(self, plan: RankPlan, computed: Computed, gate_entropy: Tensor) -> Floats:
         """A row for each sequence, as RankAnswer has it."""
-        rows = np.full((len(plan.sequences), CHOICE + 2 * plan.top_k), np.nan)
         places, ends = _drawing(plan)
-        if places:
-            wanted = torch.tensor(ends) - 1
-            found = self._model.measure(computed, wanted, plan.top_k)
-            gates = gate_entropy[wanted] / (self._expert_layers or math.nan)
-            drawing = [plan.sequences[place] for place in places]
-            samplings, draws = [sequence.sampling for sequence in drawing], [sequence.draw for sequence in drawing]
-            rows[places] = choose(found, gates, samplings, draws, plan.top_k)
+        if not places:
+            return np.full((len(plan.sequences), CHOICE + 2 * plan.top_k), np.nan)
+        every = len(places) == len(computed.hidden)  # the usual step: nothing need be picked out
+        wanted = None if every else torch.from_numpy(np.array(ends) - 1)
+        found = self._model.measure(computed, wanted, plan.top_k)
+        gates = (gate_entropy if wanted is None else gate_entropy[wanted]).numpy() / (self._expert_layers or math.nan)
+        drawing = [plan.sequences[place] for place in places]
+        drawn = choose(found, gates, [s.sampling for s in drawing], [s.draw for s in drawing], plan.top_k)
+        if every:
+            return drawn
+        rows = np.full((len(plan.sequences), drawn.shape[1]), np.nan)
+        rows[places] = drawn
         return rows
 
     def _wait_seconds(self) -> float:
@@ -99,8 +103,10 @@ class Runner:
         return self._exchange.wait_seconds + self._links.wait_seconds
 
     def _target_logprobs(self, plan: RankPlan, hidden: Tensor) -> Floats:
+        found = np.full(len(hidden), np.nan)
+        if all(sequence.targets is None for sequence in plan.sequences):
+            return found
         targets = np.array([t for s in plan.sequences for t in s.targets or [NO_TARGET] * len(s.tokens)], np.int64)
-        found = np.full(len(targets), np.nan)
         wanted = np.flatnonzero(targets != NO_TARGET)
         if len(wanted):
             logprobs = torch.log_softmax(self._model.logits(hidden[torch.from_numpy(wanted)]), 1)

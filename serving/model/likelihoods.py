@@ -16,6 +16,7 @@ class Likelihoods:
     logprobs: Tensor  # [rows, vocab]
     entropies: Tensor  # [rows]
     best: Tensor  # [rows] ids; of equal ones the lowest
+    best_logprobs: Tensor  # [rows]
     top_logprobs: Tensor  # [rows, k], best first
     top_ids: Tensor  # [rows, k]
 
@@ -26,7 +27,7 @@ class Likelihoods:
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """In the order in which they are given."""
-        return (self.logprobs, self.entropies, self.best, self.top_logprobs, self.top_ids)
+        return (self.logprobs, self.entropies, self.best, self.best_logprobs, self.top_logprobs, self.top_ids)
 
 
 def logits(hidden: Tensor, norm: Tensor, head: Tensor, eps: float) -> Tensor:
@@ -39,4 +40,5 @@ def measure(given: Tensor, top_k: int) -> Likelihoods:
     logprobs = torch.log_softmax(given, 1)
     entropies = -(logprobs.exp() * logprobs).sum(1)
     top_logprobs, top_ids = torch.topk(logprobs, top_k, dim=1)
-    return Likelihoods(logprobs, entropies, logprobs.argmax(1), top_logprobs, top_ids)
+    best_logprobs, best = logprobs.max(1)
+    return Likelihoods(logprobs, entropies, best, best_logprobs, top_logprobs, top_ids)

@@ -129,14 +129,15 @@ class Transformer:
         assert self._weights.head is not None
         return logits(hidden, self._weights.norm, self._weights.head, self._config.norm_eps)
 
-    def measure(self, computed: Computed, rows: Tensor, top_k: int) -> Likelihoods:
-        """Of some of its rows, with at least `top_k` of the likeliest tokens; of the last stage."""
+    def measure(self, computed: Computed, rows: Tensor | None, top_k: int) -> Likelihoods:
+        """Of some of its rows, or None: of all; with at least `top_k` of the likeliest tokens; of the last stage."""
         found = computed.likelihoods
         if found is None and computed.step is not None and top_k <= MOST_TOP:
             found = computed.step.measure(computed.hidden)
         if found is not None and top_k <= MOST_TOP:
-            return found if len(rows) == len(computed.hidden) else found.of(rows)
-        return measure(self.logits(computed.hidden[rows]), min(top_k, self._config.vocab_size))
+            return found if rows is None else found.of(rows)
+        hidden = computed.hidden if rows is None else computed.hidden[rows]
+        return measure(self.logits(hidden), min(top_k, self._config.vocab_size))
 
     def _embedded(self, tokens: Tensor) -> Tensor:
         assert self._weights.embedding is not None

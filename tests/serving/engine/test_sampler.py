@@ -23,7 +23,7 @@ def choose_one(logits: np.ndarray, sampling: Sampling, draw: int = 0, top_k: int
 def choose_all(
     logits: np.ndarray, samplings: list[Sampling], draws: list[int], top_k: int, gates: list[float]
 ) -> list[Choice]:
-    drawn = choose(measure(torch.from_numpy(logits), top_k), torch.tensor(gates), samplings, draws, top_k)
+    drawn = choose(measure(torch.from_numpy(logits), top_k), np.array(gates), samplings, draws, top_k)
     return [read_choice(row) for row in drawn.tolist()]
 
 
