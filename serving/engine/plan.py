@@ -113,10 +113,8 @@ def unpack_plan(payload: bytes) -> RankPlan:
     aims = bool((targets != NO_TARGET).any())
     for row, warmth, blocks in zip(rows.tolist(), floats.tolist(), tables.reshape(count, width).tolist(), strict=True):
         last, sampling = first + row[1], Sampling(warmth[0], warmth[1], row[3])
-        step_of = SequenceStep(
-            given[first:last], row[0], blocks, bool(row[2]), row[4], sampling, asked[first:last] if aims else None
-        )
-        sequences.append(step_of)
+        aim = asked[first:last] if aims else None
+        sequences.append(SequenceStep(given[first:last], row[0], blocks, bool(row[2]), row[4], sampling, aim))
         first = last
     return RankPlan(step, tuple(counts.tolist()), tuple(sequences), top_k, bool(want_logits))
 

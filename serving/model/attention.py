@@ -36,14 +36,13 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: f
     rows, heads, dims = queries.shape
     sequences, key_heads = keys.shape[:2]
     count, group = rows // sequences, heads // key_heads
-    # The query heads that share a key head become further queries of it: no key is copied.
-    asked = queries.view(sequences, count, key_heads, group, dims)
-    asked = asked.permute(0, 2, 3, 1, 4).reshape(sequences, key_heads, group * count, dims)
     if count > 1:
-        mask = mask.repeat(1, 1, group, 1)
-    found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scale)
-    found = found.view(sequences, key_heads, group, count, -1).permute(0, 3, 1, 2, 4)
-    return found.reshape(rows, -1)
+        asked = queries.view(sequences, count, heads, dims).transpose(1, 2)
+        found = F.scaled_dot_product_attention(asked, keys, values, mask, scale=scale, enable_gqa=group > 1)
+        return found.transpose(1, 2).reshape(rows, -1)
+    # The query heads that share a key head become further queries of it, which for single queries is quicker.
+    asked = queries.view(sequences, key_heads, group, dims)
+    return F.scaled_dot_product_attention(asked, keys, values, mask, scale=scale).reshape(rows, -1)
 
 
 def attend_once(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
