@@ -71,14 +71,16 @@ class Steps:
         del self._flights[flight.sequence]
         self.scheduler.remove(flight.sequence)
 
-    def run(self) -> list[tuple[Flight, Generated]] | None:
+    def run(self, wake: int | None = None) -> list[tuple[Flight, Generated]] | None:
         """Until the oldest step in flight comes back; the generations that it ended, or None: there is nothing to do.
 
-        Raises RankLost.
+        Ends sooner when `wake` is readable and another step could be sent meanwhile. Raises RankLost.
         """
         while len(self._in_flight) < self._depth and self._send():
             pass
-        return self._take_oldest() if self._in_flight else None
+        if not self._in_flight:
+            return None
+        return self._take_oldest(wake if len(self._in_flight) < self._depth else None)
 
     def _send(self) -> bool:
         """One more step, of sequences that are in none; False when there is none to send."""
@@ -94,8 +96,10 @@ class Steps:
         self._sent += 1
         return True
 
-    def _take_oldest(self) -> list[tuple[Flight, Generated]]:
-        answers = self._gang.collect()
+    def _take_oldest(self, wake: int | None) -> list[tuple[Flight, Generated]]:
+        answers = self._gang.collect(wake)
+        if answers is None:
+            return []
         together, step = len(self._in_flight), self._in_flight.popleft()
         self.counters.count_step(step.plans, answers)
         of_last_stage = answers[-self._columns :]

@@ -40,7 +40,7 @@ class PretendedGang(Gang):
         self.events.append(f"sent {plan.step}")
         self.sent.append(plan)
 
-    def collect(self) -> list[RankAnswer]:
+    def collect(self, wake: int | None = None) -> list[RankAnswer]:
         plan = self.sent.popleft()
         self.events.append(f"answered {plan.step}")
         self.now += STEP_SECONDS
