@@ -78,7 +78,7 @@ class StandIn(Gang):
     def submit(self, plans: Sequence[RankPlan]) -> None:
         self._plans += plans
 
-    def collect(self) -> list[RankAnswer]:
+    def collect(self, wake: int | None = None) -> list[RankAnswer]:
         plan = self._plans.popleft()
         self.now += self._times.of(plan)
         choices = tuple(self._choice if sequence.sampled else None for sequence in plan.sequences)

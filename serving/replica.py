@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -22,13 +21,12 @@ from serving.confidence.cascade import Sample
 from serving.confidence.self_verify.pool import SelfVerifier
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import EngineError, Overloaded
-from serving.engine.gang import RankReport
+from serving.engine.gang import RankReport, count_parameters
 from serving.engine.generation import Generated, GenerationRequest
 from serving.experts.rank_settings import best_exchange
 from serving.gang_keeper import GangKeeper
 from serving.metrics import ReplicaStats
 from serving.model.checkpoint import open_checkpoint
-from serving.model.config import ModelConfig
 from serving.rank_actors import RankActors
 from serving.settings import ServingSettings
 
@@ -161,7 +159,7 @@ class Replica:
             "context_length": config.context_length,
             "replica": self.id,
             "epoch": self.gang.epoch,
-            "parameters": {"total": _parameters_once(self.reports, config), "by_rank": by_rank},
+            "parameters": {"total": count_parameters(self.reports, config), "by_rank": by_rank},
         }
 
     def stats(self) -> ReplicaStats:
@@ -250,10 +248,3 @@ class Replica:
             log.info("sample.failed", error=type(error).__name__)
             return None
         return Sample(generated.text, generated.usage)
-
-
-def _parameters_once(reports: Sequence[RankReport], config: ModelConfig) -> int:
-    """The network's parameters: every rank's experts, and one copy of what all ranks of a stage hold alike."""
-    alike = {report.stage: report.total - report.expert for report in reports}
-    twice = config.vocab_size * config.hidden_size if config.tied_head and len(alike) > 1 else 0  # at both ends
-    return sum(alike.values()) - twice + sum(report.expert for report in reports)

@@ -107,7 +107,7 @@ class Engine:
         failure: EngineError = EngineClosed("the engine was closed")
         try:
             while self._take_orders():
-                ended = self._steps.run()
+                ended = self._steps.run(self._wake)
                 if ended is None:
                     self._gang.wait(self._wake)
                     continue

@@ -13,6 +13,7 @@ from serving.engine.control import Channel, ChannelClosed, Kind
 from serving.engine.errors import RankLost
 from serving.engine.fault import fault_from_json
 from serving.engine.plan import PlanError, RankAnswer, RankPlan, pack_plan, unpack_answer
+from serving.model.config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,13 @@ def read_report(payload: bytes) -> RankReport:
     held = {int(layer): tuple(ids) for layer, ids in data["expert_ids"].items()}
     layers = tuple(int(layer) for layer in data["layers"])
     return RankReport(data["rank"], data["pid"], data["total"], data["expert"], held, data["stage"], layers)
+
+
+def count_parameters(reports: Sequence[RankReport], config: ModelConfig) -> int:
+    """Of the network: every rank's experts, and one copy of what all ranks of a stage hold alike."""
+    alike = {report.stage: report.total - report.expert for report in reports}
+    twice = config.vocab_size * config.hidden_size if config.tied_head and len(alike) > 1 else 0  # at both ends
+    return sum(alike.values()) - twice + sum(report.expert for report in reports)
 
 
 @dataclass(slots=True)
@@ -64,7 +72,9 @@ class Gang:
     def step(self, plans: Sequence[RankPlan]) -> list[RankAnswer]:
         """`submit` and `collect` in one: the answers of the last stage. Raises RankLost."""
         self.submit(plans)
-        return self.collect()[-self._columns :]
+        answers = self.collect()
+        assert answers is not None  # nobody wakes it
+        return answers[-self._columns :]
 
     def submit(self, plans: Sequence[RankPlan]) -> None:
         """One plan for each rank of a stage; it goes to that rank of every stage. Raises RankLost."""
@@ -73,15 +83,27 @@ class Gang:
                 self._send(rank, payload)
         self._steps.append(_Step(plans[0].step, time.monotonic()))
 
-    def collect(self) -> list[RankAnswer]:
+    def collect(self, wake: int | None = None) -> list[RankAnswer] | None:
         """The oldest submitted step's answer of each rank; only the last stage's tell what was drawn. Raises RankLost.
 
-        Its time limit begins when it was sent or the step before it was collected, whichever was later.
+        None when `wake` is readable before the step is back: it can be collected later. The step's time limit begins
+        when it was sent or the one before it was collected, whichever was later.
         """
+        if wake is None:
+            return self._collect(None)
+        self._poll.register(wake, select.POLLIN)
+        try:
+            return self._collect(wake)
+        finally:
+            self._poll.unregister(wake)
+
+    def _collect(self, wake: int | None) -> list[RankAnswer] | None:
         oldest = self._steps[0]
         deadline = max(oldest.sent_at, self._collected_at) + self._seconds
         while len(oldest.answers) < len(self._channels):
             for descriptor, _ in self._poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                if descriptor == wake:
+                    return None
                 self._take_answer(self._rank_of[descriptor])
             if time.monotonic() > deadline:
                 late = [rank for rank in range(len(self._channels)) if rank not in oldest.answers]

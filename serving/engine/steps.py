@@ -74,10 +74,11 @@ class Steps:
         else:
             self.scheduler.remove(flight.sequence)
 
-    def run(self) -> list[tuple[Flight, Generated]] | None:
+    def run(self, wake: int | None = None) -> list[tuple[Flight, Generated]] | None:
         """Until the oldest step in flight comes back, or generations have ended; None: there is nothing to do.
 
-        What has ended is written down while the next step is computed already. Raises RankLost.
+        What has ended is written down while the next step is computed already. Ends sooner when `wake` is readable and
+        another step could be sent meanwhile. Raises RankLost.
         """
         while len(self._in_flight) < self._depth and self._send():
             pass
@@ -86,7 +87,7 @@ class Steps:
             return [(flight, self._result(flight, reason)) for flight, reason in ended]
         if not self._in_flight:
             return None
-        self._take_oldest()
+        self._take_oldest(wake if len(self._in_flight) < self._depth else None)
         return []
 
     def _send(self) -> bool:
@@ -103,8 +104,10 @@ class Steps:
         self._sent += 1
         return True
 
-    def _take_oldest(self) -> None:
-        answers = self._gang.collect()
+    def _take_oldest(self, wake: int | None) -> None:
+        answers = self._gang.collect(wake)
+        if answers is None:
+            return
         together, step = len(self._in_flight), self._in_flight.popleft()
         self.counters.count_step(step.plans, answers)
         of_last_stage = answers[-self._columns :]

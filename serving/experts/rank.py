@@ -24,7 +24,7 @@ from serving.experts.runner import Runner
 from serving.experts.shm_exchange import ShmExchange
 from serving.experts.shm_layout import shm_layout
 from serving.model.checkpoint import open_checkpoint
-from serving.stages.handoff import HandoffTimeout
+from serving.stages.handoff import named_in_the_gang
 from serving.stages.opening import open_handoffs
 from serving.stages.stage import stages_of
 from serving.stages.stage_links import StageLinks
@@ -61,7 +61,7 @@ def _live(settings: RankSettings, channel: Channel) -> None:
             try:
                 channel.send(*rank.obey(kind, payload))
             except ExchangeBroken as error:
-                error = rank.named_in_the_gang(error)
+                error = named_in_the_gang(error, rank.first_of_stage)
                 missing = error.missing if isinstance(error, ExchangeTimeout) else ()
                 rank.void()
                 channel.send(Kind.FAULT, fault_to_json(Fault(str(error), missing)))
@@ -101,12 +101,10 @@ class _Rank:
         self._exchange.end()
         self._links.end()
 
-    def named_in_the_gang(self, error: ExchangeBroken) -> ExchangeBroken:
-        """An exchange knows the ranks of its stage by their places there."""
-        if not isinstance(error, ExchangeTimeout) or isinstance(error, HandoffTimeout):
-            return error
-        first = self._number - self._number % self._settings.ranks
-        return ExchangeTimeout(tuple(first + place for place in error.missing), error.seconds)
+    @property
+    def first_of_stage(self) -> int:
+        """The number in the gang of its stage's first rank."""
+        return self._number - self._number % self._settings.ranks
 
     def close(self) -> None:
         self.void()

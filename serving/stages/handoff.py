@@ -7,7 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from serving.experts.exchange import ExchangeTimeout
+from serving.experts.exchange import ExchangeBroken, ExchangeTimeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,13 @@ class HandoffTimeout(ExchangeTimeout):
 
     Where its connection broke, `missing` is empty: it may have left only because another rank is lost.
     """
+
+
+def named_in_the_gang(error: ExchangeBroken, first: int) -> ExchangeBroken:
+    """An exchange knows ranks by their places in its stage, whose first rank's number in the gang is `first`."""
+    if not isinstance(error, ExchangeTimeout) or isinstance(error, HandoffTimeout):
+        return error
+    return ExchangeTimeout(tuple(first + place for place in error.missing), error.seconds)
 
 
 class Handoff(Protocol):

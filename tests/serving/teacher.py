@@ -38,7 +38,9 @@ def logits_of(
         if not in_flight:
             return [np.concatenate(parts) for parts in found.values()]
         turns = in_flight.popleft()
-        for rank, answer in zip(turns, gang.collect()[-len(turns) :], strict=True):
+        answers = gang.collect()
+        assert answers is not None
+        for rank, answer in zip(turns, answers[-len(turns) :], strict=True):
             first = 0
             for turn in rank:
                 assert answer.logits is not None

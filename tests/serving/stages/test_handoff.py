@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from serving.experts.exchange import ExchangeVoid
+from serving.experts.exchange import ExchangeTimeout, ExchangeVoid
 from serving.experts.shm_layout import create_shared_file
 from serving.stages.gloo_handoff import GlooHandoff
-from serving.stages.handoff import Handed, Handoff, HandoffTimeout
+from serving.stages.handoff import Handed, Handoff, HandoffTimeout, named_in_the_gang
 from serving.stages.handoff_layout import SLOTS, HandoffLayout, time_limits
 from serving.stages.shm_handoff import ShmHandoff
 from serving.stages.stage_links import StageLinks
@@ -98,6 +98,14 @@ def test_a_connection_that_broke_names_nobody(tmp_path: Path) -> None:
     with pytest.raises(HandoffTimeout) as caught:
         receiver.receive(1)
     assert caught.value.missing == ()
+
+
+def test_who_is_missing_is_told_by_its_number_in_the_gang() -> None:
+    found = named_in_the_gang(ExchangeTimeout((0, 1), 3.0), first=2)
+    assert isinstance(found, ExchangeTimeout)
+    assert found.missing == (2, 3)
+    for known in (HandoffTimeout((1,), 3.0), ExchangeVoid()):
+        assert named_in_the_gang(known, first=2) is known
 
 
 def test_who_waits_in_shared_memory_is_called_away(tmp_path: Path) -> None:

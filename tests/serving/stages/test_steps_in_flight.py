@@ -40,7 +40,10 @@ class PretendedGang(Gang):
         self.events.append(f"sent {plan.step}")
         self.sent.append(plan)
 
-    def collect(self) -> list[RankAnswer]:
+    def collect(self, wake: int | None = None) -> list[RankAnswer] | None:
+        if wake is not None:  # somebody always calls
+            self.events.append("called")
+            return None
         plan = self.sent.popleft()
         self.events.append(f"answered {plan.step}")
         self.now += STEP_SECONDS
@@ -101,6 +104,15 @@ def test_one_sequence_alone_is_in_one_step_at_a_time(checkpoint: Checkpoint) -> 
     driven.add("one", max_tokens=3)
     assert driven.run_all() == ["one"]
     assert driven.gang.events == ["sent 0", "answered 0", "sent 1", "answered 1", "sent 2", "answered 2"]
+
+
+def test_who_comes_while_there_is_room_for_a_step_need_not_wait_for_the_one_in_flight(checkpoint: Checkpoint) -> None:
+    driven, wake = Driven(checkpoint), 7
+    driven.add("one")
+    assert driven.steps.run(wake) == []
+    driven.add("two")
+    driven.steps.run(wake)  # two are in flight: no room, and so nobody is heard
+    assert driven.gang.events == ["sent 0", "called", "sent 1", "answered 0"]
 
 
 def test_sequences_are_shared_out_evenly_over_the_steps(checkpoint: Checkpoint) -> None:
