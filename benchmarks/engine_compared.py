@@ -79,17 +79,24 @@ def _different(one: Mapping[str, Any]) -> int:
 
 
 def measure(home: Path, names: Sequence[str], rounds: int) -> dict[str, Any]:
-    """Raises PeersNotReady and PeersFailed."""
+    """Our steps run as they come, not compiled. Raises PeersNotReady and PeersFailed."""
+    with tempfile.TemporaryDirectory(prefix="countersign-peers-") as folder:
+        asked = engine_peers.questions(make(Path(folder)), rounds=rounds)
+        return measure_beside(home, asked, {"token_seconds": 1.0}, names)
+
+
+def measure_beside(
+    home: Path, asked: Asked, settings: Mapping[str, Any], names: Sequence[str] = tuple(engine_peers.PEERS)
+) -> dict[str, Any]:
+    """`settings`: fields of our EngineConfig. Raises PeersNotReady and PeersFailed."""
     engine_peers.require(home)
     core = engine_peers.last_core()
 
     def own(asked: Asked) -> Rates:
         with engine_peers.on_core(core):
-            return engine_own_rates.measure(asked, token_seconds=1.0)
+            return engine_own_rates.measure(asked, **settings)
 
-    with tempfile.TemporaryDirectory(prefix="countersign-peers-") as folder:
-        asked = engine_peers.questions(make(Path(folder)), rounds=rounds)
-        return compare(own, lambda name, what: engine_peers.measure_one(name, home, what, core), asked, names)
+    return compare(own, lambda name, what: engine_peers.measure_one(name, home, what, core), asked, names)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

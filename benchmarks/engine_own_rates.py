@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.peers.engine.timed import Asked, Clock, rates
+from benchmarks.peers.engine.timed import Asked, Clock, Generate, rates
 from serving.engine.engine import Engine
 from serving.engine.generation import Generated, GenerationRequest, Message
 from serving.engine.local import local_engine
@@ -26,6 +26,11 @@ def measure(asked: Asked, ranks: int = 1, **config: Any) -> dict[int, dict[str, 
     at_once = {"least_running": most, "most_running": most, "step_tokens": most * len(asked.prompts[0])}
     with local_engine(asked.checkpoint, ranks, **(at_once | config)) as engine:
         return {batch: _rates(engine, asked, batch) for batch in asked.batches}
+
+
+def asking(engine: Engine) -> Generate:
+    """Whole requests, all submitted together."""
+    return _Answers(engine).generate
 
 
 def differing(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> int:

@@ -82,6 +82,12 @@ def answer(path: str, batches: Mapping[int, Mapping[str, Any]], versions: Mappin
     Path(path).write_text(json.dumps(found), encoding="utf-8")
 
 
+def timed(generate: Generate, prompts: list[list[int]], tokens: int) -> tuple[list[list[int]], float]:
+    """What came, and the seconds on the wall. Raises WrongLength."""
+    ids, (seconds, _) = _timed(generate, prompts, tokens, time.process_time)
+    return ids, seconds
+
+
 def _timed(generate: Generate, prompts: list[list[int]], tokens: int, clock: Clock) -> tuple[list[list[int]], Times]:
     began, before = time.perf_counter(), clock()
     ids = generate(prompts, tokens)
