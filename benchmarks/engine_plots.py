@@ -17,11 +17,6 @@ SERIES = {
     "experts": "experts",
     "ranks": "sequences, two ranks",
 }
-    "batch": "sequences",
-    "context": "tokens of each sequence",
-    "experts": "experts",
-    "ranks": "sequences, two ranks",
-}
 _PLACE = {"batch": "batch", "context": "context", "experts": "experts", "ranks": "batch"}
 
 
