@@ -64,7 +64,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture
 def replica(engine: Engine, tmp_path: Path) -> Replica:
     found = Replica("replica-1", ServingSettings(home=tmp_path, checkpoint=engine.checkpoint.directory), cpu_share=0.1)
-    found.gang = OneEngine(engine)  # type: ignore[assignment]
+    found.backend = OneEngine(engine)  # type: ignore[assignment]
     found._verifier = Unchecked()  # type: ignore[assignment]
     return found
 
@@ -96,7 +96,7 @@ def answered(replica: Replica, calibration: CalibrationReference, ask: Ask = ASK
 
 
 def requests(replica: Replica) -> list[GenerationRequest]:
-    return replica.gang.requests  # type: ignore[attr-defined, no-any-return]
+    return replica.backend.requests  # type: ignore[attr-defined, no-any-return]
 
 
 def test_inside_the_band_four_samples_are_drawn_and_told(replica: Replica) -> None:
@@ -125,7 +125,7 @@ def test_drawing_ends_as_soon_as_a_sample_settles_it(replica: Replica) -> None:
 
 
 def test_a_sample_that_fails_leaves_what_was_reached(replica: Replica) -> None:
-    replica.gang.fails_from = 2  # type: ignore[attr-defined]
+    replica.backend.fails_from = 2  # type: ignore[attr-defined]
     answer = answered(replica, says(replica.checkpoint.model_id, 0.5, 0.55, 0.6))
     assert (answer.confidence.value, answer.confidence.samples) == (0.55, 1)
     assert replica.held == 0
