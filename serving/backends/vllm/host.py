@@ -75,7 +75,7 @@ class VllmHost:
         """Within seconds, whatever state vLLM is in."""
         if self._thread.is_alive() and self.loop.is_running():
             with suppress(Exception):
-                self._run(self._close(), 2 * STOP_SECONDS)
+                self._run(self._close(), 3 * STOP_SECONDS)
             self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join(STOP_SECONDS)
         left = {*self._children, *self._descendants()}
@@ -135,6 +135,13 @@ class VllmHost:
             raise InvalidRequest("messages", _first_line(error)) from error
 
     async def _close(self) -> None:
+        generations = asyncio.all_tasks() - {asyncio.current_task()}
+        if self._llm is not None:
+            generations -= {self._llm.output_handler}
+        for generation in generations:
+            generation.cancel()
+        if generations:
+            await asyncio.wait(generations, timeout=STOP_SECONDS)
         if self._llm is not None:
             llm, self._llm = self._llm, None
             llm.shutdown(timeout=STOP_SECONDS)
@@ -157,6 +164,13 @@ class VllmHost:
             with suppress(psutil.Error):
                 found += process.children(recursive=True)
         return found
+
+
+def started_host(checkpoint: AnyCheckpoint, sizes: VllmSizes, device: str, environment: Mapping[str, str]) -> VllmHost:
+    """Blocks until it can generate. Raises RankLost."""
+    host = VllmHost(checkpoint, sizes, device)
+    host.start(environment)
+    return host
 
 
 def _plain(output: Any) -> VllmOutput:

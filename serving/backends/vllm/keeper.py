@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -12,9 +14,9 @@ from serving.backends.backend import ServedModel
 from serving.backends.vllm.arguments import VllmSizes, sizes_from
 from serving.backends.vllm.checkpoint import AnyCheckpoint
 from serving.backends.vllm.checks import verify_for_vllm
-from serving.backends.vllm.engine import VllmEngine
+from serving.backends.vllm.engine import Generator, VllmEngine
 from serving.backends.vllm.environment import vllm_environment
-from serving.backends.vllm.host import VllmHost
+from serving.backends.vllm.host import started_host
 from serving.backends.vllm.installed import installed_vllm
 from serving.engine.errors import RankLost
 from serving.settings import ServingSettings
@@ -25,10 +27,11 @@ log = structlog.get_logger()
 class VllmKeeper:
     """vLLM cannot put a new worker in a lost one's place: there is one epoch."""
 
-    def __init__(self, checkpoint: AnyCheckpoint, sizes: VllmSizes, device: str, environment: dict[str, str]) -> None:
+    def __init__(self, checkpoint: AnyCheckpoint, sizes: VllmSizes, generator: Callable[[], Generator]) -> None:
+        """`generator` starts one: it blocks until that can generate, and raises RankLost when it cannot."""
         self.checkpoint, self.sizes = checkpoint, sizes
         self.epoch = 0
-        self._device, self._environment = device, environment
+        self._generator = generator
         self._engine: VllmEngine | None = None
 
     @property
@@ -64,9 +67,7 @@ class VllmKeeper:
             await asyncio.to_thread(self._engine.close)
 
     def _start(self) -> VllmEngine:
-        host = VllmHost(self.checkpoint, self.sizes, self._device)
-        host.start(self._environment)
-        return VllmEngine(host, self.checkpoint, self.sizes)
+        return VllmEngine(self._generator(), self.checkpoint, self.sizes)
 
 
 def open_vllm(settings: ServingSettings) -> tuple[ServedModel, VllmKeeper]:
@@ -83,4 +84,4 @@ def open_vllm(settings: ServingSettings) -> tuple[ServedModel, VllmKeeper]:
         checkpoint.context_length,
         checkpoint.parameters,
     )
-    return model, VllmKeeper(checkpoint, sizes, device, environment)
+    return model, VllmKeeper(checkpoint, sizes, partial(started_host, checkpoint, sizes, device, environment))

@@ -12,7 +12,7 @@ from serving.backends.vllm.arguments import VllmSizes
 from serving.backends.vllm.checkpoint import open_any_checkpoint
 from serving.backends.vllm.engine import VllmEngine
 from serving.backends.vllm.environment import vllm_environment
-from serving.backends.vllm.host import VllmHost
+from serving.backends.vllm.host import started_host
 from serving.backends.vllm.installed import installed_vllm
 
 
@@ -23,10 +23,9 @@ def local_vllm(checkpoint: Path | str, home: Path, **sizes: Any) -> Iterator[Vll
     Raises CheckpointError, BackendRefused or RankLost when it cannot start.
     """
     opened, wanted, device = open_any_checkpoint(checkpoint), VllmSizes(**sizes), installed_vllm().device
-    host = VllmHost(opened, wanted, device)
     cores = sorted(os.sched_getaffinity(0))
-    host.start(vllm_environment(device, wanted.ranks, 1, cores, wanted.start_seconds, home))
-    engine = VllmEngine(host, opened, wanted)
+    environment = vllm_environment(device, wanted.ranks, 1, cores, wanted.start_seconds, home)
+    engine = VllmEngine(started_host(opened, wanted, device, environment), opened, wanted)
     try:
         yield engine
     finally:
