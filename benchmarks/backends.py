@@ -30,7 +30,7 @@ DEGREES = (1, 2)
 SECONDS = 60.0
 CONTRACT = (
     "a_seed_repeats", "seeds_differ", "pieces_join", "a_stop_ends", "cancelled", "context_is_refused",
-    "lost_worker_is_typed",
+    "many_at_once_agree", "lost_worker_is_typed",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 from benchmarks.backends_asked import requests
-from benchmarks.backends_compared import generated_to_json
+from benchmarks.backends_compared import differences, generated_to_json
 from serving.backends.vllm.engine import VllmEngine
 from serving.backends.vllm.local import local_vllm
 from serving.engine.errors import ContextTooLong, EngineError
@@ -32,8 +32,9 @@ def ask(checkpoint: Path, home: Path, tensor: int) -> dict[str, Any]:
     with local_vllm(checkpoint, home, tensor=tensor, kv_bytes=KV_BYTES) as engine:
         start_seconds = time.monotonic() - since
         futures = [engine.submit(request) for request in requests()]
-        found = {"answers": [future.result(SECONDS) for future in futures], "start_seconds": start_seconds}
-        found |= contract(engine, found["answers"])
+        answers = [future.result(SECONDS) for future in futures]
+        found: dict[str, Any] = {"answers": answers, "start_seconds": start_seconds} | contract(engine, answers)
+        found["many_at_once_agree"] = crowd(engine, answers)
         found["lost_worker_is_typed"] = lose_worker(engine)
         processes = psutil.Process().children(recursive=True)
     return {**found, "processes_left": sum(process.is_running() for process in processes)}
@@ -69,6 +70,17 @@ def contract(engine: VllmEngine, greedy: list[Generated]) -> dict[str, Any]:
         "cancelled": cancelled,
         "context_is_refused": refused,
     }
+
+
+def crowd(engine: VllmEngine, alone: list[Generated]) -> bool:
+    """Whether each answer and all that is measured of it is what it was, to a thousandth, when many are under way."""
+    asked = [
+        replace(request, request_id=f"{request.request_id}-{turn}") for turn in range(12) for request in requests()
+    ]
+    found = [future.result(SECONDS) for future in [engine.submit(request) for request in asked]]
+    return all(
+        differences(alone[place % len(alone) :][:1], [generated]).within for place, generated in enumerate(found)
+    )
 
 
 def lose_worker(engine: VllmEngine) -> bool:

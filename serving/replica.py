@@ -124,7 +124,7 @@ class Replica:
             {
                 "rank": report.rank,
                 "pid": report.pid,
-                "total": report.total,
+                "total": report.total or None,  # vLLM does not tell
                 "expert": report.expert,
                 "expert_ids": {str(layer): list(ids) for layer, ids in report.expert_ids.items()},
             }
@@ -234,5 +234,5 @@ def _parameters_once(by_rank: list[dict[str, Any]]) -> int:
     """The network's parameters: every rank's experts, and one copy of what all ranks hold alike."""
     if not by_rank:
         return 0
-    shared = int(by_rank[0]["total"]) - int(by_rank[0]["expert"])
+    shared = int(by_rank[0]["total"] or 0) - int(by_rank[0]["expert"])
     return shared + sum(int(rank["expert"]) for rank in by_rank)

@@ -41,3 +41,20 @@ def devices_of(settings: ServingSettings) -> int:
 
     on_gpus = installed_vllm().device == "gpu"
     return settings.tensor_parallel * settings.pipeline_parallel if on_gpus else 0
+
+
+def ranks_of(settings: ServingSettings) -> int:
+    """Processes that share one replica's network."""
+    if settings.backend == "vllm":
+        return settings.tensor_parallel * settings.pipeline_parallel
+    return settings.ranks
+
+
+def check_devices(settings: ServingSettings, there: int) -> None:
+    """`there`: the GPUs that Ray found. Raises BackendRefused where replicas would wait for more without end."""
+    wanted = settings.replicas * devices_of(settings)
+    if wanted > there:
+        raise BackendRefused(
+            f"{settings.replicas} replicas of {ranks_of(settings)} ranks need {wanted} GPUs and {there} are there: "
+            "lower COUNTERSIGN_REPLICAS, COUNTERSIGN_TENSOR_PARALLEL or COUNTERSIGN_PIPELINE_PARALLEL."
+        )

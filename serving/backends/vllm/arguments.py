@@ -43,7 +43,9 @@ def sizes_from(settings: ServingSettings) -> VllmSizes:
 
 def engine_arguments(checkpoint: AnyCheckpoint, sizes: VllmSizes, device: str) -> dict[str, Any]:
     """Fields of vLLM's AsyncEngineArgs."""
-    on_cpu = {"dtype": "float32", "kv_cache_memory_bytes": sizes.kv_bytes, "enforce_eager": not sizes.compiled}
+    # vLLM's kernel for linear attention on CPUs knows no other numbers than these.
+    dtype = "bfloat16" if checkpoint.linear_attention else "float32"
+    on_cpu = {"dtype": dtype, "kv_cache_memory_bytes": sizes.kv_bytes, "enforce_eager": not sizes.compiled}
     return {
         "model": str(checkpoint.directory),
         "served_model_name": checkpoint.model_id,

@@ -26,6 +26,7 @@ class AnyCheckpoint:
     name: str
     digest: str  # first 12 hex digits of sha256 over the weight files in order of their names
     parameters: int  # numbers in the weight files
+    linear_attention: bool  # in some layers: a gated delta rule in attention's place
     defaults: GenerationDefaults
 
     @property
@@ -55,6 +56,7 @@ def open_any_checkpoint(directory: Path | str) -> AnyCheckpoint:
             name=str(data.get("name") or f"countersign-{path.name}"),
             digest=digest_of(files),
             parameters=sum(_numbers_in(file) for file in files),
+            linear_attention=fields.get("linear_num_key_heads") is not None,
             defaults=generation_defaults(path),
         )
     except ValueError as error:

@@ -16,6 +16,7 @@ from serving.backends.vllm.arguments import VllmSizes, engine_arguments, samplin
 from serving.backends.vllm.checkpoint import AnyCheckpoint
 from serving.backends.vllm.flight import MalformedOutput, VllmFlight, VllmOutput, VllmToken
 from serving.backends.vllm.load import VllmLoad
+from serving.backends.vllm.outputs import output_since
 from serving.backends.vllm.probe import PROBE, PROBE_PROMPT, check_probe
 from serving.engine.errors import InvalidRequest, RankLost
 from serving.engine.gang import RankReport
@@ -95,7 +96,7 @@ class VllmHost:
         self._children = self._descendants()
         ranks = await self._llm.collective_rpc("measure_entropies", timeout=RPC_SECONDS)
         self.reports = tuple(
-            RankReport(place, rank["pid"], rank["parameters"], 0, {})
+            RankReport(place, rank["pid"], 0, 0, {})  # once packed for a processor, weights cannot be counted
             for place, rank in enumerate(sorted(ranks, key=lambda rank: int(rank["rank"])))
         )
         self.longest = int(self._llm.vllm_config.model_config.max_model_len)
@@ -122,11 +123,13 @@ class VllmHost:
         from vllm.sampling_params import RequestOutputKind
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-        wanted = SamplingParams(**parameters, output_kind=RequestOutputKind.DELTA)
+        wanted, taken = SamplingParams(**parameters, output_kind=RequestOutputKind.CUMULATIVE), 0
         try:
             async with aclosing(self._llm.generate(prompt, wanted, request_id)) as outputs:
                 async for output in outputs:
-                    yield _plain(output)
+                    news = output_since(output, taken)
+                    taken += len(news.tokens)
+                    yield news
         except EngineDeadError as error:
             raise RankLost(None, "vLLM's engine died") from error
         except EngineGenerateError as error:
@@ -135,13 +138,11 @@ class VllmHost:
             raise InvalidRequest("messages", _first_line(error)) from error
 
     async def _close(self) -> None:
-        generations = asyncio.all_tasks() - {asyncio.current_task()}
-        if self._llm is not None:
-            generations -= {self._llm.output_handler}
-        for generation in generations:
-            generation.cancel()
-        if generations:
-            await asyncio.wait(generations, timeout=STOP_SECONDS)
+        others = asyncio.all_tasks() - {asyncio.current_task()}  # vLLM's own too: it would tell of the end as a failure
+        for task in others:
+            task.cancel()
+        if others:
+            await asyncio.wait(others, timeout=STOP_SECONDS)
         if self._llm is not None:
             llm, self._llm = self._llm, None
             llm.shutdown(timeout=STOP_SECONDS)
@@ -171,23 +172,6 @@ def started_host(checkpoint: AnyCheckpoint, sizes: VllmSizes, device: str, envir
     host = VllmHost(checkpoint, sizes, device)
     host.start(environment)
     return host
-
-
-def _plain(output: Any) -> VllmOutput:
-    """What is used of vLLM's RequestOutput."""
-    completion, prompt, metrics = output.outputs[0], output.prompt_logprobs, output.metrics
-    found = completion.logprobs
-    rows = zip(found.start_indices, found.end_indices, strict=True) if found else ()
-    return VllmOutput(
-        tokens=tuple(
-            VllmToken(token, tuple(found.token_ids[first:end]), tuple(found.logprobs[first:end]))
-            for token, (first, end) in zip(completion.token_ids, rows, strict=True)
-        ),
-        finish_reason=completion.finish_reason,
-        prompt_logprobs=tuple(prompt.logprobs) if prompt else None,
-        reused_tokens=output.num_cached_tokens or 0,
-        scheduled_at=(metrics.scheduled_ts or None) if metrics is not None else None,
-    )
 
 
 def _first_line(error: BaseException) -> str:

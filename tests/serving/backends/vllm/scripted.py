@@ -32,7 +32,7 @@ class ScriptedGenerator:
         self.dead: str | None = None
         self.asked = threading.Event()
         self.given_up: list[str] = []
-        self.reports = (RankReport(0, 1234, 15, 0, {}), RankReport(1, 1235, 15, 0, {}))
+        self.reports = (RankReport(0, 1234, 0, 0, {}), RankReport(1, 1235, 0, 0, {}))
         self.load, self.longest, self.blocks, self.chunk = VllmLoad(), 96, 10, 64
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)

@@ -32,6 +32,11 @@ def test_on_cpus_numbers_are_floats_and_the_cache_has_a_size(tmp_path: Path) -> 
     assert (arguments["dtype"], arguments["kv_cache_memory_bytes"]) == ("float32", 1 << 29)
 
 
+def test_linear_attention_runs_in_the_only_numbers_that_its_kernel_knows(tmp_path: Path) -> None:
+    checkpoint = open_any_checkpoint(write_llama(tmp_path / "next", linear_num_key_heads=2))
+    assert engine_arguments(checkpoint, sizes_from(ServingSettings()), "cpu")["dtype"] == "bfloat16"
+
+
 def test_one_alternative_more_is_wanted_and_every_ending_token_ends() -> None:
     found = sampling_parameters(Sampling(0.5, 0.9, 7), 12, 5, frozenset({9, 2}))
     assert (found["logprobs"], found["prompt_logprobs"], found["stop_token_ids"]) == (6, 0, [2, 9])
