@@ -27,7 +27,7 @@ _RETRY_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Generator(Protocol):
+class VllmGenerator(Protocol):
     """serving/backends/vllm/host.py"""
 
     reports: tuple[RankReport, ...]
@@ -48,7 +48,7 @@ class Generator(Protocol):
 class VllmEngine:
     """Use from any thread; generations run on the generator's loop."""
 
-    def __init__(self, generator: Generator, checkpoint: AnyCheckpoint, sizes: VllmSizes) -> None:
+    def __init__(self, generator: VllmGenerator, checkpoint: AnyCheckpoint, sizes: VllmSizes) -> None:
         """Raises CheckpointError when prompts for this checkpoint cannot be written."""
         self.checkpoint, self.reports = checkpoint, generator.reports
         self._generator, self._sizes = generator, sizes

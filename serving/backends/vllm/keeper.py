@@ -14,7 +14,7 @@ from serving.backends.backend import ServedModel
 from serving.backends.vllm.arguments import VllmSizes, sizes_from
 from serving.backends.vllm.checkpoint import AnyCheckpoint
 from serving.backends.vllm.checks import verify_for_vllm
-from serving.backends.vllm.engine import Generator, VllmEngine
+from serving.backends.vllm.engine import VllmEngine, VllmGenerator
 from serving.backends.vllm.environment import vllm_environment
 from serving.backends.vllm.host import started_host
 from serving.backends.vllm.installed import installed_vllm
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 class VllmKeeper:
     """vLLM cannot put a new worker in a lost one's place: there is one epoch."""
 
-    def __init__(self, checkpoint: AnyCheckpoint, sizes: VllmSizes, generator: Callable[[], Generator]) -> None:
+    def __init__(self, checkpoint: AnyCheckpoint, sizes: VllmSizes, generator: Callable[[], VllmGenerator]) -> None:
         """`generator` starts one: it blocks until that can generate, and raises RankLost when it cannot."""
         self.checkpoint, self.sizes = checkpoint, sizes
         self.epoch = 0

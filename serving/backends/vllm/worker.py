@@ -29,7 +29,7 @@ class EntropySampler(Sampler):  # type: ignore[misc]  # vLLM is not there when t
         if num_logprobs < 1:
             return Sampler.gather_logprobs(logprobs, num_logprobs, token_ids)
         found = Sampler.gather_logprobs(logprobs, num_logprobs - 1, token_ids)
-        entropies = torch.special.entr(logprobs.exp()).sum(-1, keepdim=True)
+        entropies = torch.special.entr(logprobs.exp()).sum(-1, keepdim=True, dtype=torch.float64)
         names = torch.full_like(found.logprob_token_ids[:, :1], ENTROPY_ID)
         return found._replace(
             logprob_token_ids=_second(names, found.logprob_token_ids),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from serving.answer import Step
 from serving.ask import Ask
 from serving.backends.vllm.arguments import VllmSizes
 from serving.backends.vllm.checkpoint import open_any_checkpoint
+from serving.backends.vllm.host import VllmHost
 from serving.backends.vllm.keeper import VllmKeeper
 from serving.engine.errors import RankLost
 from serving.engine.generation import Message
@@ -94,6 +96,16 @@ async def test_a_start_that_fails_is_told(replica: Replica) -> None:
         await replica.start()
     assert not keeper.ready
     await replica.stop()
+
+
+def test_a_host_that_cannot_start_says_why_and_leaves_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    host = VllmHost(open_any_checkpoint(write_llama(tmp_path / "llama")), VllmSizes(), "cpu")
+    with pytest.raises(RankLost, match=r"vLLM did not start: .*vllm"):
+        host.start({})
+    assert not host.loop.is_running()
 
 
 async def test_a_caller_that_leaves_gives_its_generation_up(replica: Replica, generator: ScriptedGenerator) -> None:
