@@ -39,7 +39,7 @@ class ServingSettings(BaseSettings):
     compiled: bool = Field(
         default=False,
         description="Compile decode steps in the background, some minutes once for a model, and use them from then on: "
-        "needs g++.",
+        "needs g++. vLLM on CPUs: before it is ready.",
     )
     tensor_parallel: int = Field(default=1, ge=1, le=64, description="vLLM: ranks that share each layer's matrices.")
     pipeline_parallel: int = Field(
