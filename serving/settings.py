@@ -21,6 +21,9 @@ class ServingSettings(BaseSettings):
     port: int = Field(default=8100, ge=1, le=65535, description="Port HAProxy listens on.")
     serving_token: SecretStr | None = Field(default=None, description="Bearer secret the gateway must present.")
     checkpoint: Path = Field(default=REFERENCE_CHECKPOINT, description="Directory of the model to serve.")
+    backend: Literal["native", "vllm"] = Field(
+        default="native", description="What generates: our own engine, or vLLM for families that it does not know."
+    )
     replicas: int = Field(default=1, ge=1, le=16, description="Gangs of ranks side by side.")
     ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in each stage of a gang.")
     stages: int = Field(
@@ -42,8 +45,21 @@ class ServingSettings(BaseSettings):
     compiled: bool = Field(
         default=False,
         description="Compile decode steps in the background, some minutes once for a model, and use them from then on: "
-        "needs g++.",
+        "needs g++. vLLM on CPUs: before it is ready.",
     )
+    tensor_parallel: int = Field(default=1, ge=1, le=64, description="vLLM: ranks that share each layer's matrices.")
+    pipeline_parallel: int = Field(
+        default=1, ge=1, le=64, description="vLLM: groups of ranks that hold layers one after another; GPUs only."
+    )
+    expert_parallel: bool = Field(
+        default=False, description="vLLM: the tensor-parallel ranks hold whole experts each; GPUs only."
+    )
+    kv_gib: float = Field(
+        default=1.0,
+        gt=0,
+        description="vLLM on CPUs: memory of each rank for keys and values; GPUs give what the weights leave.",
+    )
+    vllm_start_seconds: float = Field(default=600.0, gt=0, description="Longest start of vLLM, its loading included.")
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     token_seconds: float = Field(
         default=0.05, gt=0, description="As long as a generated token may take: a rank runs fewer at once to keep it."

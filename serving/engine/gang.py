@@ -13,7 +13,6 @@ from serving.engine.control import Channel, ChannelClosed, Kind
 from serving.engine.errors import RankLost
 from serving.engine.fault import fault_from_json
 from serving.engine.plan import PlanError, RankAnswer, RankPlan, pack_plan, unpack_answer
-from serving.model.config import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +34,6 @@ def read_report(payload: bytes) -> RankReport:
     held = {int(layer): tuple(ids) for layer, ids in data["expert_ids"].items()}
     layers = tuple(int(layer) for layer in data["layers"])
     return RankReport(data["rank"], data["pid"], data["total"], data["expert"], held, data["stage"], layers)
-
-
-def count_parameters(reports: Sequence[RankReport], config: ModelConfig) -> int:
-    """Of the network: every rank's experts, and one copy of what all ranks of a stage hold alike."""
-    alike = {report.stage: report.total - report.expert for report in reports}
-    twice = config.vocab_size * config.hidden_size if config.tied_head and len(alike) > 1 else 0  # at both ends
-    return sum(alike.values()) - twice + sum(report.expert for report in reports)
 
 
 @dataclass(slots=True)

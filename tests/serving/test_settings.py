@@ -13,7 +13,7 @@ from serving.settings import ServingSettings
 
 
 def config_of(checkpoint: Path, **settings: object) -> EngineConfig:
-    return Replica("replica", ServingSettings(checkpoint=checkpoint, **settings), 1.0).gang.config  # type: ignore[arg-type]
+    return Replica("replica", ServingSettings(checkpoint=checkpoint, **settings), 1.0).backend.config  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("machine", "exchange"), [("x86_64", "shm"), ("aarch64", "gloo")])

@@ -14,11 +14,11 @@ import torch
 
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
-from serving.engine.gang import count_parameters
 from serving.engine.plan import RankPlan, SequenceStep
 from serving.model.batch import Chunk, build_batch
 from serving.model.checkpoint import open_checkpoint
 from serving.model.layout import needed_tensors
+from serving.planning.shape import shape_of
 from tests.serving.model.one_rank import BLOCK as ALONE_BLOCK
 from tests.serving.model.one_rank import open_model
 from tests.serving.stages.grids import (
@@ -127,7 +127,7 @@ def test_a_rank_holds_the_tensors_of_its_own_stage_and_of_no_other(grid: Grid) -
         assert report.expert == routed // grid.config.ranks
         assert report.total == sum(sizes[name] for name in ends + own) - routed + report.expert
         assert sorted(report.expert_ids) == [layer for layer in report.layers if layer]
-    assert count_parameters(reports, grid.checkpoint.config) == sum(sizes.values())
+    assert shape_of(grid.checkpoint.config).total == sum(sizes.values())  # as GET /model tells
     for layer in range(1, LAYERS):
         held = [expert for report in reports for expert in report.expert_ids.get(layer, ())]
         assert sorted(held) == list(range(EXPERTS))
