@@ -6,17 +6,19 @@ import json
 import select
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from serving.engine.control import Channel, ChannelClosed, Kind
 from serving.engine.errors import RankLost
 from serving.engine.fault import fault_from_json
+from serving.engine.placed import PlacementInForce, Readiness, readiness_from_json
 from serving.engine.plan import PlanError, RankAnswer, RankPlan, pack_plan, unpack_answer
+from serving.experts.placement import Placement, placement_to_json
 
 
 @dataclass(frozen=True, slots=True)
 class RankReport:
-    """What a rank holds, as it said when it took its place; counts are numbers of parameters."""
+    """What a rank holds; counts are numbers of parameters."""
 
     rank: int
     pid: int
@@ -32,11 +34,33 @@ def read_report(payload: bytes) -> RankReport:
     return RankReport(data["rank"], data["pid"], data["total"], data["expert"], held)
 
 
+def report_under(report: RankReport, placement: Placement) -> RankReport:
+    """What the rank holds since experts have moved; each has as many parameters as any other."""
+    held = placement.held_by(report.rank)
+    before, now = (sum(map(len, ids.values())) for ids in (report.expert_ids, held))
+    expert = report.expert // before * now if before else 0
+    return replace(report, total=report.total - report.expert + expert, expert=expert, expert_ids=held)
+
+
+def _reported(reports: Sequence[RankReport]) -> Placement:
+    layers = reports[0].expert_ids
+    return Placement(len(reports), {layer: tuple(report.expert_ids[layer] for report in reports) for layer in layers})
+
+
 class Gang:
     """`channels` and `reports` in order of rank. After a RankLost nothing more is sent in this epoch."""
 
-    def __init__(self, channels: Sequence[Channel], reports: Sequence[RankReport], step_seconds: float) -> None:
-        self.reports = tuple(reports)
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        reports: Sequence[RankReport],
+        step_seconds: float,
+        in_force: PlacementInForce | None = None,
+    ) -> None:
+        """Without a placement `in_force`: what the reports say."""
+        in_force = in_force or PlacementInForce(_reported(reports))
+        self.readiness: dict[int, Readiness] = {}  # by rank, for the last move
+        self._seated, self._in_force, self._coming = tuple(reports), in_force, in_force.now.version
         self._channels, self._seconds = tuple(channels), step_seconds
         self._poll = select.poll()
         self._rank_of = {channel.fileno(): rank for rank, channel in enumerate(self._channels)}
@@ -44,10 +68,31 @@ class Gang:
             channel.set_time_limit(step_seconds)
             self._poll.register(channel.fileno(), select.POLLIN)
 
+    @property
+    def reports(self) -> tuple[RankReport, ...]:
+        """In order of rank, under the placement in force."""
+        return tuple(report_under(report, self._in_force.now) for report in self._seated)
+
+    @property
+    def placement(self) -> Placement:
+        """The one in force."""
+        return self._in_force.now
+
+    def put_in_force(self, placement: Placement) -> None:
+        """All ranks have loaded for it: plans must bear its version from now on."""
+        self._in_force.now = placement
+
+    def move(self, placement: Placement) -> None:
+        """Ranks load what they lack for it beside the steps, and tell in `readiness`. Raises RankLost."""
+        self.readiness, self._coming = {}, placement.version
+        order = json.dumps(placement_to_json(placement)).encode()
+        for rank in range(len(self._channels)):
+            self._send(rank, Kind.MOVE, order)
+
     def step(self, plans: Sequence[RankPlan]) -> list[RankAnswer]:
         """One plan for each rank, one answer from each. Raises RankLost."""
         for rank, plan in enumerate(plans):
-            self._send(rank, plan)
+            self._send(rank, Kind.PLAN, pack_plan(plan))
         answers: dict[int, RankAnswer] = {}
         deadline = time.monotonic() + self._seconds
         while len(answers) < len(self._channels):
@@ -77,9 +122,9 @@ class Gang:
             self._poll.unregister(descriptor)
         self._rank_of.clear()
 
-    def _send(self, rank: int, plan: RankPlan) -> None:
+    def _send(self, rank: int, kind: Kind, payload: bytes) -> None:
         try:
-            self._channels[rank].send(Kind.PLAN, pack_plan(plan))
+            self._channels[rank].send(kind, payload)
         except (ChannelClosed, TimeoutError) as error:
             raise RankLost(rank, "it no longer takes plans") from error
 
@@ -96,6 +141,9 @@ class Gang:
     def _receive(self, rank: int) -> bytes:
         try:
             kind, payload = self._channels[rank].receive()
+            if kind is Kind.READY:  # its answer is right behind
+                self._take_readiness(rank, readiness_from_json(payload))
+                kind, payload = self._channels[rank].receive()
             fault = fault_from_json(payload) if kind is Kind.FAULT else None
         except (ChannelClosed, TimeoutError, KeyError, TypeError, ValueError) as error:
             raise RankLost(rank, "its process ended or its stream broke") from error
@@ -104,3 +152,7 @@ class Gang:
         if kind is not Kind.ANSWER:
             raise RankLost(rank, f"it sent an unexpected {kind.name}")
         return payload
+
+    def _take_readiness(self, rank: int, readiness: Readiness) -> None:
+        if readiness.version == self._coming:  # not for a move that was given up
+            self.readiness[rank] = readiness

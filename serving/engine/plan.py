@@ -12,7 +12,7 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 NO_TARGET = -1  # this token's successor needs no log-probability
-_HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, unused
+_HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, placement
 _FIELDS = 7  # start, count, sampled, seed, draw, temperature (float bits), top_p (float bits)
 _ANSWER_HEADER = 9  # step, sequences, tokens, top_k, logits' width, expert layers, experts, then two times in seconds
 _CHOICE = 4  # token id, its log-probability, entropy, gate entropy; then k ids, k log-probabilities
@@ -51,6 +51,7 @@ class RankPlan:
     sequences: tuple[SequenceStep, ...]
     top_k: int = 0
     want_logits: bool = False
+    placement: int = 0  # version of the placement of experts that the step is computed by
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ def pack_plan(plan: RankPlan) -> bytes:
     sequences = plan.sequences
     tokens = sum(len(sequence.tokens) for sequence in sequences)
     width = max((len(sequence.blocks) for sequence in sequences), default=0)
-    header = [plan.step, len(plan.counts), len(sequences), tokens, width, plan.top_k, int(plan.want_logits), 0]
-    words: list[int] = [*header, *plan.counts]
+    header = [plan.step, len(plan.counts), len(sequences), tokens, width, plan.top_k, int(plan.want_logits)]
+    words: list[int] = [*header, plan.placement, *plan.counts]
     for sequence in sequences:
         words += [sequence.start, len(sequence.tokens), int(sequence.sampled), sequence.sampling.seed, sequence.draw]
         words += _float_words(sequence.sampling.temperature, sequence.sampling.top_p)
@@ -96,7 +97,7 @@ def unpack_plan(payload: bytes) -> RankPlan:
     words = np.frombuffer(payload, np.int64)
     if len(words) < _HEADER:
         raise PlanError("a plan is shorter than its header")
-    step, ranks, count, tokens, width, top_k, want_logits, _ = words[:_HEADER].tolist()
+    step, ranks, count, tokens, width, top_k, want_logits, placement = words[:_HEADER].tolist()
     if len(words) != _HEADER + ranks + count * (_FIELDS + width) + 2 * tokens:
         raise PlanError("a plan's length does not agree with its header")
     cuts = np.cumsum([_HEADER, ranks, count * _FIELDS, tokens, tokens]).tolist()
@@ -107,7 +108,7 @@ def unpack_plan(payload: bytes) -> RankPlan:
         last = first + row[1]
         sequences.append(_sequence(row, ids[first:last], targets[first:last], tables[place * width :][:width]))
         first = last
-    return RankPlan(step, tuple(counts), tuple(sequences), top_k, bool(want_logits))
+    return RankPlan(step, tuple(counts), tuple(sequences), top_k, bool(want_logits), placement)
 
 
 def _sequence(row: list[int], tokens: list[int], targets: list[int], blocks: list[int]) -> SequenceStep:

@@ -59,6 +59,7 @@ class Rendezvous:
             block_size=config.block_size,
             exchange_seconds=config.exchange_seconds,
             compiled=config.compiled,
+            spare_experts=config.spare_experts,
         )
 
     def accept(self, count: int, check: Callable[[], None] | None = None) -> list[GangMember]:

@@ -12,9 +12,11 @@ import numpy as np
 from serving.engine.batch_limit import Limits
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
-from serving.engine.gang import RankReport
+from serving.engine.expert_load import ExpertLoad
+from serving.engine.gang import Gang
 from serving.engine.generation import Generated
-from serving.engine.plan import Integers, RankAnswer, RankPlan
+from serving.engine.migration import Migration
+from serving.engine.plan import RankAnswer, RankPlan
 from serving.engine.scheduler import Scheduler
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -41,7 +43,7 @@ class RankStats:
     kept_blocks: int  # of these, blocks whose content may be used again
     compute_seconds: float  # exchanges included
     exchange_seconds: float
-    expert_rows: int  # rows that its experts were chosen for, over all layers
+    expert_rows: int  # rows that it computed experts of, over all layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ class EngineStats:
     ranks: tuple[RankStats, ...]
     expert_load: tuple[tuple[int, ...], ...]  # by expert layer, rows that chose each expert
     imbalance: float | None  # largest / mean of the ranks' expert_rows; None before the first row
+    imbalance_lately: float | None  # of the last few hundred steps, layer by layer; None before the first look
+    placement: int  # version of the placement of experts in force; grows with every migration, over epochs too
+    migrating: bool  # ranks are loading for another one
+    migrations: int  # since the engine began
+    failed_migrations: int  # given up because a rank could not load
     first_token: Durations  # from the submission to the first token
     token: Durations  # of each finished generation, the mean time of a token after the first
     last_step_at: float | None
@@ -88,16 +95,15 @@ class _Histogram:
 class Counters:
     """Written by the engine's thread alone; others may read."""
 
-    def __init__(self, reports: Sequence[RankReport]) -> None:
-        ranks = len(reports)
+    def __init__(self, gang: Gang) -> None:
+        ranks = len(gang.reports)
         self.steps = self.finished = self.generated = self.prompt = self.reused = self.reused_prompts = 0
         self.last_step_at: float | None = None
         self.compute, self.exchange = [0.0] * ranks, [0.0] * ranks
         self.batch_rows: tuple[int, ...] = (0,) * ranks
         self.first_token, self.token = _Histogram(), _Histogram()
-        self.pids = tuple(report.pid for report in reports)
-        self._held = [[list(report.expert_ids[layer]) for layer in sorted(report.expert_ids)] for report in reports]
-        self._load: Integers | None = None
+        self.pids = tuple(report.pid for report in gang.reports)
+        self.load = ExpertLoad(gang.placement)
 
     def count_step(self, plans: Sequence[RankPlan], answers: Sequence[RankAnswer]) -> None:
         self.steps += 1
@@ -106,7 +112,7 @@ class Counters:
         for rank, answer in enumerate(answers):
             self.compute[rank] += answer.compute_seconds
             self.exchange[rank] += answer.exchange_seconds
-            self._load = answer.expert_load if self._load is None else self._load + answer.expert_load
+        self.load.add(answers)
 
     def count_finished(self, generated: Generated) -> None:
         usage, timings = generated.usage, generated.timings_ms
@@ -118,30 +124,19 @@ class Counters:
         if usage.completion_tokens > 1:
             self.token.add(timings["decode"] / 1e3 / (usage.completion_tokens - 1))
 
-    @property
-    def expert_load(self) -> tuple[tuple[int, ...], ...]:
-        return () if self._load is None else tuple(map(tuple, self._load.tolist()))
-
-    @property
-    def expert_rows(self) -> tuple[int, ...]:
-        """By rank, rows that its experts were chosen for."""
-        load = self._load
-        if load is None:
-            return (0,) * len(self._held)
-        return tuple(sum(int(load[layer, ids].sum()) for layer, ids in enumerate(held)) for held in self._held)
-
 
 def read_stats(
     counters: Counters,
     scheduler: Scheduler,
     limit: Limits,
     config: EngineConfig,
+    migration: Migration,
     submitted: int,
     alive: bool,
     lost: RankLost | None,
 ) -> EngineStats:
     """`submitted`: generations that the scheduler has not heard of; `lost`: why the engine ended by itself."""
-    rows, running = counters.expert_rows, scheduler.running_by_rank
+    rows, running = counters.load.rank_rows, scheduler.running_by_rank
     free, kept = scheduler.free_blocks, scheduler.kept_blocks
     ranks = tuple(
         RankStats(
@@ -172,8 +167,13 @@ def read_stats(
         reused_prompts=counters.reused_prompts,
         kv_blocks=config.kv_blocks,
         ranks=ranks,
-        expert_load=counters.expert_load,
+        expert_load=counters.load.by_expert,
         imbalance=_imbalance(rows),
+        imbalance_lately=migration.imbalance,
+        placement=migration.in_force,
+        migrating=migration.coming,
+        migrations=migration.done,
+        failed_migrations=migration.failed,
         first_token=counters.first_token.read(),
         token=counters.token.read(),
         last_step_at=counters.last_step_at,

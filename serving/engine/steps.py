@@ -11,6 +11,7 @@ from serving.engine.engine_config import EngineConfig
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang
 from serving.engine.generation import Generated
+from serving.engine.migration import Migration
 from serving.engine.plan import RankAnswer, RankPlan
 from serving.engine.scheduler import Scheduler, Turn, extent
 from serving.engine.stats import Counters
@@ -35,7 +36,8 @@ class Steps:
         self._ending = frozenset(checkpoint.config.eos_ids) | vocabulary.special_ids
         self._flights: dict[str, Flight] = {}  # by their sequence's id
         self.limits = limits or _limits_of(config)
-        self.counters = Counters(gang.reports)
+        self.counters = Counters(gang)
+        self.migration = Migration(gang, self.counters.load, checkpoint.config.experts, config)
         self.scheduler = Scheduler(
             config.ranks, config.kv_blocks, config.block_size, config.step_tokens, config.most_running, self.limits
         )
@@ -56,18 +58,20 @@ class Steps:
         if not any(turns):
             return None
         counts = tuple(sum(turn.count for turn in rank) for rank in turns)
-        plans = [self._plan(rank, counts) for rank in turns]
+        placement = self.migration.before_step()
+        plans = [self._plan(rank, counts, placement) for rank in turns]
         answers = self._gang.step(plans)
         self.counters.count_step(plans, answers)
         found = [self._take_answer(rank, answer) for rank, answer in zip(turns, answers, strict=True)]
         self.limits.observe(*extent(turns), self._clock() - began)
         return [ended for rank in found for ended in rank]
 
-    def _plan(self, turns: list[Turn], counts: tuple[int, ...]) -> RankPlan:
+    def _plan(self, turns: list[Turn], counts: tuple[int, ...], placement: int) -> RankPlan:
         flights = [self._flights[turn.sequence.id] for turn in turns]
         sequences = [flight.plan(turn, self._block_size) for flight, turn in zip(flights, turns, strict=True)]
         top_k = max((flight.request.top_logprobs for flight in flights), default=0)
-        return RankPlan(self.counters.steps, counts, tuple(sequences), min(top_k, self._vocab_size))
+        top_k = min(top_k, self._vocab_size)
+        return RankPlan(self.counters.steps, counts, tuple(sequences), top_k, placement=placement)
 
     def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> list[tuple[Flight, Generated]]:
         first, ended = 0, []

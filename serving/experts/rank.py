@@ -13,13 +13,14 @@ import torch
 
 from serving.engine.control import Channel, ChannelClosed, Kind, connect
 from serving.engine.fault import Fault, fault_to_json
+from serving.engine.placed import readiness_to_json
 from serving.engine.plan import pack_answer, unpack_plan
 from serving.experts.exchange import AloneExchange, Exchange, ExchangeBroken, ExchangeTimeout
 from serving.experts.exchange_of_epoch import ExchangeOfEpoch
 from serving.experts.gloo_exchange import GlooExchange
-from serving.experts.placement import contiguous_placement
+from serving.experts.placement import Placement, placement_from_json
 from serving.experts.rank_settings import RankSettings, settings_from_json
-from serving.experts.runner import Runner
+from serving.experts.seat import Seat
 from serving.experts.shm_exchange import ShmExchange
 from serving.experts.shm_layout import shm_layout
 from serving.model.checkpoint import open_checkpoint
@@ -54,7 +55,8 @@ def _live(settings: RankSettings, channel: Channel) -> None:
         while True:
             kind, payload = channel.receive()
             try:
-                channel.send(*rank.obey(kind, payload))
+                for reply in rank.obey(kind, payload):
+                    channel.send(*reply)
             except ExchangeBroken as error:
                 missing = error.missing if isinstance(error, ExchangeTimeout) else ()
                 rank.void()
@@ -70,23 +72,31 @@ class _Rank:
         self._settings, self._channel = settings, channel
         self._checkpoint = open_checkpoint(settings.checkpoint)  # reads every byte: a shard then comes from memory
         self._exchange = ExchangeOfEpoch()
-        self._number = -1
-        self._runner: Runner | None = None
+        self._seat: Seat | None = None
 
-    def obey(self, kind: Kind, payload: bytes) -> tuple[Kind, bytes]:
-        """The reply. Raises ExchangeBroken when the step is void, ValueError for what it cannot obey."""
-        if kind is Kind.PLAN and self._runner is not None:
+    def obey(self, kind: Kind, payload: bytes) -> list[tuple[Kind, bytes]]:
+        """The replies. Raises ExchangeBroken when the step is void, ValueError for what it cannot obey."""
+        if kind is Kind.PLAN and self._seat is not None:
             plan, started = unpack_plan(payload), time.perf_counter()
-            return Kind.ANSWER, pack_answer(self._runner.run(plan, started), plan.top_k)
+            self._seat.compute_by(plan.placement)
+            answer = Kind.ANSWER, pack_answer(self._seat.runner.run(plan, started), plan.top_k)
+            ready = self._seat.readiness()
+            return [answer] if ready is None else [(Kind.READY, readiness_to_json(ready)), answer]
         if kind is Kind.VOID:
             self.void()
-            return Kind.DONE, b""
+            return [(Kind.DONE, b"")]
         if kind is Kind.SEAT:
-            return Kind.DONE, self._take_place(json.loads(payload)["rank"])
-        if kind is Kind.JOIN and self._runner is not None:
-            self._exchange.begin(self._open_exchange(Path(json.loads(payload)["exchange"])))
-            return Kind.DONE, b""
-        raise ValueError(f"a rank {'without' if self._runner is None else 'with'} a place was sent {kind.name}")
+            order = json.loads(payload)
+            return [(Kind.DONE, self._take_place(order["rank"], placement_from_json(order["placement"])))]
+        if kind is Kind.MOVE and self._seat is not None:
+            self._seat.move_to(placement_from_json(json.loads(payload)))
+            return []
+        if kind is Kind.JOIN and self._seat is not None:
+            order = json.loads(payload)
+            self._seat.begin_epoch(order["placement"])
+            self._exchange.begin(self._open_exchange(Path(order["exchange"]), self._seat.rank))
+            return [(Kind.DONE, b"")]
+        raise ValueError(f"a rank {'without' if self._seat is None else 'with'} a place was sent {kind.name}")
 
     def void(self) -> None:
         """Its sequences are forgotten by the driver alone: a cache is written before it is read."""
@@ -94,34 +104,33 @@ class _Rank:
 
     def close(self) -> None:
         self.void()
-        if self._runner is not None:
-            self._runner.close()
+        if self._seat is not None:
+            self._seat.close()
 
-    def _take_place(self, number: int) -> bytes:
-        held = contiguous_placement(self._checkpoint.config, self._settings.ranks).held_by(number)
-        if self._runner is not None:  # a seat given again: two shards at once may be more than there is room for
-            self._runner.close()
-            self._runner = None
-        self._number, self._runner = number, Runner(self._settings, self._checkpoint, held, self._exchange)
-        weights = self._runner.weights
+    def _take_place(self, number: int, placement: Placement) -> bytes:
+        if self._seat is not None:  # a seat given again: two shards at once may be more than there is room for
+            self._seat.close()
+            self._seat = None
+        self._seat = Seat(self._settings, self._checkpoint, placement, number, self._exchange)
+        weights = self._seat.runner.weights
         report = {
             "rank": number,
             "pid": os.getpid(),
             "total": weights.total_parameters,
             "expert": weights.expert_parameters,
-            "expert_ids": {str(layer): list(ids) for layer, ids in held.items()},
+            "expert_ids": {str(layer): list(ids) for layer, ids in placement.held_by(number).items()},
         }
         return json.dumps(report).encode()
 
-    def _open_exchange(self, path: Path) -> Exchange:
+    def _open_exchange(self, path: Path, number: int) -> Exchange:
         ranks, seconds = self._settings.ranks, self._settings.exchange_seconds
         if ranks == 1:
             return AloneExchange()
         if self._settings.exchange == "gloo":
-            return GlooExchange(path, self._number, ranks, seconds)
+            return GlooExchange(path, number, ranks, seconds)
         layout = shm_layout(self._checkpoint.config, ranks, self._settings.step_tokens)
         # During a step the driver has nothing to say but that the step is void, or it is gone.
-        return ShmExchange(path, layout, self._number, seconds, is_void=self._channel.something_came)
+        return ShmExchange(path, layout, number, seconds, is_void=self._channel.something_came)
 
 
 def _tell(channel: Channel, fault: Fault) -> None:

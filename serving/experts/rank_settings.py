@@ -28,6 +28,7 @@ class RankSettings:
     block_size: int  # tokens in a block of the KV cache
     exchange_seconds: float  # limit for every exchange between ranks
     compiled: str = ""  # folder in which compiled decode steps are kept; none: they run eagerly
+    spare_experts: int = 0  # of a layer, that this rank has room for beyond its even part
 
 
 def settings_to_json(settings: RankSettings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +15,28 @@ from serving.engine.kv_cache import KvCache
 from serving.engine.plan import NO_TARGET, Choice, Floats, RankAnswer, RankPlan
 from serving.engine.sampler import choose, gate_entropies
 from serving.experts.exchange import Exchange
+from serving.experts.placement import Placement, slots_of
 from serving.experts.rank_settings import RankSettings
 from serving.model.batch import Chunk, build_batch
 from serving.model.checkpoint import Checkpoint
+from serving.model.packed_experts import PackedExperts
 from serving.model.transformer import Computed, Transformer
-from serving.model.weights import load_weights
+from serving.model.weights import ExpertWeights, load_weights
 
 
 class Runner:
     def __init__(
-        self, settings: RankSettings, checkpoint: Checkpoint, held: dict[int, tuple[int, ...]], exchange: Exchange
+        self, settings: RankSettings, checkpoint: Checkpoint, placement: Placement, rank: int, exchange: Exchange
     ) -> None:
         config = checkpoint.config
-        self.weights = load_weights(checkpoint, held)
+        places = slots_of(config.experts, settings.ranks, settings.spare_experts)
+        self.weights = load_weights(checkpoint, placement.held_by(rank), places)
         cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.attention.cache_width)
         sizes = (settings.ranks, settings.block_size)
         home = Path(settings.compiled) if settings.compiled else None
         steps = CompiledSteps(home, checkpoint, self.weights, cache, *sizes) if home else None
-        self._model = Transformer(config, self.weights, cache, exchange, steps)
+        self._rank, self._model = rank, Transformer(config, self.weights, cache, exchange, steps)
+        self._model.place(placement, rank, {})
         self._builder = (
             Builder(home, checkpoint, settings.ranks, len(cache.rows(0)), settings.block_size) if home else None
         )
@@ -40,6 +45,10 @@ class Runner:
     def close(self) -> None:
         if self._builder:
             self._builder.close()
+
+    def place(self, placement: Placement, incoming: Mapping[int, ExpertWeights | PackedExperts]) -> None:
+        """From the next step on; `incoming`: what this rank lacks. Raises ValueError when that is not all."""
+        self._model.place(placement, self._rank, incoming)
 
     def run(self, plan: RankPlan, started: float) -> RankAnswer:
         """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""

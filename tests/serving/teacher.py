@@ -39,6 +39,7 @@ def logits_of(
                     for turn in rank
                 ),
                 want_logits=True,
+                placement=gang.placement.version,
             )
             for rank in turns
         ]
