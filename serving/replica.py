@@ -82,6 +82,8 @@ class Replica:
             compiled=str(settings.home / "compiled") if settings.compiled else "",
             token_seconds=settings.token_seconds,
             most_running=settings.most_running,
+            migrate=settings.migrate_experts,
+            spare_experts=settings.spare_experts,
         )
         most = settings.ranks + settings.spare_ranks
         actors = partial(RankActors, self.checkpoint, config, cpu_share, most)
@@ -155,6 +157,7 @@ class Replica:
             "context_length": config.context_length,
             "replica": self.id,
             "epoch": self.gang.epoch,
+            "placement": self.gang.engine.stats().placement if self.gang.engine else None,
             "parameters": {"total": _parameters_once(by_rank), "by_rank": by_rank},
         }
 
@@ -247,8 +250,11 @@ class Replica:
 
 
 def _parameters_once(by_rank: list[dict[str, Any]]) -> int:
-    """The network's parameters: every rank's experts, and one copy of what all ranks hold alike."""
+    """The network's parameters: every expert, and what all ranks hold alike, once."""
     if not by_rank:
         return 0
     shared = int(by_rank[0]["total"]) - int(by_rank[0]["expert"])
-    return shared + sum(int(rank["expert"]) for rank in by_rank)
+    copies = sum(len(ids) for rank in by_rank for ids in rank["expert_ids"].values())
+    experts = len({(layer, one) for rank in by_rank for layer, ids in rank["expert_ids"].items() for one in ids})
+    held = sum(int(rank["expert"]) for rank in by_rank)
+    return shared + (held * experts // copies if copies else 0)
