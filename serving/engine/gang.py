@@ -34,12 +34,16 @@ def read_report(payload: bytes) -> RankReport:
     return RankReport(data["rank"], data["pid"], data["total"], data["expert"], held)
 
 
-def report_under(report: RankReport, placement: Placement) -> RankReport:
-    """What the rank holds since experts have moved; each has as many parameters as any other."""
-    held = placement.held_by(report.rank)
-    before, now = (sum(map(len, ids.values())) for ids in (report.expert_ids, held))
-    expert = report.expert // before * now if before else 0
-    return replace(report, total=report.total - report.expert + expert, expert=expert, expert_ids=held)
+def _under(placement: Placement, reports: Sequence[RankReport]) -> tuple[RankReport, ...]:
+    """What ranks hold since experts have moved; each expert has as many parameters as any other."""
+    found = []
+    for report in reports:
+        held = placement.held_by(report.rank)
+        before, now = (sum(map(len, ids.values())) for ids in (report.expert_ids, held))
+        expert = report.expert // before * now if before else 0
+        total = report.total - report.expert + expert
+        found.append(replace(report, total=total, expert=expert, expert_ids=held))
+    return tuple(found)
 
 
 def _reported(reports: Sequence[RankReport]) -> Placement:
@@ -60,7 +64,8 @@ class Gang:
         """Without a placement `in_force`: what the reports say."""
         in_force = in_force or PlacementInForce(_reported(reports))
         self.readiness: dict[int, Readiness] = {}  # by rank, for the last move
-        self._seated, self._in_force, self._coming = tuple(reports), in_force, in_force.now.version
+        self._in_force, self._coming = in_force, in_force.now.version
+        self.reports = _under(in_force.now, reports)  # in order of rank, under the placement in force
         self._channels, self._seconds = tuple(channels), step_seconds
         self._poll = select.poll()
         self._rank_of = {channel.fileno(): rank for rank, channel in enumerate(self._channels)}
@@ -69,18 +74,13 @@ class Gang:
             self._poll.register(channel.fileno(), select.POLLIN)
 
     @property
-    def reports(self) -> tuple[RankReport, ...]:
-        """In order of rank, under the placement in force."""
-        return tuple(report_under(report, self._in_force.now) for report in self._seated)
-
-    @property
     def placement(self) -> Placement:
         """The one in force."""
         return self._in_force.now
 
     def put_in_force(self, placement: Placement) -> None:
         """All ranks have loaded for it: plans must bear its version from now on."""
-        self._in_force.now = placement
+        self._in_force.now, self.reports = placement, _under(placement, self.reports)
 
     def move(self, placement: Placement) -> None:
         """Ranks load what they lack for it beside the steps, and tell in `readiness`. Raises RankLost."""

@@ -50,7 +50,7 @@ class Migration:
         self._recent: npt.NDArray[np.float64] | None = None  # moving sum of load
         self._coming: Placement | None = None
         self._version = gang.placement.version
-        self._deadline = 0.0
+        self._deadline, self._overdue = 0.0, False
 
     @property
     def in_force(self) -> int:
@@ -76,7 +76,7 @@ class Migration:
         self._version += 1  # of its own for every attempt: what ranks still say of a former one is not heard
         self._coming = replace(placement, version=self._version)
         self._gang.move(self._coming)
-        self._deadline = self._clock() + self._seconds
+        self._deadline, self._overdue = self._clock() + self._seconds, False
         self._next_move = self._steps + PAUSE_STEPS
         self.begun += 1
 
@@ -112,8 +112,10 @@ class Migration:
             self._gang.put_in_force(coming)
             self._coming = None
             self.done += 1
-        elif self._clock() > self._deadline:
+        elif self._overdue:
             self._give_up(f"not all ranks had loaded within {self._seconds:g} s")
+        else:
+            self._overdue = self._clock() > self._deadline  # they tell with an answer: an idle engine hears nothing
 
     def _give_up(self, reason: str) -> None:
         _log.error("experts stay where they are: %s", reason)

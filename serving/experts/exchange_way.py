@@ -11,8 +11,9 @@ from torch import Tensor
 # (rows of each rank, top_k, hidden size) → whether to send each row only to the ranks of its experts
 ChooseWay = Callable[[tuple[int, ...], int, int], bool]
 
-# Bytes that must be saved for the other way's own work; measured with benchmarks/engine_exchange.py.
-SHM_LEAST_SAVED = 128 * 1024
+# Bytes that must be saved for the other way's own work; measured with benchmarks/engine_exchange.py. In shared memory
+# a row is written once for all ranks either way, so that little but what comes back is saved.
+SHM_LEAST_SAVED = 4 * 1024 * 1024
 GLOO_LEAST_SAVED = 256 * 1024
 
 

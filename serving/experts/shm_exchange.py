@@ -43,8 +43,9 @@ class ShmExchange:
         self._rank, self._ranks, self._seconds = rank, layout.ranks, seconds
         self._others = [other for other in range(layout.ranks) if other != rank]
         self._arrivals, self._is_void, self._choose = 0, is_void, choose
-        # Of the last dispatch, where not all rows came: those that did, and [own, ranks] who has experts of the own.
-        self._route: tuple[Tensor, Tensor] | None = None
+        # Of the last dispatch, where not all rows came: bool [own, ranks] who got which of the own rows, and behind how
+        # many others of its rows they are there.
+        self._route: tuple[Tensor, list[int]] | None = None
         self._memory = _map(path, layout.size)
         self._counters = memoryview(self._memory)[: layout.rows_at].cast("q")
         view = _Views(self._memory)
@@ -70,21 +71,17 @@ class ShmExchange:
         # In shared memory a rank fetches what concerns it: nothing is written for each receiver.
         concerned = concerned_ranks(everything[1], holders, self._ranks)
         taken = concerned[:, self._rank].nonzero().squeeze(1)
-        self._route = taken, concerned[first : first + own]
+        self._route = concerned[first : first + own], concerned[:first].sum(0).tolist()
         received, ids, gates = (part.index_select(0, taken) for part in everything)
         return received, ids, gates
 
     def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
-        first, own, total = sum(counts[: self._rank]), counts[self._rank], sum(counts)
-        mine = self._contributions[self._rank, :total]
-        if self._route is None:
-            mine.copy_(contributions)
-        else:
-            mine.index_copy_(0, self._route[0], contributions)
+        first, own = sum(counts[: self._rank]), counts[self._rank]
+        self._contributions[self._rank, : len(contributions)] = contributions
         self._meet()
-        parts = self._contributions[:, first : first + own]
         if self._route is not None:
-            return _sum_of_those(parts, self._route[1])
+            return _sum_of_those(self._contributions, *self._route)
+        parts = self._contributions[:, first : first + own]
         summed = parts[0] + parts[1]
         for rank in range(2, self._ranks):
             summed += parts[rank]
@@ -124,12 +121,12 @@ class ShmExchange:
         return tuple(other for other in self._others if self._counters[other * (LINE // 8)] < self._arrivals)
 
 
-def _sum_of_those(parts: Tensor, concerned: Tensor) -> Tensor:
-    """[ranks, own, hidden] summed in order of rank, of each row only where bool [own, ranks] says so."""
-    summed = parts.new_zeros(parts.shape[1:])
-    for part, rows in zip(parts, concerned.unbind(1), strict=True):
+def _sum_of_those(contributions: Tensor, concerned: Tensor, behind: list[int]) -> Tensor:
+    """[ranks, rows, hidden] of which bool [own, ranks] are for this rank → [own, hidden], summed in order of rank."""
+    summed = contributions.new_zeros(len(concerned), contributions.shape[2])
+    for part, rows, first in zip(contributions, concerned.unbind(1), behind, strict=True):
         taken = rows.nonzero().squeeze(1)
-        summed.index_add_(0, taken, part.index_select(0, taken))
+        summed.index_add_(0, taken, part[first : first + len(taken)])
     return summed
 
 

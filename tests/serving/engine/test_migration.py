@@ -125,8 +125,20 @@ def test_a_rank_that_loads_for_ever_ends_the_move() -> None:
     driven.steps(LOOK_STEPS + 5, SKEWED)
     assert driven.migration.coming
     driven.now = CONFIG.start_seconds + 1
-    assert driven.steps(1, SKEWED) == [0]
+    assert driven.steps(2, SKEWED) == [0, 0]
     assert (driven.migration.failed, gang.told) == (1, [1, 0])
+
+
+def test_a_pause_between_questions_is_no_slow_loading() -> None:
+    gang = MovingGang()
+    gang.slow = True
+    driven = Driven(gang)
+    driven.steps(LOOK_STEPS, SKEWED)
+    driven.now = CONFIG.start_seconds + 1  # no step, no word: it had long loaded
+    assert driven.steps(1, SKEWED) == [0]
+    gang.readiness[1] = gang.readiness[0]
+    assert driven.steps(1, SKEWED) == [1]
+    assert driven.migration.failed == 0
 
 
 @pytest.fixture(scope="module")
