@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from serving.engine.engine_config import EngineConfig
 from serving.engine.expert_load import ExpertLoad
 from serving.engine.gang import Gang
-from serving.experts.balance import layers_imbalance, rebalanced
-from serving.experts.placement import Placement, slots_of
+from serving.experts.balance import layers_imbalance, rebalanced_layer
+from serving.experts.placement import Held, Placement, slots_of
 
 LOOK_STEPS = 64  # between two looks at the load
 PAUSE_STEPS = 512  # at least, from one migration's beginning to the next; many times that after a failed one
@@ -49,6 +49,7 @@ class Migration:
         self._seen: npt.NDArray[np.float64] | None = None  # load at the last look
         self._recent: npt.NDArray[np.float64] | None = None  # moving sum of load
         self._coming: Placement | None = None
+        self._search: Iterator[bool] | None = None  # for a better placement
         self._version = gang.placement.version
         self._deadline, self._overdue = 0.0, False
 
@@ -67,6 +68,9 @@ class Migration:
         self._steps += 1
         if self._coming is not None:
             self._follow(self._coming)
+        elif self._search is not None:
+            if not next(self._search, False):
+                self._search = None
         elif self._enabled and self._steps >= self._next_look:
             self._look()
         return self._gang.placement.version
@@ -90,12 +94,17 @@ class Migration:
         self._seen, self._recent, self.imbalance = load, recent, layers_imbalance(recent, now)
         enough = recent.sum() >= LEAST_ROWS * recent[0].size
         if enough and self._steps >= self._next_move and self.imbalance >= WORTH_MOVING:
-            self._consider(recent, now, self.imbalance)
+            self._search = self._better(recent, now, self.imbalance)
 
-    def _consider(self, load: npt.NDArray[np.float64], now: Placement, imbalance: float) -> None:
-        found = rebalanced(load, now, self._places)
-        expected = layers_imbalance(load, found)
+    def _better(self, load: npt.NDArray[np.float64], now: Placement, imbalance: float) -> Iterator[bool]:
+        """Looks for a better placement, a layer before each step: all at once would hold a large model's steps up."""
         self._next_move = self._steps + PAUSE_STEPS
+        by_layer: dict[int, Held] = {}
+        for row, layer in enumerate(sorted(now.by_layer)):
+            by_layer[layer] = rebalanced_layer(load[:, row], now.by_layer[layer], self._places)
+            yield True
+        found = replace(now, by_layer=by_layer)
+        expected = layers_imbalance(load, found)
         if expected <= (1.0 - LEAST_GAIN) * imbalance:
             _log.info("experts move: imbalance %.2f, expected %.2f", imbalance, expected)
             self.begin(found)

@@ -19,10 +19,11 @@ _NEAR = 0.02  # of a rank's even load: ranks this close to the least loaded are 
 def computing_ranks(held: Held, experts: int) -> npt.NDArray[np.int64]:
     """[owners, experts]: which rank computes an owner's rows of an expert."""
     holders = holders_of(held, experts)
-    asked = [copies_asked(holders, owner, len(held)) for owner in range(len(held))]
-    return np.array(
-        [[holders[copy % experts][copy // experts] for copy in copies] for copies in asked], dtype=np.int64
-    ).reshape(len(held), experts)
+    computing = np.empty((len(held), experts), np.int64)
+    for owner in range(len(held)):
+        copies = copies_asked(holders, owner, len(held))
+        computing[owner] = [holders[copy % experts][copy // experts] for copy in copies]
+    return computing
 
 
 def rank_loads(load: Load, held: Held) -> Load:
@@ -48,13 +49,14 @@ def rebalanced(load: npt.NDArray[np.float64], former: Placement, places: int) ->
     A layer stays as it is where the greedy finds nothing better. Another version than `former`'s.
     """
     by_layer = {
-        layer: _better(load[:, row], former.by_layer[layer], places)
+        layer: rebalanced_layer(load[:, row], former.by_layer[layer], places)
         for row, layer in enumerate(sorted(former.by_layer))
     }
     return Placement(former.ranks, by_layer, former.version + 1)
 
 
-def _better(load: Load, former: Held, places: int) -> Held:
+def rebalanced_layer(load: Load, former: Held, places: int) -> Held:
+    """One layer, `load` [owners, experts]; `former` itself where nothing better is found."""
     rows, even = load.sum(0), max(map(len, former))
     # A rank asks its own copy first: where one rank has most of the rows itself, replicas with it relieve nobody.
     found = [former, balanced(rows, former, min(places, even), replicas=False), balanced(rows, former, places)]

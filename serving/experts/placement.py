@@ -62,7 +62,9 @@ def copies_asked(holders: Sequence[Sequence[int]], owner: int, ranks: int) -> li
     """By expert: the copy that `owner`'s rows go to: its own if it holds one; other ranks spread over the copies."""
     experts, asked = len(holders), []
     for expert, holding in enumerate(holders):
-        if owner in holding:
+        if len(holding) == 1:
+            number = 0
+        elif owner in holding:
             number = holding.index(owner)
         else:
             without = [rank for rank in range(ranks) if rank not in holding]

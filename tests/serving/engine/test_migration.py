@@ -24,6 +24,7 @@ from tests.serving.tiny_checkpoint import write_tiny_checkpoint
 EXPERTS, WAIT = 8, 60.0  # seconds; only how long a broken test hangs
 EVEN, SKEWED = [5] * 8, [20, 20, 0, 0, 0, 0, 0, 0]
 HELD = {0: (0, 1, 2, 3), 1: (4, 5, 6, 7)}
+UNTIL_MOVED = 3  # steps from the look to the new placement: one searches the layer, one tells the ranks, one hears them
 CONFIG = EngineConfig(ranks=2, start_seconds=60.0)
 
 
@@ -64,7 +65,7 @@ def test_even_load_moves_nothing_and_skewed_load_does_once() -> None:
     driven = Driven(gang)
     assert set(driven.steps(5 * PAUSE_STEPS, EVEN)) == {0}
     assert gang.told == []
-    versions = driven.steps(2 * LOOK_STEPS + 2, SKEWED)
+    versions = driven.steps(2 * LOOK_STEPS + UNTIL_MOVED, SKEWED)
     assert versions[0] == 0
     assert versions[-1] == 1
     assert gang.told == [1]
@@ -78,7 +79,7 @@ def test_even_load_moves_nothing_and_skewed_load_does_once() -> None:
 
 def test_rows_count_for_the_rank_that_computed_them() -> None:
     driven = Driven(MovingGang())
-    driven.steps(LOOK_STEPS, SKEWED)
+    driven.steps(LOOK_STEPS + UNTIL_MOVED - 1, SKEWED)
     before = driven.load.rank_rows
     assert before[1] == 0
     driven.steps(10, SKEWED)
@@ -133,7 +134,8 @@ def test_a_pause_between_questions_is_no_slow_loading() -> None:
     gang = MovingGang()
     gang.slow = True
     driven = Driven(gang)
-    driven.steps(LOOK_STEPS, SKEWED)
+    driven.steps(LOOK_STEPS + UNTIL_MOVED - 1, SKEWED)
+    assert driven.migration.coming
     driven.now = CONFIG.start_seconds + 1  # no step, no word: it had long loaded
     assert driven.steps(1, SKEWED) == [0]
     gang.readiness[1] = gang.readiness[0]
