@@ -36,11 +36,17 @@ MARGIN = 0.1  # two ways this close are as good
 _LIMIT = 60.0  # seconds, for an exchange
 
 
-def measure(ranks: Sequence[int], rows: Sequence[int], hidden: Sequence[int], repeats: int) -> dict[str, Any]:
+def measure(
+    ranks: Sequence[int],
+    rows: Sequence[int],
+    hidden: Sequence[int],
+    repeats: int,
+    backends: Sequence[str] = tuple(BACKENDS),
+) -> dict[str, Any]:
     """`rows` of each rank. `ratio`: time of the gathered way over that of the dispatched one."""
     sizes = [(each, width) for width in hidden for each in rows]
     found = []
-    for backend, count in itertools.product(BACKENDS, ranks):
+    for backend, count in itertools.product(backends, ranks):
         for (each, width), times in zip(sizes, _times(backend, count, sizes, repeats), strict=True):
             counts = (each,) * count
             found.append(

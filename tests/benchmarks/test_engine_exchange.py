@@ -4,12 +4,11 @@ from benchmarks.engine_exchange import measure, right_choices
 
 
 def test_both_ways_are_timed_by_ranks_that_meet() -> None:
-    figures = measure(ranks=[2], rows=[4], hidden=[16], repeats=5)
-    assert [one["backend"] for one in figures["exchanges"]] == ["shm", "gloo"]
-    for one in figures["exchanges"]:
-        assert one["gathered_us"] > 0
-        assert one["dispatched_us"] > 0
-        assert one["chosen"] == "gathered"
+    figures = measure(ranks=[2], rows=[4], hidden=[16], repeats=5, backends=["shm"])
+    (one,) = figures["exchanges"]
+    assert one["gathered_us"] > 0
+    assert one["dispatched_us"] > 0
+    assert one["chosen"] == "gathered"
 
 
 def test_a_choice_is_wrong_where_the_other_way_is_clearly_faster() -> None:

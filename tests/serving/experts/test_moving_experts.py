@@ -1,34 +1,32 @@
-"""Logits stay the same before, while and after experts move between real ranks, also when one is lost on the way."""
+"""Logits stay the same before, while and after experts move between ranks, by either way of exchanging rows."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
 from collections.abc import Iterator
-from dataclasses import replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from serving.engine.engine_config import EngineConfig
-from serving.engine.errors import RankLost
-from serving.engine.expert_load import ExpertLoad
-from serving.engine.gang import Gang
-from serving.engine.local import LocalRanks, local_gang
-from serving.engine.migration import Migration
+from serving.engine.plan import RankAnswer, RankPlan
 from serving.engine.scheduler import Scheduler
+from serving.experts.exchange import Exchange
+from serving.experts.gloo_exchange import GlooExchange
 from serving.experts.pack import pack
-from serving.experts.placement import Held, Placement
+from serving.experts.placement import Held, Placement, contiguous_placement
+from serving.experts.rank_settings import RankSettings
+from serving.experts.seat import Seat
+from serving.experts.shm_exchange import ShmExchange
+from serving.experts.shm_layout import create_shared_file, shm_layout
 from serving.model.checkpoint import open_checkpoint
 from tests.serving.teacher import Logits, logits_of
 from tests.serving.tiny_checkpoint import reference_logits, some_prompt, write_tiny_checkpoint
 
-BLOCK, EXPERTS, LAYERS = 4, 8, (1, 2)
-SIZES = {"block_size": BLOCK, "kv_tokens": 512, "step_tokens": 64, "most_running": 8, "spare_experts": 1}
+BLOCK, KV_BLOCKS, STEP_TOKENS, LAYERS = 4, 128, 64, (1, 2)
 # Chunks of 64 rows go through the grouped product, single tokens through the loop; some ranks have nothing to do.
 TEXTS, PROMPTS = [some_prompt(70, seed=70), some_prompt(31, seed=31)], [66, 20]
 MOVED: dict[int, list[Held]] = {  # by ranks: experts change ranks and have replicas, then all is otherwise again
@@ -37,132 +35,120 @@ MOVED: dict[int, list[Held]] = {  # by ranks: experts change ranks and have repl
 }
 
 
-class Served(NamedTuple):
-    gang: Gang
-    config: EngineConfig
-    weights: Path  # the gang's own file
-    expected: list[Logits]
+class SeatedRanks:
+    """Every rank's seat in a thread of its own; led like a gang, without processes and control."""
+
+    def __init__(self, seats: list[Seat], pool: ThreadPoolExecutor, placement: Placement) -> None:
+        self.seats, self.placement, self._pool = seats, placement, pool
+        self._ready = 0
+
+    def step(self, plans: list[RankPlan]) -> list[RankAnswer]:
+        return list(self._pool.map(self._run, self.seats, plans))
+
+    def move(self, placement: Placement) -> None:
+        self._ready = 0
+        for seat in self.seats:
+            seat.move_to(placement)
+
+    def ready(self) -> bool:
+        told = [ready for seat in self.seats if (ready := seat.readiness()) is not None]
+        assert not any(ready.reason for ready in told)
+        self._ready += len(told)
+        return self._ready == len(self.seats)
+
+    @staticmethod
+    def _run(seat: Seat, plan: RankPlan) -> RankAnswer:
+        with torch.inference_mode():
+            seat.compute_by(plan.placement)
+            return seat.runner.run(plan, 0.0)
+
+
+@contextmanager
+def seated(directory: Path, ranks: int, exchange: str, way: bool, folder: Path) -> Iterator[SeatedRanks]:
+    checkpoint, path = open_checkpoint(directory), folder / "exchange"
+    even = contiguous_placement(checkpoint.config, ranks)
+    settings = RankSettings(
+        ranks, str(directory), "", "shm", STEP_TOKENS, KV_BLOCKS, BLOCK, exchange_seconds=20.0, spare_experts=1
+    )
+    layout = shm_layout(checkpoint.config, ranks, STEP_TOKENS)
+    if exchange == "shm":
+        create_shared_file(path, layout)
+
+    def take_seat(rank: int) -> tuple[Seat, Exchange]:
+        opened: Exchange = (
+            ShmExchange(path, layout, rank, 20.0, choose=lambda *_: way)
+            if exchange == "shm"
+            else GlooExchange(path, rank, ranks, 20.0, lambda *_: way)
+        )
+        with torch.inference_mode():
+            return Seat(settings, checkpoint, even, rank, opened), opened
+
+    with ThreadPoolExecutor(ranks) as pool:
+        taken = list(pool.map(take_seat, range(ranks)))
+        yield SeatedRanks([seat for seat, _ in taken], pool, even)
+        for seat, opened in taken:
+            seat.close()
+            opened.close()
+
+
+def ask(gang: Any) -> list[Logits]:
+    ranks = len(gang.seats)
+    scheduler = Scheduler(ranks, KV_BLOCKS, BLOCK, STEP_TOKENS, 4)
+    return logits_of(gang, scheduler, TEXTS, PROMPTS, BLOCK)
 
 
 def moved(ranks: int, turn: int) -> Placement:
     return Placement(ranks, dict.fromkeys(LAYERS, MOVED[ranks][turn]), version=turn + 1)
 
 
-def ask(gang: Gang) -> list[Logits]:
-    scheduler = Scheduler(len(gang.reports), 512 // BLOCK, BLOCK, 64, 4)
-    return logits_of(gang, scheduler, TEXTS, PROMPTS, BLOCK)
-
-
-def assert_same(found: list[Logits], expected: list[Logits], tolerance: float = 1e-4) -> None:
-    for got, wanted in zip(found, expected, strict=True):
-        assert np.abs(got - wanted).max() < tolerance
-        best = np.sort(wanted, 1)
-        clear = best[:, -1] - best[:, -2] > max(1e-3, 2 * tolerance)
-        assert (got.argmax(1) == wanted.argmax(1))[clear].all()
-
-
-@pytest.fixture(scope="module", params=[(2, "shm"), (4, "gloo")], ids=str)
-def served(
-    request: pytest.FixtureRequest, tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    ranks, exchange = request.param
-    directory = Path(shutil.copytree(tiny_checkpoint, tmp_path_factory.mktemp("copies") / "copy"))
-    expected = [reference_logits(tiny_checkpoint, text).numpy() for text in TEXTS]
-    config = EngineConfig(ranks=ranks, exchange=exchange, **SIZES)
-    with local_gang(open_checkpoint(directory), config) as gang:
-        yield Served(gang, config, directory / "model.safetensors", expected)
-
-
-def move(gang: Gang, placement: Placement) -> list[list[Logits]]:
-    """All ranks load, while they answer; what they answered."""
-    gang.move(placement)
-    meanwhile = []
-    while len(gang.readiness) < len(gang.reports):
-        meanwhile.append(ask(gang))
-    assert not any(ready.reason for ready in gang.readiness.values())
-    return meanwhile
-
-
-def test_logits_are_the_same_before_during_and_after_moves(served: Served) -> None:
-    gang, ranks = served.gang, len(served.gang.reports)
-    assert_same(ask(gang), served.expected)
-    parameters = [(report.total, report.expert) for report in gang.reports]
+def answers_while_moving(gang: SeatedRanks, ranks: int) -> Iterator[list[Logits]]:
+    yield ask(gang)
     for turn in (0, 1):
-        for meanwhile in move(gang, moved(ranks, turn)):
-            assert_same(meanwhile, served.expected)
-        gang.put_in_force(moved(ranks, turn))
-        assert_same(ask(gang), served.expected)
-        assert [report.expert_ids[2] for report in gang.reports] == list(MOVED[ranks][turn])
-        each = 3 * 32 * 24  # parameters of an expert
-        for report, (total, expert) in zip(gang.reports, parameters, strict=True):
-            assert report.expert == each * sum(map(len, report.expert_ids.values()))
-            assert report.total - report.expert == total - expert
+        gang.move(moved(ranks, turn))
+        while True:  # at least once while they load
+            yield ask(gang)
+            if gang.ready():
+                break
+        gang.placement = moved(ranks, turn)
+        yield ask(gang)
 
 
-def test_a_rank_that_cannot_load_says_so_and_everything_stays_where_it_is(served: Served, tmp_path: Path) -> None:
-    gang, ranks, before = served.gang, len(served.gang.reports), served.gang.placement
-    migration = Migration(gang, ExpertLoad(before), EXPERTS, served.config)
-    away, aside = replace(moved(ranks, 0), version=9), tmp_path / "aside"
-    shutil.move(served.weights, aside)
-    served.weights.write_bytes(aside.read_bytes()[:1000])
-    gang.move(away)
-    while len(gang.readiness) < ranks:
-        assert_same(ask(gang), served.expected)
-    assert all("CheckpointError" in ready.reason for ready in gang.readiness.values())
-
-    migration.begin(away)
-    while migration.coming:
-        migration.before_step()
-        assert_same(ask(gang), served.expected)
-    assert (migration.failed, migration.done, gang.placement) == (1, 0, before)
-
-    shutil.move(aside, served.weights)  # who mends the file gets the next attempt through
-    migration.begin(away)
-    while migration.coming:
-        migration.before_step()
-        assert_same(ask(gang), served.expected)
-    assert (migration.failed, migration.done, gang.placement.by_layer) == (1, 1, away.by_layer)
+@pytest.mark.parametrize(
+    ("ranks", "exchange", "way"), [(2, "shm", False), (2, "gloo", True), (4, "shm", True), (4, "gloo", False)]
+)
+def test_logits_are_the_same_before_during_and_after_moves(
+    ranks: int, exchange: str, way: bool, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    expected = [reference_logits(tiny_checkpoint, text).numpy() for text in TEXTS]
+    with seated(tiny_checkpoint, ranks, exchange, way, tmp_path) as gang:
+        for found in answers_while_moving(gang, ranks):
+            for got, wanted in zip(found, expected, strict=True):
+                assert np.abs(got - wanted).max() < 1e-4
+                best = np.sort(wanted, 1)
+                clear = best[:, -1] - best[:, -2] > 1e-3
+                assert (got.argmax(1) == wanted.argmax(1))[clear].all()
 
 
 def test_packed_experts_move_too(tmp_path: Path) -> None:
     shape = {"hidden_size": 128, "moe_intermediate_size": 64, "intermediate_size": 64}
     pack(write_tiny_checkpoint(tmp_path / "floats", dtype=torch.bfloat16, **shape), tmp_path / "packed")
-    with local_gang(open_checkpoint(tmp_path / "packed"), EngineConfig(ranks=2, **SIZES)) as gang:
-        before = ask(gang)
-        for turn in (0, 1):
-            move(gang, moved(2, turn))
-            gang.put_in_force(moved(2, turn))
-            # Rows are rounded to bf16 for the product: other orders of summing change a few of them.
-            for got, wanted in zip(ask(gang), before, strict=True):
-                close = np.abs(got - wanted).max(1) < 0.01 * np.abs(wanted).max()
-                assert close.mean() > 0.95
+    with seated(tmp_path / "packed", 2, "shm", False, tmp_path) as gang:
+        before, *later = answers_while_moving(gang, 2)
+    for found in later:
+        # Rows are rounded to bf16 for the product: other orders of summing change a few of them.
+        for got, wanted in zip(found, before, strict=True):
+            close = np.abs(got - wanted).max(1) < 0.01 * np.abs(wanted).max()
+            assert close.mean() > 0.95
 
 
-def test_a_rank_lost_while_experts_move_comes_back_to_the_placement_in_force(tiny_checkpoint: Path) -> None:
-    checkpoint, config = open_checkpoint(tiny_checkpoint), EngineConfig(ranks=2, **SIZES)
-    with LocalRanks(checkpoint, config) as ranks:
-        ranks.roster.fill(ranks.start(2))
-        gang = ranks.roster.assemble(1)
-        expected = ask(gang)
+def test_a_seat_computes_by_nothing_that_it_has_not_loaded(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    with seated(tiny_checkpoint, 2, "shm", False, tmp_path) as gang:
+        seat = gang.seats[0]
+        with pytest.raises(ValueError, match="placement 1 is not loaded"):
+            seat.compute_by(1)
         gang.move(moved(2, 0))
-        replace_rank(ranks, gang, epoch=2)  # nobody has switched
-        gang = ranks.roster.assemble(2)
-        assert gang.placement.version == 0
-        assert_same(ask(gang), expected)
-
-        move(gang, moved(2, 1))
-        gang.put_in_force(moved(2, 1))
-        replace_rank(ranks, gang, epoch=3)  # all had loaded; the first step by it never came about
-        gang = ranks.roster.assemble(3)
-        assert gang.placement == moved(2, 1)
-        assert [report.expert_ids[1] for report in gang.reports] == list(MOVED[2][1])
-        assert_same(ask(gang), expected)
-
-
-def replace_rank(ranks: LocalRanks, gang: Gang, epoch: int) -> None:
-    os.kill(ranks.roster.pids[1], signal.SIGKILL)
-    with pytest.raises(RankLost):
-        ask(gang)
-    gang.close()
-    assert len(ranks.roster.muster(epoch)) == 1
-    ranks.roster.fill(ranks.start(1))
+        while not gang.ready():
+            ask(gang)
+        gang.move(gang.placement)  # the one in force: what was loaded is let go
+        with pytest.raises(ValueError, match="placement 1 is not loaded"):
+            seat.compute_by(1)
