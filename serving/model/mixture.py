@@ -46,7 +46,7 @@ class Mixture:
         among = experts * max(len(holding) for holding in holders)
         copies = [holders[expert].index(rank) * experts + expert for expert in held[rank]]
         self._product.hold(held[rank], copies, among, incoming)
-        self._holders = torch.zeros(among, dtype=torch.int64)
+        self._holders = torch.full((among,), -1)  # nobody asks for a copy that is not there
         for expert, holding in enumerate(holders):
             for number, holder in enumerate(holding):
                 self._holders[number * experts + expert] = holder

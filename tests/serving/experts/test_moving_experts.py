@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from serving.engine.plan import RankAnswer, RankPlan
 from serving.engine.scheduler import Scheduler
@@ -35,11 +36,35 @@ MOVED: dict[int, list[Held]] = {  # by ranks: experts change ranks and have repl
 }
 
 
+class Watched:
+    """A rank's exchange, and which rank it says holds each copy."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange, self.holders = exchange, torch.empty(0)
+
+    @property
+    def wait_seconds(self) -> float:
+        return self._exchange.wait_seconds
+
+    def dispatch(
+        self, rows: Tensor, copies: Tensor, weights: Tensor, counts: tuple[int, ...], holders: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        self.holders = holders
+        return self._exchange.dispatch(rows, copies, weights, counts, holders)
+
+    def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
+        return self._exchange.combine(contributions, counts)
+
+    def close(self) -> None:
+        self._exchange.close()
+
+
 class SeatedRanks:
     """Every rank's seat in a thread of its own; led like a gang, without processes and control."""
 
-    def __init__(self, seats: list[Seat], pool: ThreadPoolExecutor, placement: Placement) -> None:
-        self.seats, self.placement, self._pool = seats, placement, pool
+    def __init__(self, taken: list[tuple[Seat, Watched]], pool: ThreadPoolExecutor, placement: Placement) -> None:
+        self.seats, self.exchanges = [seat for seat, _ in taken], [exchange for _, exchange in taken]
+        self.placement, self._pool = placement, pool
         self._ready = 0
 
     def step(self, plans: list[RankPlan]) -> list[RankAnswer]:
@@ -74,8 +99,8 @@ def seated(directory: Path, ranks: int, exchange: str, way: bool, folder: Path) 
     if exchange == "shm":
         create_shared_file(path, layout)
 
-    def take_seat(rank: int) -> tuple[Seat, Exchange]:
-        opened: Exchange = (
+    def take_seat(rank: int) -> tuple[Seat, Watched]:
+        opened = Watched(
             ShmExchange(path, layout, rank, 20.0, choose=lambda *_: way)
             if exchange == "shm"
             else GlooExchange(path, rank, ranks, 20.0, lambda *_: way)
@@ -85,7 +110,7 @@ def seated(directory: Path, ranks: int, exchange: str, way: bool, folder: Path) 
 
     with ThreadPoolExecutor(ranks) as pool:
         taken = list(pool.map(take_seat, range(ranks)))
-        yield SeatedRanks([seat for seat, _ in taken], pool, even)
+        yield SeatedRanks(taken, pool, even)
         for seat, opened in taken:
             seat.close()
             opened.close()
@@ -111,6 +136,10 @@ def answers_while_moving(gang: SeatedRanks, ranks: int) -> Iterator[list[Logits]
                 break
         gang.placement = moved(ranks, turn)
         yield ask(gang)
+        for rank, held in enumerate(MOVED[ranks][turn]):
+            for exchange in gang.exchanges:
+                copies = (exchange.holders == rank).nonzero().squeeze(1)
+                assert sorted((copies % 8).tolist()) == list(held)
 
 
 @pytest.mark.parametrize(
