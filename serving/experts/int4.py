@@ -61,7 +61,7 @@ class Int4Matrices:
 
 def _stack(held: Sequence[Tensor], places: int) -> Tensor:
     """Memory of free places is taken only once they are written."""
-    stacked = held[0].new_zeros(max(places, len(held)), *held[0].shape)
+    stacked = held[0].new_empty(max(places, len(held)), *held[0].shape)
     for place, one in enumerate(held):
         stacked[place] = one
     return stacked

@@ -103,7 +103,9 @@ class ExpertProduct:
     def _gathered(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
         places = self._place[expert_ids.reshape(-1)]
         own = torch.where(places < self._held, weights.reshape(-1), 0)  # other ranks' experts count nothing here
-        places = torch.where(places < self._held, places, 0)
+        places = torch.where(
+            places < self._held, places, 0
+        )  # there lies some expert, whereas free places hold anything
         each = rows.repeat_interleave(expert_ids.shape[1], dim=0)
         products = self._through(each, lambda held, taken: held.gathered(taken, places)) * own.unsqueeze(1)
         return products.view(*expert_ids.shape, rows.shape[1]).sum(1)

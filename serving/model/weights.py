@@ -183,8 +183,8 @@ class _Loader:
             self._of_experts += packed.parameters
             return packed
         places = max(len(held), self._places)
-        gate_up = torch.zeros(places, 2 * c.expert_size, c.hidden_size)  # memory of free places is not yet taken
-        down = torch.zeros(places, c.hidden_size, c.expert_size)
+        gate_up = torch.empty(places, 2 * c.expert_size, c.hidden_size)  # memory of free places is not yet taken
+        down = torch.empty(places, c.hidden_size, c.expert_size)
         stacked = has_stacked_experts(at, self._files)
         before = self._read
         for place, expert in enumerate(held):

@@ -51,7 +51,7 @@ def one_by_one(experts: tuple[Tensor, Tensor], rows: Tensor, ids: Tensor, weight
 
 
 def weights_in_floats(held: Sequence[int], places: int) -> ExpertWeights:
-    gate_up, down = (torch.zeros(max(places, len(held)), *whole.shape[1:]) for whole in some_experts())
+    gate_up, down = (torch.full((max(places, len(held)), *whole.shape[1:]), torch.nan) for whole in some_experts())
     gate_up[: len(held)], down[: len(held)] = (whole[list(held)] for whole in some_experts())
     return ExpertWeights(tuple(held), gate_up, down)
 
