@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from serving.experts.balance import balanced, computing_ranks, layers_imbalance, rank_loads, rebalanced
@@ -56,6 +56,7 @@ def test_every_expert_is_held_no_rank_is_overfull_and_nothing_gets_worse(case: t
         former = found
 
 
+@settings(max_examples=40)
 @given(loads())
 def test_the_greedy_itself_holds_every_expert_within_its_places(case: tuple[np.ndarray, int, int]) -> None:
     load, ranks, places = case
@@ -64,6 +65,7 @@ def test_the_greedy_itself_holds_every_expert_within_its_places(case: tuple[np.n
     assert all(len(ids) <= places and len(set(ids)) == len(ids) for ids in held)
 
 
+@settings(max_examples=40)
 @given(loads())
 def test_each_row_is_computed_by_one_rank_that_holds_its_expert(case: tuple[np.ndarray, int, int]) -> None:
     load, ranks, places = case
