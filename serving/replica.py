@@ -140,6 +140,7 @@ class Replica:
             "context_length": self.model.context_length,
             "replica": self.id,
             "epoch": self.backend.epoch,
+            "placement": engine.stats().placement if (engine := self.backend.engine) else None,
             "parameters": {"total": self.model.parameters, "by_rank": by_rank},
         }
 

@@ -42,6 +42,15 @@ class ServingSettings(BaseSettings):
         default="auto",
         description="How ranks exchange expert rows: shm needs x86-64; auto takes it there and gloo elsewhere.",
     )
+    migrate_experts: bool = Field(
+        default=True, description="Move experts between ranks when some ranks have lastingly more rows than others."
+    )
+    spare_experts: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Experts of a layer that a rank may hold beyond its even part: copies of those with most rows.",
+    )
     compiled: bool = Field(
         default=False,
         description="Compile decode steps in the background, some minutes once for a model, and use them from then on: "
@@ -80,6 +89,13 @@ class ServingSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line."
     )
+
+    @field_validator("exchange", mode="before")
+    @classmethod
+    def _between_processors(cls, value: object) -> object:
+        if value == "nccl":
+            raise ValueError("nccl exchanges between GPUs, and this engine's ranks compute on CPUs: take shm or gloo")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -25,6 +25,8 @@ def open_native(settings: ServingSettings, cpu_share: float) -> tuple[ServedMode
         compiled=str(settings.home / "compiled") if settings.compiled else "",
         token_seconds=settings.token_seconds,
         most_running=settings.most_running,
+        migrate=settings.migrate_experts,
+        spare_experts=settings.spare_experts,
     )
     most = config.places + settings.spare_ranks
     actors = partial(RankActors, checkpoint, config, cpu_share, most)

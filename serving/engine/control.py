@@ -18,9 +18,11 @@ class Kind(IntEnum):
     ANSWER = 3  # rank → driver: serving.engine.plan
     FAULT = 4  # rank → driver: serving.engine.fault; the rank then waits for another epoch, or ends
     VOID = 5  # driver → rank: the former epoch is over, with all its sequences
-    SEAT = 6  # driver → rank: its number as JSON; it loads its shard
-    JOIN = 7  # driver → rank: JSON that names the exchange of this epoch
+    SEAT = 6  # driver → rank: its number and the placement in force as JSON; it loads its shard
+    JOIN = 7  # driver → rank: JSON that names the exchange of this epoch and the version of the placement in force
     DONE = 8  # rank → driver: the last VOID, SEAT (with JSON about the shard) or JOIN has been obeyed
+    MOVE = 9  # driver → rank: a placement as JSON to load for beside the steps; the one in force: load nothing more
+    READY = 10  # rank → driver, before an ANSWER: serving.engine.placed.Readiness for the last MOVE
 
 
 class ChannelClosed(Exception):

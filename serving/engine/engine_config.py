@@ -23,6 +23,8 @@ class EngineConfig:
     step_seconds: float = 30.0  # a step that takes longer means a lost rank
     exchange_seconds: float = 10.0
     compiled: str = ""  # folder for compiled decode steps; none: they run eagerly
+    migrate: bool = True  # experts move between ranks when their load is uneven
+    spare_experts: int = 0  # that a rank may hold of a layer beyond its even part: copies of the most loaded
 
     @property
     def places(self) -> int:

@@ -15,7 +15,7 @@ DrawnRow = list[float]  # one of RankAnswer.drawn
 
 NO_TARGET = -1  # this token's successor needs no log-probability
 _FLOATS, _WORDS = struct.Struct("<dd"), struct.Struct("<qq")
-_HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, unused
+_HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, placement
 _FIELDS = 7  # start, count, sampled, seed, draw, temperature (float bits), top_p (float bits)
 _ANSWER_HEADER = 9  # step, sequences, tokens, top_k, logits' width, expert layers, experts, then two times in seconds
 CHOICE = 4  # a drawn row: token id, its log-probability, entropy, gate entropy; then k ids, k log-probabilities
@@ -58,6 +58,7 @@ class RankPlan:
     sequences: tuple[SequenceStep, ...]
     top_k: int = 0
     want_logits: bool = False
+    placement: int = 0  # version of the placement of experts that the step is computed by
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ def pack_plan(plan: RankPlan) -> bytes:
     sequences = plan.sequences
     tokens = sum(len(sequence.tokens) for sequence in sequences)
     width = max((len(sequence.blocks) for sequence in sequences), default=0)
-    header = [plan.step, len(plan.counts), len(sequences), tokens, width, plan.top_k, int(plan.want_logits), 0]
-    words: list[int] = [*header, *plan.counts]
+    header = [plan.step, len(plan.counts), len(sequences), tokens, width, plan.top_k, int(plan.want_logits)]
+    words: list[int] = [*header, plan.placement, *plan.counts]
     for sequence in sequences:
         words += [sequence.start, len(sequence.tokens), int(sequence.sampled), sequence.sampling.seed, sequence.draw]
         words += sequence.sampling.float_words
@@ -103,7 +104,7 @@ def unpack_plan(payload: bytes) -> RankPlan:
     words = np.frombuffer(payload, np.int64)
     if len(words) < _HEADER:
         raise PlanError("a plan is shorter than its header")
-    step, ranks, count, tokens, width, top_k, want_logits, _ = words[:_HEADER].tolist()
+    step, ranks, count, tokens, width, top_k, want_logits, placement = words[:_HEADER].tolist()
     if len(words) != _HEADER + ranks + count * (_FIELDS + width) + 2 * tokens:
         raise PlanError("a plan's length does not agree with its header")
     cuts = np.cumsum([_HEADER, ranks, count * _FIELDS, tokens, tokens]).tolist()
@@ -116,7 +117,7 @@ def unpack_plan(payload: bytes) -> RankPlan:
         aim = asked[first:last] if aims else None
         sequences.append(SequenceStep(given[first:last], row[0], blocks, bool(row[2]), row[4], sampling, aim))
         first = last
-    return RankPlan(step, tuple(counts.tolist()), tuple(sequences), top_k, bool(want_logits))
+    return RankPlan(step, tuple(counts.tolist()), tuple(sequences), top_k, bool(want_logits), placement)
 
 
 def pack_answer(answer: RankAnswer) -> bytes:

@@ -61,6 +61,7 @@ class Rendezvous:
             exchange_seconds=config.exchange_seconds,
             most_running=config.most_running,
             compiled=config.compiled,
+            spare_experts=config.spare_experts,
         )
 
     def accept(self, count: int, check: Callable[[], None] | None = None) -> list[GangMember]:

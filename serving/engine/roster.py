@@ -13,7 +13,9 @@ from serving.engine.errors import RankLost
 from serving.engine.fault import fault_from_json
 from serving.engine.gang import Gang, RankReport, read_report
 from serving.engine.meeting import meeting_points
+from serving.engine.placed import PlacementInForce
 from serving.engine.rendezvous import GangMember
+from serving.experts.placement import contiguous_placement, placement_to_json
 from serving.model.checkpoint import Checkpoint
 from serving.stages.stage import stages_of
 
@@ -29,6 +31,7 @@ class Roster:
         self._checkpoint, self._config = checkpoint, config
         self._members: dict[int, GangMember] = {}  # by rank
         self._reports: dict[int, RankReport] = {}
+        self._placed: PlacementInForce | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -65,22 +68,32 @@ class Roster:
 
         Raises RankLost when a rank fails, or does not load within `start_seconds` or join within `exchange_seconds`.
         """
-        places = range(self._config.places)
+        places, in_force = range(self._config.places), self._placement()
         for member in self._members.values():
             member.channel.epoch = epoch
-        newcomers = {rank: {"rank": rank} for rank in places if rank not in self._reports}
+        placement = placement_to_json(in_force.now)
+        newcomers = {rank: {"rank": rank, "placement": placement} for rank in places if rank not in self._reports}
         for rank, payload in self._tell(Kind.SEAT, newcomers, self._config.start_seconds).items():
             self._reports[rank] = _report(rank, payload)
         with meeting_points(self._checkpoint.config, self._config) as points:
-            orders = dict(enumerate(map(asdict, points)))
+            orders = {rank: asdict(point) | {"placement": in_force.now.version} for rank, point in enumerate(points)}
             self._tell(Kind.JOIN, orders, self._config.exchange_seconds + MUSTER_SECONDS)
         channels = [self._members[rank].channel for rank in places]
-        return Gang(channels, [self._reports[rank] for rank in places], self._config.step_seconds)
+        return Gang(channels, [self._reports[rank] for rank in places], self._config.step_seconds, in_force)
 
     def close(self) -> None:
         """The ranks see the end of their streams and end too."""
         for rank in list(self._members):
             self.dismiss(rank)
+
+    def _placement(self) -> PlacementInForce:
+        if self._placed is None:
+            try:
+                even = contiguous_placement(self._checkpoint.config, self._config.ranks)
+            except ValueError as error:
+                raise RankLost(None, str(error)) from error
+            self._placed = PlacementInForce(even)
+        return self._placed
 
     def _tell(self, kind: Kind, orders: Mapping[int, object], seconds: float) -> dict[int, bytes]:
         """All at once, then their replies. Raises RankLost."""

@@ -12,10 +12,13 @@ import numpy as np
 from serving.engine.batch_limit import Limits
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
+from serving.engine.expert_load import ExpertLoad, stage_layers
 from serving.engine.gang import RankReport
 from serving.engine.generation import Generated
-from serving.engine.plan import Integers, RankAnswer, RankPlan
+from serving.engine.migration import Migration
+from serving.engine.plan import RankAnswer, RankPlan
 from serving.engine.scheduler import Scheduler
+from serving.experts.placement import Placement
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -41,7 +44,7 @@ class RankStats:
     kept_blocks: int  # of these, blocks whose content may be used again
     compute_seconds: float  # exchanges included
     exchange_seconds: float
-    expert_rows: int  # rows that its experts were chosen for, over all layers
+    expert_rows: int  # rows that it computed experts of, over all layers of its stage
     stage: int = 0
 
 
@@ -64,6 +67,11 @@ class EngineStats:
     ranks: tuple[RankStats, ...]
     expert_load: tuple[tuple[int, ...], ...]  # by expert layer, rows that chose each expert
     imbalance: float | None  # largest / mean of a stage's ranks' expert_rows, of the worst; None before the first row
+    imbalance_lately: float | None  # of the last few hundred steps, layer by layer; None before the first look
+    placement: int  # version of the placement of experts in force; grows with every migration, over epochs too
+    migrating: bool  # ranks are loading for another one
+    migrations: int  # since the engine began
+    failed_migrations: int  # given up because a rank could not load
     first_token: Durations  # from the submission to the first token
     token: Durations  # of each finished generation, the mean time of a token after the first
     last_step_at: float | None
@@ -89,7 +97,7 @@ class _Histogram:
 class Counters:
     """Written by the engine's thread alone; others may read."""
 
-    def __init__(self, reports: Sequence[RankReport]) -> None:
+    def __init__(self, reports: Sequence[RankReport], placement: Placement) -> None:
         ranks = len(reports)
         self.steps = self.finished = self.generated = self.prompt = self.reused = self.reused_prompts = 0
         self.last_step_at: float | None = None
@@ -97,20 +105,17 @@ class Counters:
         self.batch_rows: tuple[int, ...] = (0,) * ranks
         self.first_token, self.token = _Histogram(), _Histogram()
         self.pids, self.stages = tuple(r.pid for r in reports), tuple(r.stage for r in reports)
-        self._held = [[list(report.expert_ids[layer]) for layer in sorted(report.expert_ids)] for report in reports]
-        self._load: dict[int, Integers] = {}  # by stage
+        self.load = ExpertLoad(placement, stage_layers(reports))
 
     def count_step(self, plans: Sequence[RankPlan], answers: Sequence[RankAnswer]) -> None:
         """One plan for each rank of a stage, one answer of each rank of the gang."""
         self.steps += 1
         self.last_step_at = time.monotonic()
         self.batch_rows = plans[0].counts * (len(answers) // len(plans))
-        loads = dict(self._load)
-        for rank, (stage, answer) in enumerate(zip(self.stages, answers, strict=True)):
+        for rank, answer in enumerate(answers):
             self.compute[rank] += answer.compute_seconds
             self.exchange[rank] += answer.exchange_seconds
-            loads[stage] = loads[stage] + answer.expert_load if stage in loads else answer.expert_load
-        self._load = loads  # whole, for who reads meanwhile
+        self.load.add(answers, plans[0].placement)
 
     def count_finished(self, generated: Generated) -> None:
         usage, timings = generated.usage, generated.timings_ms
@@ -122,35 +127,19 @@ class Counters:
         if usage.completion_tokens > 1:
             self.token.add(timings["decode"] / 1e3 / (usage.completion_tokens - 1))
 
-    @property
-    def expert_load(self) -> tuple[tuple[int, ...], ...]:
-        """Of all stages' expert layers in their order."""
-        loads = self._load
-        return tuple(tuple(row) for stage in sorted(loads) for row in loads[stage].tolist())
-
-    @property
-    def expert_rows(self) -> tuple[int, ...]:
-        """By rank, rows that its experts were chosen for."""
-        loads = self._load
-        if not loads:
-            return (0,) * len(self._held)
-        return tuple(
-            sum(int(loads[stage][layer, ids].sum()) for layer, ids in enumerate(held))
-            for stage, held in zip(self.stages, self._held, strict=True)
-        )
-
 
 def read_stats(
     counters: Counters,
     scheduler: Scheduler,
     limit: Limits,
     config: EngineConfig,
+    migration: Migration,
     submitted: int,
     alive: bool,
     lost: RankLost | None,
 ) -> EngineStats:
     """`submitted`: generations that the scheduler has not heard of; `lost`: why the engine ended by itself."""
-    rows, running = counters.expert_rows, scheduler.running_by_rank
+    rows, running = counters.load.rank_rows, scheduler.running_by_rank
     free, kept = scheduler.free_blocks, scheduler.kept_blocks
     columns = len(running)
     share = -(-max(running) // (len(counters.stages) // columns))  # of a step, where several are in flight
@@ -184,8 +173,13 @@ def read_stats(
         reused_prompts=counters.reused_prompts,
         kv_blocks=config.kv_blocks,
         ranks=ranks,
-        expert_load=counters.expert_load,
+        expert_load=counters.load.by_expert,
         imbalance=_imbalance(rows, counters.stages),
+        imbalance_lately=migration.imbalance,
+        placement=migration.in_force,
+        migrating=migration.coming,
+        migrations=migration.done,
+        failed_migrations=migration.failed,
         first_token=counters.first_token.read(),
         token=counters.token.read(),
         last_step_at=counters.last_step_at,

@@ -13,6 +13,7 @@ from serving.engine.engine_config import EngineConfig
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang
 from serving.engine.generation import Generated
+from serving.engine.migration import Migration
 from serving.engine.plan import RankAnswer, RankPlan, was_drawn
 from serving.engine.scheduler import Scheduler, Sequence, Turn, extent
 from serving.engine.stats import Counters
@@ -52,7 +53,8 @@ class Steps:
         self._sent = 0  # steps
         self._answered_at = 0.0  # the last one
         self.limits = limits or _limits_of(config)
-        self.counters = Counters(gang.reports)
+        self.counters = Counters(gang.reports, gang.placement)
+        self.migration = Migration(gang, self.counters.load, checkpoint.config.experts, config)
         self.scheduler = Scheduler(
             config.ranks,
             config.kv_blocks,
@@ -97,7 +99,8 @@ class Steps:
         if not any(turns):
             return False
         counts = tuple(sum(turn.count for turn in rank) for rank in turns)
-        plans = [self._plan(rank, counts) for rank in turns]
+        placement = self.migration.before_step()
+        plans = [self._plan(rank, counts, placement) for rank in turns]
         self._gang.submit(plans)
         self.scheduler.depart(turns)
         self._in_flight.append(_InFlight(turns, plans, began))
@@ -118,11 +121,12 @@ class Steps:
         # The next token of its sequences comes after as many answers as there are steps in flight.
         self.limits.observe(*extent(step.turns), together * (now - since))
 
-    def _plan(self, turns: list[Turn], counts: tuple[int, ...]) -> RankPlan:
+    def _plan(self, turns: list[Turn], counts: tuple[int, ...], placement: int) -> RankPlan:
         flights = [self._flights[turn.sequence] for turn in turns]
         sequences = [flight.plan(turn, self._block_size) for flight, turn in zip(flights, turns, strict=True)]
         top_k = max((flight.request.top_logprobs for flight in flights), default=0)
-        return RankPlan(self._sent, counts, tuple(sequences), min(top_k, self._vocab_size))
+        top_k = min(top_k, self._vocab_size)
+        return RankPlan(self._sent, counts, tuple(sequences), top_k, placement=placement)
 
     def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> None:
         last = 0

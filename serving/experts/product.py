@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import torch
@@ -41,23 +41,52 @@ class ExpertProduct:
         experts: int,
         compiled: Callable[[], CompiledProduct | None] = lambda: None,
     ) -> None:
-        """`compiled` is asked at every step of few rows: what is compiled comes when it is ready."""
+        """Places beyond those of `weights.ids` are free for experts to come.
+
+        `compiled` is asked at every step of few rows: what is compiled comes when it is ready.
+        """
         self._compiled = compiled
         self._gate_up, self._down = _matrices(weights)
-        self._experts, self._held = experts, len(weights.ids)
-        # Place of every expert on this rank; those held elsewhere share the place behind the last.
-        self._place = torch.full((experts,), self._held, dtype=torch.int64)
-        self._place[list(weights.ids)] = torch.arange(self._held)
-        self._places: list[int] = self._place.tolist()
+        self._experts, self._held = experts, self._gate_up.places
+        self._holding: list[int | None] = [*weights.ids, *[None] * (self._held - len(weights.ids))]  # by place
+        self._answer_to({expert: expert for expert in weights.ids}, experts)
+
+    def hold(
+        self, ids: Sequence[int], copies: Sequence[int], among: int, incoming: ExpertWeights | PackedExperts | None
+    ) -> None:
+        """From now on it holds the experts `ids`, each asked for by the id of its copy, of `among` such ids.
+
+        `incoming` has those it lacks; they take the places of those that are given up.
+        """
+        self._holding = [expert if expert in ids else None for expert in self._holding]
+        if incoming is not None:
+            free = [place for place, expert in enumerate(self._holding) if expert is None]
+            gate_up, down = _matrices(incoming)
+            for number, (expert, place) in enumerate(zip(incoming.ids, free, strict=False)):
+                self._gate_up.put(place, gate_up, number)
+                self._down.put(place, down, number)
+                self._holding[place] = expert
+        if lacking := set(ids) - set(self._holding):
+            raise ValueError(f"experts {sorted(lacking)} were to be held and did not come")
+        self._answer_to(dict(zip(copies, ids, strict=True)), among)
+
+    def _answer_to(self, expert_of: dict[int, int], among: int) -> None:
+        place_of = {expert: place for place, expert in enumerate(self._holding)}
+        # Place of every copy on this rank; those held elsewhere share the place behind the last.
+        self._places = [self._held] * among
+        for copy, expert in expert_of.items():
+            self._places[copy] = place_of[expert]
+        self._place = torch.tensor(self._places, dtype=torch.int64)
+        self._asked = len(expert_of)
 
     def __call__(self, rows: Tensor, expert_ids: Tensor, weights: Tensor, kernel: Kernel | None = None) -> Tensor:
-        """[rows, hidden], [rows, k], [rows, k] → this rank's share of the mixture, [rows, hidden]; all fp32.
+        """[rows, hidden], [rows, k] copies' ids, [rows, k] → this rank's share of the mixture, [rows, hidden].
 
-        Without a kernel the number of rows chooses one.
+        All fp32. Without a kernel the number of rows chooses one.
         """
-        if not len(rows) or not self._held:
+        if not len(rows) or not self._asked:
             return torch.zeros_like(rows)
-        own = expert_ids.numel() * self._held // self._experts  # when all are hit alike
+        own = expert_ids.numel() * self._asked // self._experts  # when all are hit alike
         compiled = (
             self._compiled() if self._held > 1 and own <= _COMPILED_ROWS and kernel in (None, Kernel.COMPILED) else None
         )
@@ -106,7 +135,9 @@ class ExpertProduct:
     def _gathered(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
         places = self._place[expert_ids.reshape(-1)]
         own = torch.where(places < self._held, weights.reshape(-1), 0)  # other ranks' experts count nothing here
-        places = places.clamp(max=self._held - 1)
+        places = torch.where(
+            places < self._held, places, 0
+        )  # there lies some expert, whereas free places hold anything
         each = rows.repeat_interleave(expert_ids.shape[1], dim=0)
         products = self._through(each, lambda held, taken: held.gathered(taken, places)) * own.unsqueeze(1)
         return products.view(*expert_ids.shape, rows.shape[1]).sum(1)

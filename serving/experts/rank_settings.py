@@ -30,6 +30,7 @@ class RankSettings:
     exchange_seconds: float  # limit for every exchange between ranks
     most_running: int  # sequences it generates at a time
     compiled: str = ""  # folder in which compiled decode steps are kept; none: they run eagerly
+    spare_experts: int = 0  # of a layer, that this rank has room for beyond its even part
 
 
 def settings_to_json(settings: RankSettings) -> str:

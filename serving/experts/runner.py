@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -19,12 +20,14 @@ from serving.engine.kv_cache import KvCache
 from serving.engine.plan import CHOICE, NO_TARGET, Floats, RankAnswer, RankPlan
 from serving.engine.sampler import choose
 from serving.experts.exchange import Exchange
+from serving.experts.placement import Placement, slots_of
 from serving.experts.rank_settings import RankSettings
 from serving.model.batch import Chunk, build_batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import ModelConfig
+from serving.model.packed_experts import PackedExperts
 from serving.model.transformer import Computed, Transformer
-from serving.model.weights import load_weights
+from serving.model.weights import ExpertWeights, load_weights
 from serving.stages.handoff import Handed
 from serving.stages.stage import PipelineStage
 from serving.stages.stage_links import StageLinks
@@ -37,12 +40,15 @@ class Runner:
         self,
         settings: RankSettings,
         checkpoint: Checkpoint,
-        held: dict[int, tuple[int, ...]],
+        placement: Placement,
+        rank: int,
         exchange: Exchange,
         stage: PipelineStage,
         links: StageLinks,
     ) -> None:
-        self.weights = load_weights(checkpoint, held, stage.layers)
+        """`rank` is the number in the stage, whose layers `placement` has among the others. Raises CheckpointError."""
+        places = slots_of(checkpoint.config.experts, settings.ranks, settings.spare_experts)
+        self.weights = load_weights(checkpoint, placement.held_by(rank, stage.layers), stage.layers, places)
         self._stage, self._links, self._expert_layers = stage, links, len(checkpoint.config.expert_layers)
         checkpoint = replace(checkpoint, config=stage.part_of(checkpoint.config))
         config = checkpoint.config
@@ -52,12 +58,18 @@ class Runner:
             home, wanted = Path(settings.compiled), _wanted(settings, config, len(cache.rows(0)))
             steps = CompiledSteps(home, checkpoint, self.weights, cache, wanted)
             self._builder = Builder(home, checkpoint, wanted)
-        self._model = Transformer(config, self.weights, cache, exchange, steps)
+        self._rank, self._model = rank, Transformer(config, self.weights, cache, exchange, steps)
+        self.place(placement, {})
         self._block_size, self._window, self._exchange = settings.block_size, config.window, exchange
 
     def close(self) -> None:
         if self._builder:
             self._builder.close()
+
+    def place(self, placement: Placement, incoming: Mapping[int, ExpertWeights | PackedExperts]) -> None:
+        """From the next step on; `incoming`: what this rank lacks. Raises ValueError when that is not all."""
+        own = replace(placement, by_layer=self._stage.numbered(placement.by_layer))
+        self._model.place(own, self._rank, self._stage.numbered(incoming))
 
     def run(self, plan: RankPlan, started: float) -> RankAnswer:
         """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,14 +12,16 @@ from torch import Tensor
 
 from serving.engine.kv_cache import KvCache
 from serving.experts.exchange import Exchange
+from serving.experts.placement import Placement
 from serving.experts.product import CompiledProduct
 from serving.model.batch import Batch
 from serving.model.config import ModelConfig
 from serving.model.layer import Layer
 from serving.model.likelihoods import Likelihoods, logits, measure
 from serving.model.mixture import Mixture, Routing
+from serving.model.packed_experts import PackedExperts
 from serving.model.rotary import Rotary
-from serving.model.weights import MixtureWeights, Weights
+from serving.model.weights import ExpertWeights, MixtureWeights, Weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,16 @@ class Transformer:
                 routings.append(routing)
         self._chosen = torch.stack([routing.experts for routing in routings]) if routings else None
         return Computed(hidden, _summed(routings, hidden), step)
+
+    def place(self, placement: Placement, rank: int, incoming: Mapping[int, ExpertWeights | PackedExperts]) -> None:
+        """From the next step on ranks hold what `placement` says; `incoming`, by layer, what this one lacks.
+
+        Both count layers as `config` does; ranks are those of a stage, and all must be told between the same two steps.
+        Raises ValueError when it is not all there.
+        """
+        for layer, mixture in enumerate(self._mixtures):
+            if mixture is not None:
+                mixture.place(placement.by_layer[layer], rank, incoming.get(layer))
 
     def expert_load(self) -> Tensor:
         """[expert layers, experts]: own rows of the last step that chose each expert."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import TypeVar
 
 from serving.experts.placement import even_bounds
 from serving.model.config import GroupedShape, ModelConfig
+
+_Each = TypeVar("_Each")  # what there is for a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,10 @@ class PipelineStage:
             shape = replace(shape, sliding=shape.sliding[first:end], rotary=shape.rotary[first:end])
         mixed = tuple(layer - first for layer in config.expert_layers if layer in self.layers)
         return replace(config, layers=len(self.layers), expert_layers=mixed, attention=shape)
+
+    def numbered(self, by_layer: Mapping[int, _Each]) -> dict[int, _Each]:
+        """Of these layers alone, counted from 0."""
+        return {layer - self.layers.start: each for layer, each in by_layer.items() if layer in self.layers}
 
 
 def stages_of(config: ModelConfig, count: int) -> tuple[PipelineStage, ...]:

@@ -31,7 +31,7 @@ def logits_of(
     step = 0
     while True:
         while len(in_flight) < depth and any(turns := scheduler.next_step()):
-            gang.submit(_plans(step, turns, texts, block_size))
+            gang.submit(_plans(step, turns, texts, block_size, gang.placement.version))
             scheduler.depart(turns)
             in_flight.append(turns)
             step += 1
@@ -49,7 +49,9 @@ def logits_of(
                 _go_on(scheduler, turn)
 
 
-def _plans(step: int, turns: list[list[Turn]], texts: Row[list[int]], block_size: int) -> list[RankPlan]:
+def _plans(
+    step: int, turns: list[list[Turn]], texts: Row[list[int]], block_size: int, placement: int
+) -> list[RankPlan]:
     counts = tuple(sum(turn.count for turn in rank) for rank in turns)
     return [
         RankPlan(
@@ -64,6 +66,7 @@ def _plans(step: int, turns: list[list[Turn]], texts: Row[list[int]], block_size
                 for turn in rank
             ),
             want_logits=True,
+            placement=placement,
         )
         for rank in turns
     ]

@@ -17,7 +17,7 @@ from serving.backends.vllm.flight import VllmFlight, VllmOutput
 from serving.backends.vllm.load import VllmLoad
 from serving.engine.admission import check_request, max_tokens_of, sampling_of
 from serving.engine.errors import Aborted, EngineClosed, EngineError, InvalidRequest, Overloaded, RankLost
-from serving.engine.gang import RankReport
+from serving.engine.gang import RankReport, reported_placement
 from serving.engine.generation import Generated, GenerationRequest
 from serving.engine.prompt import open_prompt_writer
 from serving.engine.stats import Counters, EngineStats, RankStats
@@ -55,7 +55,7 @@ class VllmEngine:
         self._vocabulary = load_vocabulary(checkpoint.directory)
         self._writer = open_prompt_writer(self._vocabulary, checkpoint.directory)
         self._longest = min(checkpoint.context_length, generator.longest)
-        self._counters = Counters(generator.reports)  # written on the loop alone
+        self._counters = Counters(generator.reports, reported_placement(generator.reports))  # written on the loop alone
         self._lock = threading.Lock()
         self._flights: dict[str, VllmFlight] = {}  # guarded by the lock
         self._closed = False
@@ -124,6 +124,11 @@ class VllmEngine:
             ranks=ranks,
             expert_load=(),
             imbalance=None,
+            imbalance_lately=None,
+            placement=0,
+            migrating=False,
+            migrations=0,
+            failed_migrations=0,
             first_token=counters.first_token.read(),
             token=counters.token.read(),
             last_step_at=load.last_step_at,
