@@ -7,7 +7,6 @@ enough: a rank writes rows again only after all have arrived at the combine, so 
 from __future__ import annotations
 
 import mmap
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serving.experts.exchange import ExchangeTimeout, ExchangeVoid
+from serving.experts.exchange import ExchangeTimeout
 from serving.experts.exchange_way import SHM_LEAST_SAVED, ChooseWay, concerned_ranks, ways_from
 from serving.experts.rank_settings import best_exchange
+from serving.experts.shm_counter import reaches
 from serving.experts.shm_layout import LINE, ShmLayout
 
-_SPINS, _YIELDS = 200, 200  # then sleep: several ranks share a core
+_SPINS = 200  # the others are about as far as this rank
 _CHOOSE = ways_from(SHM_LEAST_SAVED)
-_FIRST_SLEEP, _LONGEST_SLEEP = 20e-6, 200e-6  # seconds
 
 
 class ShmExchange:
@@ -95,27 +94,12 @@ class ShmExchange:
         self._arrivals += 1
         self._counters[self._rank * (LINE // 8)] = self._arrivals
         started = time.perf_counter()
+        deadline = started + self._seconds
         for other in self._others:
-            self._await(other, started)
-        self.wait_seconds += time.perf_counter() - started
-
-    def _await(self, other: int, started: float) -> None:
-        counters, place, wanted = self._counters, other * (LINE // 8), self._arrivals
-        for _ in range(_SPINS):
-            if counters[place] >= wanted:
-                return
-        for _ in range(_YIELDS):
-            if counters[place] >= wanted:
-                return
-            os.sched_yield()
-        pause = _FIRST_SLEEP
-        while counters[place] < wanted:
-            if time.perf_counter() - started > self._seconds:
+            place = other * (LINE // 8)
+            if not reaches(self._counters, place, self._arrivals, deadline, self._is_void, _SPINS):
                 raise ExchangeTimeout(self._missing(), self._seconds)
-            if self._is_void():
-                raise ExchangeVoid
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_SLEEP)
+        self.wait_seconds += time.perf_counter() - started
 
     def _missing(self) -> tuple[int, ...]:
         return tuple(other for other in self._others if self._counters[other * (LINE // 8)] < self._arrivals)

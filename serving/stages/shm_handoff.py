@@ -6,7 +6,6 @@ x86-64 only, as the exchange: rows are written before the counter that tells of 
 from __future__ import annotations
 
 import mmap
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from serving.experts.exchange import ExchangeVoid
 from serving.experts.rank_settings import best_exchange
+from serving.experts.shm_counter import reaches
 from serving.experts.shm_layout import LINE
 from serving.stages.handoff import Handed, HandoffTimeout
 from serving.stages.handoff_layout import SLOTS, HandoffLayout
 
-_YIELDS = 100  # then sleep: the rank that is waited for may share this core
-_FIRST_SLEEP, _LONGEST_SLEEP = 20e-6, 200e-6  # seconds
 _WRITTEN, _READ = 0, LINE // 8  # where the counters are, in words
 
 
@@ -67,20 +64,7 @@ class ShmHandoff:
             return
         started = time.perf_counter()
         try:
-            self._wait(counter, wanted, started + self._seconds)
+            if not reaches(self._counters, counter, wanted, started + self._seconds, self._is_void):
+                raise HandoffTimeout((self._peer,), self._seconds)
         finally:
             self.wait_seconds += time.perf_counter() - started
-
-    def _wait(self, counter: int, wanted: int, deadline: float) -> None:
-        for _ in range(_YIELDS):
-            os.sched_yield()
-            if self._counters[counter] >= wanted:
-                return
-        pause = _FIRST_SLEEP
-        while self._counters[counter] < wanted:
-            if time.perf_counter() > deadline:
-                raise HandoffTimeout((self._peer,), self._seconds)
-            if self._is_void():
-                raise ExchangeVoid
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_SLEEP)
