@@ -14,7 +14,7 @@ from serving.engine.batch_limit import FixedLimits
 from serving.engine.engine_config import EngineConfig
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang, RankReport
-from serving.engine.plan import Choice, RankAnswer, RankPlan
+from serving.engine.plan import Choice, RankAnswer, RankPlan, drawn_rows
 from serving.engine.prompt import open_prompt_writer
 from serving.engine.steps import Steps
 from serving.engine.vocabulary import load_vocabulary
@@ -49,8 +49,8 @@ class PretendedGang(Gang):
         self.now += STEP_SECONDS
         word = Choice(ord("x"), -1.0, 1.0, 1.0, ())
         choices = tuple(word if sequence.sampled else None for sequence in plan.sequences)
-        first = RankAnswer(plan.step, (), np.zeros(0), None, 0.0, 0.0)
-        return [first, RankAnswer(plan.step, choices, np.full(plan.counts[0], -1.0), None, 0.0, 0.0)]
+        first = RankAnswer(plan.step, drawn_rows((), 0), np.zeros(0), None, 0.0, 0.0)
+        return [first, RankAnswer(plan.step, drawn_rows(choices, 0), np.full(plan.counts[0], -1.0), None, 0.0, 0.0)]
 
 
 class Watched(FixedLimits):
