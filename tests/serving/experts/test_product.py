@@ -12,6 +12,7 @@ import torch.nn.functional
 from torch import Tensor
 
 from serving.experts.int4 import Int4Matrices
+from serving.experts.matrices import gathered
 from serving.experts.placement import contiguous_placement, copies_asked, holders_of
 from serving.experts.product import ExpertProduct, Kernel, choose_kernel
 from serving.experts.quantise import dequantise, quantise
@@ -65,11 +66,17 @@ def packed_weights(held: Sequence[int], places: int) -> PackedExperts:
 
 
 def products_of(weights_of, held: list[Sequence[int]], places: int = 0) -> list[ExpertProduct]:
-    return [ExpertProduct(weights_of(mine, places), EXPERTS) for mine in held]
+    return [ExpertProduct(weights_of(mine, places), EXPERTS, lambda: as_compiled) for mine in held]
+
+
+def as_compiled(rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """What is compiled, before it is: it asks nothing of free places."""
+    gate, up = gathered(gate_up, rows, places).chunk(2, -1)
+    return gathered(down, torch.nn.functional.silu(gate) * up, places)
 
 
 def floats(held: tuple[int, ...]) -> ExpertProduct:
-    return ExpertProduct(weights_in_floats(held, 0), EXPERTS)
+    return ExpertProduct(weights_in_floats(held, 0), EXPERTS, lambda: as_compiled)
 
 
 @lru_cache
