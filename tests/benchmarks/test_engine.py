@@ -9,7 +9,7 @@ import torch
 
 from benchmarks import engine, engine_memory, engine_repair
 from benchmarks.engine_attention import plain
-from benchmarks.engine_cost import POINTS, Point, fit, predict, step_seconds
+from benchmarks.engine_cost import FITTED, POINTS, SERIES, Point, fit, predict, step_seconds
 from benchmarks.engine_model import Shape, make
 from benchmarks.engine_plots import draw_cost, draw_rates
 from serving.model.attention import attend
@@ -40,19 +40,19 @@ def test_plain_attention_is_what_the_fused_one_computes() -> None:
 
 
 def test_the_cost_model_finds_the_machine_that_made_the_steps(shapes: dict[int, ModelShape]) -> None:
-    real = Machine(8e9, 3e10, 7e-6, link=1e12, exchange_seconds=9e-5, reached=1.0)
+    real = Machine(8e9, 3e10, 7e-6, link=1e12, exchange_seconds=9e-5, reached=1.0, cache_reached=0.4)
     found = {point: predict(point, shapes, real) for point in POINTS}
-    machine = fit({point: seconds for point, seconds in found.items() if point.fitted}, shapes)
+    machine = fit({point: found[point] for point in FITTED}, shapes)
     for point, seconds in found.items():
         assert predict(point, shapes, machine) == pytest.approx(seconds, rel=0.05)
 
 
 def test_more_work_is_predicted_to_take_longer(shapes: dict[int, ModelShape]) -> None:
     machine = Machine(8e9, 3e10, 7e-6, link=1e12, exchange_seconds=9e-5, reached=1.0)
-    usual = predict(Point("batch"), shapes, machine)
-    assert predict(Point("batch", batch=32), shapes, machine) > usual
-    assert predict(Point("context", context=2048), shapes, machine) > usual
-    assert predict(Point("experts", experts=256), shapes, machine) > usual
+    usual = predict(Point(), shapes, machine)
+    assert predict(Point(batch=32), shapes, machine) > usual
+    assert predict(Point(context=2048), shapes, machine) > usual
+    assert predict(Point(experts=256), shapes, machine) > usual
 
 
 def test_steps_are_told_by_batch() -> None:
@@ -63,15 +63,16 @@ def test_steps_are_told_by_batch() -> None:
 def test_plots_are_drawn(tmp_path: Path) -> None:
     rows = [
         {
-            "series": point.series,
+            "series": series,
             "batch": point.batch,
             "context": point.context,
             "experts": point.experts,
-            "fitted": point.fitted,
+            "fitted": point in FITTED,
             "measured_ms": 1.0 + point.batch,
             "predicted_ms": 1.1 + point.batch,
         }
-        for point in POINTS
+        for series, points in SERIES.items()
+        for point in points
     ]
     draw_cost(tmp_path / "cost.png", rows, "a machine")
     draw_rates(tmp_path / "rates.png", {1: 100.0, 8: 400.0}, {"vllm": {1: 50.0, 8: 300.0}}, "a machine")
