@@ -1,7 +1,7 @@
 """Sets the cost model's predictions beside measured decode steps: by batch, context, experts and ranks.
 
 The model's machine (what starting an operator, reading a byte of weights and of cache, a multiplication and an exchange
-take here) is fitted to the steps by batch, to one of a long context and to one of two ranks; the others are predictions.
+take here) is fitted to the steps by batch, to one of a long context and one of two ranks; the others are predictions.
 """
 
 from __future__ import annotations
