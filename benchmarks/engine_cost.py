@@ -1,7 +1,7 @@
 """Sets the cost model's predictions beside measured decode steps: by batch, context, experts and ranks.
 
-The model's machine (what starting an operator, reading a byte, a multiplication and an exchange take here) is fitted to
-the steps by batch and to one step of two ranks; all other points are predictions.
+The model's machine (what starting an operator, reading a byte of weights and of cache, a multiplication and an exchange
+take here) is fitted to the steps by batch, to one of a long context and one of two ranks; the others are predictions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from serving.planning.shape import ModelShape, shape_of
 BATCHES, CONTEXTS, EXPERTS, RANKS = (1, 2, 4, 8, 16, 32), (64, 256, 1024, 2048), (16, 64, 256), (1, 2)
 USUAL_BATCH, USUAL_CONTEXT, USUAL_EXPERTS = 8, 64, 64
 FLOAT = 4.0  # bytes
-ROUNDS, WARM = 40, 8
+ROUNDS, WARM, IN_A_ROW = 8, 3, 8
 _BLOCK = 16
 
 
@@ -40,23 +40,20 @@ _BLOCK = 16
 class Point:
     """One kind of step."""
 
-    series: str  # which of the four it belongs to
     batch: int = USUAL_BATCH
     context: int = USUAL_CONTEXT
     experts: int = USUAL_EXPERTS
     ranks: int = 1
 
-    @property
-    def fitted(self) -> bool:
-        return self.series == "batch" or (self.ranks == 2 and self.batch == USUAL_BATCH)
 
-
-POINTS = (
-    *(Point("batch", batch=batch) for batch in BATCHES),
-    *(Point("context", context=context) for context in CONTEXTS),
-    *(Point("experts", experts=experts) for experts in EXPERTS),
-    *(Point("ranks", batch=batch, ranks=2) for batch in (1, 8, 32)),
-)
+SERIES = {
+    "batch": tuple(Point(batch=batch) for batch in BATCHES),
+    "context": tuple(Point(context=context) for context in CONTEXTS),
+    "experts": tuple(Point(experts=experts) for experts in EXPERTS),
+    "ranks": tuple(Point(batch=batch, ranks=2) for batch in (1, 8, 32)),
+}
+POINTS = tuple(dict.fromkeys(point for series in SERIES.values() for point in series))
+FITTED = (*SERIES["batch"], Point(ranks=2), Point(context=1024))
 
 
 def measure(home: Path) -> dict[str, Any]:
@@ -73,8 +70,12 @@ def measure(home: Path) -> dict[str, Any]:
                 points = [point for point in POINTS if (point.experts, point.ranks) == (experts, ranks)]
                 if points:
                     found |= _seconds(checkpoint, points, home)
-    machine = fit({point: seconds for point, seconds in found.items() if point.fitted}, shapes)
-    rows = [_row(point, seconds, predict(point, shapes, machine)) for point, seconds in found.items()]
+    machine = fit({point: found[point] for point in FITTED}, shapes)
+    rows = [
+        _row(series, point, found[point], predict(point, shapes, machine))
+        for series, points in SERIES.items()
+        for point in points
+    ]
     errors = [abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in rows if not row["fitted"]]
     return {
         "cost": rows,
@@ -82,6 +83,7 @@ def measure(home: Path) -> dict[str, Any]:
         "cost_machine": {
             "launch_us": round(1e6 * machine.launch_seconds, 2),
             "gb_s": round(machine.bandwidth / 1e9, 2),
+            "cache_gb_s": round(machine.bandwidth * machine.cache_reached / 1e9, 2),
             "gflop_s": round(machine.flops / 1e9, 1),
             "exchange_us": round(1e6 * machine.exchange_seconds, 1),
         },
@@ -100,7 +102,7 @@ def fit(found: dict[Point, float], shapes: dict[int, ModelShape]) -> Machine:
         machine = _machine(logarithms)
         return [np.log(predict(point, shapes, machine) / seconds) for point, seconds in found.items()]
 
-    begin = np.log([5e-6, 1e10, 5e10, 5e-5])
+    begin = np.log([5e-6, 1e10, 5e10, 5e-5, 0.5])
     found_best = least_squares(errors, begin, loss="soft_l1")
     return _machine(found_best.x)
 
@@ -112,18 +114,18 @@ def predict(point: Point, shapes: dict[int, ModelShape], machine: Machine) -> fl
 
 
 def _machine(logarithms: np.ndarray) -> Machine:
-    launch, bandwidth, flops, exchange = np.exp(logarithms).tolist()
-    return Machine(bandwidth, flops, launch, link=1e12, exchange_seconds=exchange, reached=1.0)
+    launch, bandwidth, flops, exchange, cache = np.exp(logarithms).tolist()
+    return Machine(bandwidth, flops, launch, 1e12, exchange, reached=1.0, cache_reached=cache)
 
 
-def _row(point: Point, measured: float, predicted: float) -> dict[str, Any]:
+def _row(series: str, point: Point, measured: float, predicted: float) -> dict[str, Any]:
     return {
-        "series": point.series,
+        "series": series,
         "batch": point.batch,
         "context": point.context,
         "experts": point.experts,
         "ranks": point.ranks,
-        "fitted": point.fitted,
+        "fitted": point in FITTED,
         "measured_ms": round(1e3 * measured, 4),
         "predicted_ms": round(1e3 * predicted, 4),
     }
@@ -134,12 +136,13 @@ def _seconds(checkpoint: Checkpoint, points: Sequence[Point], home: Path) -> dic
     with _gang(checkpoint, points, home) as gang:
         plans = {point: [_plan(point, rank) for rank in range(point.ranks)] for point in points}
         taken: dict[Point, list[float]] = {point: [] for point in points}
-        for number in range(ROUNDS + WARM):
-            for point in points:
-                began = time.perf_counter()
-                gang.step([replace(plan, step=number) for plan in plans[point]])
-                if number >= WARM:
-                    taken[point].append(time.perf_counter() - began)
+        for _ in range(ROUNDS):
+            for point in points:  # some in a row: what the caches hold is what such steps leave there
+                for number in range(WARM + IN_A_ROW):
+                    began = time.perf_counter()
+                    gang.step([replace(plan, step=number) for plan in plans[point]])
+                    if number >= WARM:
+                        taken[point].append(time.perf_counter() - began)
     return {point: float(np.quantile(times, 0.25)) for point, times in taken.items()}  # others use the machine as well
 
 

@@ -15,7 +15,7 @@ from launch.parts import serving_url
 from training.fresh_questions import fresh
 
 ASKS, WARM = 200, 20
-_PARTS = ("queue", "prefill", "decode", "confidence")  # of an answer's timings
+_PARTS = ("queue", "prefill", "decode", "verification", "confidence")  # of an answer's timings
 
 
 def measure(seed: int = 1) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What log-probabilities, entropies and gates' entropies add to a decode step, by the processor's time of one rank."""
+"""What log-probabilities, entropies and the likeliest tokens add to a decode step, in a rank's processor time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class GreedyPiece(torch.nn.Module):
 def measure(checkpoint: Checkpoint, step_seconds: dict[int, float]) -> dict[str, Any]:
     """`signals_share`: the largest over batches; `step_seconds` are of a whole step, by batch.
 
-    A share is what the head costs more with all signals than with the best token alone, and the gates' entropies.
+    A share is what the head costs more with all signals than with the best token alone. Gates' entropies are made
+    within their layers, and are not told apart.
     """
     config, threads = checkpoint.config, torch.get_num_threads()
     torch.set_num_threads(1)

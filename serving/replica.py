@@ -98,8 +98,10 @@ class Replica:
             calibration = self._calibrations.resolve(ask.calibration)
             generated = await self._generate(request_of(ask))
             telemetry.record_engine_spans(self._tracer, generated, self.reports)
+            began = time.perf_counter()
             steps = await self._verifier.steps(last_question(ask) or "", generated.text)
-            answer = self._assessed(ask, generated, steps, calibration)
+            verified_ms = (time.perf_counter() - began) * 1e3
+            answer = self._assessed(ask, generated, steps, verified_ms, calibration)
             answer = await self._compared(ask, answer, calibration)
             telemetry.describe_answer(span, answer)
             log.info(
@@ -188,7 +190,12 @@ class Replica:
             self.held -= 1
 
     def _assessed(
-        self, ask: Ask, generated: Generated, steps: tuple[Step, ...], calibration: Calibration | None
+        self,
+        ask: Ask,
+        generated: Generated,
+        steps: tuple[Step, ...],
+        verified_ms: float,
+        calibration: Calibration | None,
     ) -> Answer:
         started, model = time.perf_counter(), self.model.id
         with self._tracer.start_as_current_span(telemetry.CONFIDENCE):
@@ -212,7 +219,11 @@ class Replica:
             usage=generated.usage,
             model=model,
             replica=self.id,
-            timings_ms={**generated.timings_ms, "confidence": (time.perf_counter() - started) * 1e3},
+            timings_ms={
+                **generated.timings_ms,
+                "verification": verified_ms,
+                "confidence": (time.perf_counter() - started) * 1e3,
+            },
             steps=steps,
         )
 

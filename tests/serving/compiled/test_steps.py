@@ -28,12 +28,19 @@ ONE_KIND = {"num_hidden_layers": 2, "num_dense_layers": 0, "layer_types": ["slid
 CASES = [("afmoe", 1, ONE_KIND), ("afmoe", 2, ONE_KIND), ("deepseek_v3", 1, {"first_k_dense_replace": 0})]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all cases: what one of them compiles is not compiled again."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}-{case[1]}")
-def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, int, Path]:
+def case(request: pytest.FixtureRequest, folder: Path) -> tuple[Checkpoint, int, Path]:
     family, ranks, changes = request.param
-    folder = tmp_path_factory.mktemp("compiled")
-    checkpoint = open_checkpoint(write_tiny_checkpoint(folder / "tiny", family=family, **changes))
-    return checkpoint, ranks, folder / "home"
+    directory = folder / family
+    if not directory.exists():
+        write_tiny_checkpoint(directory, family=family, **changes)
+    return open_checkpoint(directory), ranks, folder / "home"
 
 
 class Network:
@@ -78,7 +85,7 @@ class Network:
 def filled(case: tuple[Checkpoint, int, Path]) -> tuple[Checkpoint, int, Path]:
     checkpoint, ranks, home = case
     store = store_of(home, checkpoint, slots=SLOTS, block_size=BLOCK)
-    store.folder.mkdir(parents=True)
+    store.folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         fill(store, checkpoint, Wanted(ranks, SLOTS, BLOCK, [ROWS]))
         if ranks == 1:
