@@ -26,7 +26,7 @@ _AT_ONCE = (1, 8)
 
 def end_to_end(checkpoint: Path, packed: Path, folder: Path) -> dict[str, Any]:
     """Of the reference model, whose experts fit in a cache, and of a random one whose experts do not."""
-    wide = _write_wide(folder / "wide")
+    wide = write_wide(folder / "wide")
     pack(wide, folder / "wide-int4")
     return {"reference": compare(checkpoint, packed), "wide": compare(wide, folder / "wide-int4")}
 
@@ -65,7 +65,7 @@ def _question(number: int) -> GenerationRequest:
     return GenerationRequest(uuid.uuid4().hex, messages, max_tokens=_TOKENS, temperature=0.0, top_logprobs=0)
 
 
-def _write_wide(target: Path) -> Path:
+def write_wide(target: Path) -> Path:
     """A random model with 50 million weights in its experts: twelve times the reference's."""
     config = reference_config()
     config.update({"num_hidden_layers": 3, "layer_types": config.layer_types[:3]})

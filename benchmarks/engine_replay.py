@@ -10,6 +10,7 @@ from itertools import accumulate
 from serving.engine.admission import Admission
 from serving.engine.batch_limit import Limits
 from serving.engine.engine_config import EngineConfig
+from serving.engine.flight import Flight
 from serving.engine.gang import Gang
 from serving.engine.generation import GenerationRequest, Message
 from serving.engine.prompt import open_prompt_writer
@@ -61,10 +62,12 @@ class Bench:
         steps, admission = self.steps(limits), self.admission()
         now, came, late = 0.0, 0, 0
         found: list[float] = []
+        flights: list[Flight] = []
         while len(found) < len(arrivals) and late <= most_late:
             began = self.clock()
             while came < len(arrivals) and arrivals[came] <= now:
-                steps.add(admission.prepare(request(came, self.texts[came % len(self.texts)])))
+                flights.append(admission.prepare(request(came, self.texts[came % len(self.texts)])))
+                steps.add(flights[-1])
                 came += 1
             if isinstance(limits, RunToCompletion):
                 limits.free = steps.scheduler.running == 0
@@ -75,6 +78,7 @@ class Bench:
             now += self.clock() - began
             found += [now - arrivals[int(flight.request.request_id)] for flight, _ in ended]
             late = sum(seconds > P99_SECONDS for seconds in found)
+        _leave(steps, flights)
         return found
 
     def holds(self, limits: Limits | None, gaps: Sequence[float], rate: float) -> bool:
@@ -85,6 +89,14 @@ class Bench:
     def p99(self, limits: Limits | None, gaps: Sequence[float], rate: float) -> float:
         found = sorted(self.latencies(limits, arrivals_at(gaps, rate), len(gaps)))
         return found[math.ceil(0.99 * len(found)) - 1]
+
+
+def _leave(steps: Steps, flights: Sequence[Flight]) -> None:
+    """A step may be in flight; whoever replays next has the same gang."""
+    for flight in flights:
+        steps.drop(flight)
+    while steps.run() is not None:
+        pass
 
 
 def arrivals_at(gaps: Sequence[float], rate: float) -> list[float]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from serving.engine.gang import Gang, RankReport
-from serving.engine.plan import Choice, RankAnswer, RankPlan, Sampling, SequenceStep
+from serving.engine.plan import Choice, RankAnswer, RankPlan, Sampling, SequenceStep, drawn_rows
 
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 CHUNKS = ((1, 32), (1, 96), (2, 48), (4, 48))  # how many prompts, and tokens of each
@@ -72,12 +73,16 @@ class StandIn(Gang):
         super().__init__([], [report], 0.0)
         self._times, self._choice = times, Choice(token_id, -1.0, 1.0, 1.0, ((token_id, -1.0),))
         self.now = 0.0  # seconds
+        self._plans: deque[RankPlan] = deque()
 
-    def step(self, plans: Sequence[RankPlan]) -> list[RankAnswer]:
-        (plan,) = plans
+    def submit(self, plans: Sequence[RankPlan]) -> None:
+        self._plans += plans
+
+    def collect(self, wake: int | None = None) -> list[RankAnswer]:
+        plan = self._plans.popleft()
         self.now += self._times.of(plan)
         choices = tuple(self._choice if sequence.sampled else None for sequence in plan.sequences)
-        return [RankAnswer(plan.step, choices, np.full(plan.counts[0], -1.0), None, 0.0, 0.0)]
+        return [RankAnswer(plan.step, drawn_rows(choices, 1), np.full(plan.counts[0], -1.0), None, 0.0, 0.0)]
 
 
 def _plan(step: int, rows: int, prompts: int, tokens: int, draw: random.Random) -> RankPlan:

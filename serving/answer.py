@@ -89,7 +89,8 @@ class Answer:
     usage: Usage
     model: str  # the checkpoint's name and content digest: "countersign-reference@1f0c…"
     replica: str = ""
-    timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode, confidence, samples
+    # By part: queue, prefill, decode, verification, confidence, samples.
+    timings_ms: dict[str, float] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()  # as self-verification saw them, in the order of the text
     sampled: Usage = Usage(0, 0)  # what the samples read and wrote that this answer was compared with; not in `usage`
 

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from serving import telemetry
 from serving.answer import answer_to_json
 from serving.ask import InvalidAsk, parse_ask
+from serving.backends.choice import devices_of, ranks_of
 from serving.confidence.checked import InvalidCalibration
 from serving.engine.errors import Aborted, ContextTooLong, EngineClosed, InvalidRequest, Overloaded, RankLost
 from serving.metrics import stats_to_json, stats_to_prometheus
@@ -43,15 +44,14 @@ def create_app(replica: Replica) -> Starlette:
         return json_response(answer_to_json(answer))
 
     async def model(request: Request) -> Response:
-        if not replica.gang.ready:
+        if not replica.backend.ready:
             return refusal(503, "The replica's ranks are starting.", "starting", retry_after=2)
         return json_response(replica.describe())
 
     async def health(request: Request) -> Response:
-        if not replica.gang.ready:
+        if not replica.backend.ready:
             return refusal(503, "The replica's ranks are starting.", "starting", retry_after=2)
-        model = replica.checkpoint.model_id
-        return json_response({"status": "ok", "model": model, "replica": replica.id, "asks": replica.held})
+        return json_response({"status": "ok", "model": replica.model.id, "replica": replica.id, "asks": replica.held})
 
     async def stats(request: Request) -> Response:
         return json_response(stats_to_json(replica.stats()))
@@ -159,17 +159,19 @@ def cpu_share(cores: int, settings: ServingSettings) -> float:
 
 
 def bundles_of(settings: ServingSettings) -> int:
-    """One for the replica itself, one for each rank and for each spare."""
-    return 1 + settings.ranks + settings.spare_ranks
+    """One for the replica itself, one for each rank and for each spare that Ray starts; vLLM's are the replica's."""
+    return 1 if settings.backend == "vllm" else 1 + ranks_of(settings) + settings.spare_ranks
 
 
 def build(settings: ServingSettings, share: float) -> Any:
     """The Serve application: `replicas` gangs side by side, bundle 0 for the replica."""
+    devices = devices_of(settings)
+    own = {"CPU": share, "GPU": devices} if devices else {"CPU": share}
     deployment = serve.deployment(
         name="replica",
         num_replicas=settings.replicas,
-        ray_actor_options={"num_cpus": share},
-        placement_group_bundles=[{"CPU": share}] * bundles_of(settings),
+        ray_actor_options={"num_cpus": share, "num_gpus": devices},
+        placement_group_bundles=[own, *[{"CPU": share}] * (bundles_of(settings) - 1)],
         placement_group_strategy="STRICT_PACK",
         max_ongoing_requests=settings.max_asks + 16,  # beyond the replica's own limit: /health and /model still answer
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),

@@ -6,12 +6,17 @@ import socket
 
 from pydantic import ValidationError
 
+from serving.backends.backend import BackendRefused
+from serving.backends.choice import check_degrees
+from serving.backends.vllm.checkpoint import AnyCheckpoint
+from serving.backends.vllm.checks import verify_for_vllm
 from serving.engine.prompt import open_prompt_writer
 from serving.engine.vocabulary import load_vocabulary
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.config import CheckpointError
 from serving.model.tensor_files import check_tensors
 from serving.settings import ServingSettings
+from serving.stages.stage import stages_of
 
 
 class CannotStart(Exception):
@@ -26,13 +31,26 @@ def read_settings() -> ServingSettings:
         first = error.errors()[0]
         name = f"COUNTERSIGN_{str(first['loc'][0]).upper()}" if first["loc"] else "The settings"
         raise CannotStart(f"{name} cannot be used: {first['msg']}.") from error
+    try:
+        check_degrees(settings)
+    except BackendRefused as error:
+        raise CannotStart(str(error)) from error
     return settings.model_copy(
         update={"home": settings.home.absolute(), "checkpoint": settings.checkpoint.absolute()},
     )
 
 
-def verify(settings: ServingSettings) -> Checkpoint:
+def verify(settings: ServingSettings) -> Checkpoint | AnyCheckpoint:
     """Everything that can be checked before Ray runs. Raises CannotStart."""
+    if settings.backend == "vllm":
+        try:
+            return verify_for_vllm(settings)
+        except (BackendRefused, CheckpointError) as error:
+            raise CannotStart(str(error)) from error
+    return _verify_for_native(settings)
+
+
+def _verify_for_native(settings: ServingSettings) -> Checkpoint:
     try:
         checkpoint = open_checkpoint(settings.checkpoint)
         check_tensors(checkpoint.weight_files, checkpoint.config)
@@ -46,6 +64,10 @@ def verify(settings: ServingSettings) -> Checkpoint:
     experts = checkpoint.config.experts
     if settings.ranks > experts:
         raise CannotStart(f"{settings.ranks} ranks cannot share {experts} experts: lower COUNTERSIGN_RANKS.")
+    try:
+        stages_of(checkpoint.config, settings.stages)
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
     return checkpoint
 
 

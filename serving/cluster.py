@@ -10,6 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from serving.backends.backend import BackendRefused
+from serving.backends.choice import check_devices
 from serving.checks import CannotStart
 from serving.ray_narrowed import leave_out_helpers
 from serving.settings import ServingSettings
@@ -56,12 +58,16 @@ def start_proxy(settings: ServingSettings) -> None:
 
 def start_replicas(settings: ServingSettings, cores: int) -> None:
     """Returns when every replica has its ranks. Raises CannotStart."""
+    import ray
     from ray import serve
 
     from serving.app import build, cpu_share
 
     try:
+        check_devices(settings, int(ray.cluster_resources().get("GPU", 0)))
         serve.run(build(settings, cpu_share(cores, settings)), name=APPLICATION, route_prefix="/")
+    except BackendRefused as error:
+        raise CannotStart(str(error)) from error
     except Exception as error:
         raise _did_not_start("A replica", error, settings) from error
 

@@ -131,7 +131,7 @@ class GangKeeper:
     async def _all_anew(self, since: float) -> None:
         epoch = self._begin_epoch()
         await self._let_all_go()
-        self._roster.fill(await self._actors.hire(self.config.ranks))
+        self._roster.fill(await self._actors.hire(self.config.places))
         await self._set_to_work(epoch, since)
 
     async def _newcomers(self, count: int, epoch: int) -> list[GangMember]:

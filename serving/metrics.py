@@ -68,6 +68,13 @@ def _of_the_engine(stats: ReplicaStats, engine: EngineStats) -> Iterator[Metric]
     if engine.imbalance is not None:
         help_text = "Largest over mean number of rows that the experts of a rank were chosen for."
         yield _gauge("imbalance", help_text, stats, engine.imbalance)
+    if engine.imbalance_lately is not None:
+        help_text = "The same of the last few hundred steps, layer by layer."
+        yield _gauge("imbalance_lately", help_text, stats, engine.imbalance_lately)
+    yield _gauge("placement", "Version of the placement of experts in force.", stats, engine.placement)
+    yield _gauge("migrating", "1: ranks load experts for another placement.", stats, float(engine.migrating))
+    yield _counter("migrations", "Placements of experts that ranks have moved to.", stats, engine.migrations)
+    yield _counter("failed_migrations", "Moves that a rank could not load for.", stats, engine.failed_migrations)
     yield _histogram("first_token_seconds", "From the submission to the first token.", stats, engine.first_token)
     yield _histogram("token_seconds", "Mean time of an answer's token after the first.", stats, engine.token)
 

@@ -1,11 +1,10 @@
-"""One replica: answers asks with their confidence from an engine whose gang of ranks repairs itself in place."""
+"""One replica: answers asks with their confidence from the engine that its backend keeps running."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import OrderedDict
-from functools import partial
 from typing import Any
 
 import structlog
@@ -14,19 +13,16 @@ from opentelemetry import trace
 from serving import telemetry
 from serving.answer import Answer, Step
 from serving.ask import Ask, CalibrationReference
+from serving.backends.choice import open_backend
 from serving.comparison import compare, earlier_questions, last_question, request_of
 from serving.confidence.assess import assess
 from serving.confidence.calibration import Calibration, calibration_from_json
 from serving.confidence.cascade import Sample
 from serving.confidence.self_verify.pool import SelfVerifier
-from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import EngineError, Overloaded
+from serving.engine.gang import RankReport
 from serving.engine.generation import Generated, GenerationRequest
-from serving.experts.rank_settings import best_exchange
-from serving.gang_keeper import GangKeeper
 from serving.metrics import ReplicaStats
-from serving.model.checkpoint import open_checkpoint
-from serving.rank_actors import RankActors
 from serving.settings import ServingSettings
 
 log = structlog.get_logger()
@@ -73,19 +69,7 @@ class Replica:
 
     def __init__(self, replica_id: str, settings: ServingSettings, cpu_share: float) -> None:
         self.id, self.settings = replica_id, settings
-        self.checkpoint = open_checkpoint(settings.checkpoint)
-        exchange = best_exchange() if settings.exchange == "auto" else settings.exchange
-        config = EngineConfig(
-            ranks=settings.ranks,
-            exchange=exchange,
-            start_seconds=settings.repair_seconds,
-            compiled=str(settings.home / "compiled") if settings.compiled else "",
-            token_seconds=settings.token_seconds,
-            most_running=settings.most_running,
-        )
-        most = settings.ranks + settings.spare_ranks
-        actors = partial(RankActors, self.checkpoint, config, cpu_share, most)
-        self.gang = GangKeeper(self.checkpoint, config, actors, settings.spare_ranks)
+        self.model, self.backend = open_backend(settings, cpu_share)
         self.held = 0  # asks generating or waiting
         self._busy_since = time.monotonic()  # when an ask came to an idle replica, or new ranks were seen
         self._epoch = 0  # that the health check last saw
@@ -97,7 +81,7 @@ class Replica:
     async def start(self) -> None:
         """Returns when answers can be made and checked. Raises what either start raises."""
         await self._verifier.start()
-        await self.gang.start()
+        await self.backend.start()
 
     async def ask(self, ask: Ask, traceparent: str | None) -> Answer:
         """Raises UnknownCalibration, InvalidCalibration, Overloaded, RankLost and the engine's other errors."""
@@ -108,14 +92,16 @@ class Replica:
             attributes={
                 telemetry.OPERATION: "chat",
                 telemetry.REPLICA_ID: self.id,
-                telemetry.EPOCH: self.gang.epoch,
+                telemetry.EPOCH: self.backend.epoch,
             },
         ) as span:
             calibration = self._calibrations.resolve(ask.calibration)
             generated = await self._generate(request_of(ask))
             telemetry.record_engine_spans(self._tracer, generated, self.reports)
+            began = time.perf_counter()
             steps = await self._verifier.steps(last_question(ask) or "", generated.text)
-            answer = self._assessed(ask, generated, steps, calibration)
+            verified_ms = (time.perf_counter() - began) * 1e3
+            answer = self._assessed(ask, generated, steps, verified_ms, calibration)
             answer = await self._compared(ask, answer, calibration)
             telemetry.describe_answer(span, answer)
             log.info(
@@ -130,45 +116,49 @@ class Replica:
             return answer
 
     @property
-    def reports(self) -> tuple[Any, ...]:
+    def reports(self) -> tuple[RankReport, ...]:
         """What each rank holds; empty while ranks are replaced."""
-        engine = self.gang.engine
-        return engine.reports if engine else ()
+        engine = self.backend.engine
+        return tuple(engine.reports) if engine else ()
 
     def describe(self) -> dict[str, Any]:
-        """The body of GET /model: identity, and which rank holds which experts."""
-        config = self.checkpoint.config
+        """The body of GET /model: identity, and which rank holds which layers and experts."""
         by_rank = [
             {
                 "rank": report.rank,
                 "pid": report.pid,
-                "total": report.total,
+                "stage": report.stage,
+                "layers": list(report.layers),
+                "total": report.total or None,  # vLLM does not tell
                 "expert": report.expert,
                 "expert_ids": {str(layer): list(ids) for layer, ids in report.expert_ids.items()},
             }
             for report in self.reports
         ]
         return {
-            "id": self.checkpoint.model_id,
-            "name": self.checkpoint.name,
-            "architecture": config.model_type,
-            "context_length": config.context_length,
+            "id": self.model.id,
+            "name": self.model.name,
+            "architecture": self.model.architecture,
+            "context_length": self.model.context_length,
             "replica": self.id,
-            "epoch": self.gang.epoch,
-            "parameters": {"total": _parameters_once(by_rank), "by_rank": by_rank},
+            "epoch": self.backend.epoch,
+            "placement": engine.stats().placement if (engine := self.backend.engine) else None,
+            "parameters": {"total": self.model.parameters, "by_rank": by_rank},
         }
 
     def stats(self) -> ReplicaStats:
-        engine = self.gang.engine
-        return ReplicaStats(self.id, self.gang.epoch, self.gang.ready, self.held, engine.stats() if engine else None)
+        engine = self.backend.engine
+        return ReplicaStats(
+            self.id, self.backend.epoch, self.backend.ready, self.held, engine.stats() if engine else None
+        )
 
     def check_health(self) -> None:
         """Raises Unhealthy when repair was given up, or asks wait and no step has finished for `stall_seconds`."""
-        if self.gang.given_up:
-            raise Unhealthy(f"Replica {self.id}: {self.gang.given_up}.")
-        engine = self.gang.engine
-        if self.gang.epoch != self._epoch:  # its ranks have just begun: what was before them is no stall of theirs
-            self._epoch, self._busy_since = self.gang.epoch, time.monotonic()
+        if self.backend.given_up:
+            raise Unhealthy(f"Replica {self.id}: {self.backend.given_up}.")
+        engine = self.backend.engine
+        if self.backend.epoch != self._epoch:  # its ranks have just begun: what was before them is no stall of theirs
+            self._epoch, self._busy_since = self.backend.epoch, time.monotonic()
         if engine is None or not self.held:
             return
         still = time.monotonic() - max(engine.stats().last_step_at or 0.0, self._busy_since)
@@ -177,7 +167,7 @@ class Replica:
 
     async def stop(self) -> None:
         await self._verifier.close()
-        await self.gang.stop()
+        await self.backend.stop()
         self._provider.shutdown()
         log.info("replica.stopped")
 
@@ -189,7 +179,7 @@ class Replica:
         self.held += 1
         try:
             # Waiting here, not failing, keeps this replica's connections open, so HAProxy prefers the others.
-            engine = await self.gang.running_engine(self.settings.repair_seconds)
+            engine = await self.backend.running_engine(self.settings.repair_seconds)
             if sum(len(message.content) for message in request.messages) > LONG_TEXT:
                 future = await asyncio.to_thread(engine.submit, request)
             else:
@@ -200,9 +190,14 @@ class Replica:
             self.held -= 1
 
     def _assessed(
-        self, ask: Ask, generated: Generated, steps: tuple[Step, ...], calibration: Calibration | None
+        self,
+        ask: Ask,
+        generated: Generated,
+        steps: tuple[Step, ...],
+        verified_ms: float,
+        calibration: Calibration | None,
     ) -> Answer:
-        started, model = time.perf_counter(), self.checkpoint.model_id
+        started, model = time.perf_counter(), self.model.id
         with self._tracer.start_as_current_span(telemetry.CONFIDENCE):
             confidence = assess(
                 generated.tokens,
@@ -224,7 +219,11 @@ class Replica:
             usage=generated.usage,
             model=model,
             replica=self.id,
-            timings_ms={**generated.timings_ms, "confidence": (time.perf_counter() - started) * 1e3},
+            timings_ms={
+                **generated.timings_ms,
+                "verification": verified_ms,
+                "confidence": (time.perf_counter() - started) * 1e3,
+            },
             steps=steps,
         )
 
@@ -244,11 +243,3 @@ class Replica:
             log.info("sample.failed", error=type(error).__name__)
             return None
         return Sample(generated.text, generated.usage)
-
-
-def _parameters_once(by_rank: list[dict[str, Any]]) -> int:
-    """The network's parameters: every rank's experts, and one copy of what all ranks hold alike."""
-    if not by_rank:
-        return 0
-    shared = int(by_rank[0]["total"]) - int(by_rank[0]["expert"])
-    return shared + sum(int(rank["expert"]) for rank in by_rank)

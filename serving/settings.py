@@ -21,8 +21,17 @@ class ServingSettings(BaseSettings):
     port: int = Field(default=8100, ge=1, le=65535, description="Port HAProxy listens on.")
     serving_token: SecretStr | None = Field(default=None, description="Bearer secret the gateway must present.")
     checkpoint: Path = Field(default=REFERENCE_CHECKPOINT, description="Directory of the model to serve.")
+    backend: Literal["native", "vllm"] = Field(
+        default="native", description="What generates: our own engine, or vLLM for families that it does not know."
+    )
     replicas: int = Field(default=1, ge=1, le=16, description="Gangs of ranks side by side.")
-    ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in a gang.")
+    ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in each stage of a gang.")
+    stages: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="Pipeline stages in a gang: each holds a part of the layers, for models that do not fit otherwise.",
+    )
     spare_ranks: int = Field(
         default=0,
         ge=0,
@@ -33,11 +42,33 @@ class ServingSettings(BaseSettings):
         default="auto",
         description="How ranks exchange expert rows: shm needs x86-64; auto takes it there and gloo elsewhere.",
     )
+    migrate_experts: bool = Field(
+        default=True, description="Move experts between ranks when some ranks have lastingly more rows than others."
+    )
+    spare_experts: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Experts of a layer that a rank may hold beyond its even part: copies of those with most rows.",
+    )
     compiled: bool = Field(
         default=False,
         description="Compile decode steps in the background, some minutes once for a model, and use them from then on: "
-        "needs g++.",
+        "needs g++. vLLM on CPUs: before it is ready.",
     )
+    tensor_parallel: int = Field(default=1, ge=1, le=64, description="vLLM: ranks that share each layer's matrices.")
+    pipeline_parallel: int = Field(
+        default=1, ge=1, le=64, description="vLLM: groups of ranks that hold layers one after another; GPUs only."
+    )
+    expert_parallel: bool = Field(
+        default=False, description="vLLM: the tensor-parallel ranks hold whole experts each; GPUs only."
+    )
+    kv_gib: float = Field(
+        default=1.0,
+        gt=0,
+        description="vLLM on CPUs: memory of each rank for keys and values; GPUs give what the weights leave.",
+    )
+    vllm_start_seconds: float = Field(default=600.0, gt=0, description="Longest start of vLLM, its loading included.")
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     token_seconds: float = Field(
         default=0.05, gt=0, description="As long as a generated token may take: a rank runs fewer at once to keep it."
@@ -58,6 +89,13 @@ class ServingSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log line."
     )
+
+    @field_validator("exchange", mode="before")
+    @classmethod
+    def _between_processors(cls, value: object) -> object:
+        if value == "nccl":
+            raise ValueError("nccl exchanges between GPUs, and this engine's ranks compute on CPUs: take shm or gloo")
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod

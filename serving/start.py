@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from serving.backends.choice import ranks_of
 from serving.checks import CannotStart, check_port, read_settings, verify
 from serving.cluster import drain, start_proxy, start_ray, start_replicas, wait_until_routed
 from serving.processes import (
@@ -81,7 +82,7 @@ def serve_until_told(settings: ServingSettings, paths: RayPaths) -> None:
         end_on_signals()  # Ray installs its own handler of SIGTERM
         say("proxy")
         start_proxy(settings)
-        say("replicas", replicas=settings.replicas, ranks=settings.ranks)
+        say("replicas", replicas=settings.replicas, ranks=ranks_of(settings))
         start_replicas(settings, cores)
         wait_until_routed(settings)
         say("ready", address=f"http://{settings.host}:{settings.port}")

@@ -155,11 +155,12 @@ def record_engine_spans(tracer: trace.Tracer, generated: Generated, ranks: Seque
     tracer.start_span(PREFILL, start_time=prefill_from, attributes=prefill).end(decode_from)
     decode = {OUTPUT_TOKENS: generated.usage.completion_tokens}
     tracer.start_span(DECODE, start_time=decode_from, attributes=decode).end(end)
+    columns = max(1, sum(rank.stage == 0 for rank in ranks))
     for rank in ranks:
         facts = {
             RANK_NUMBER: rank.rank,
             RANK_PID: rank.pid,
             RANK_EXPERT_PARAMETERS: rank.expert,
-            RANK_HOLDS_SEQUENCE: rank.rank == generated.rank,
+            RANK_HOLDS_SEQUENCE: rank.rank % columns == generated.rank,
         }
         tracer.start_span(RANK, start_time=prefill_from, attributes=facts).end(end)

@@ -18,9 +18,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 
-from serving.compiled.pieces import WIDTH, LayerKind, Piece, can_be_gathered, kind_of, parts_of
-from serving.compiled.store import BUCKETS, Store, store_of
+from serving.compiled.pieces import ExpertsPiece, HeadPiece, LayerKind, Piece, Sizes, can_be_gathered, kind_of, parts_of
+from serving.compiled.store import BUCKETS, Store, Wanted, store_of
+from serving.compiled.whole_step import StepPiece
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.config import ModelConfig
 from serving.model.rotary import Rotary
@@ -37,37 +39,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)  # what is generated runs on one thread, as ranks do
     checkpoint = open_checkpoint(options.checkpoint)
     store = store_of(options.home, checkpoint, slots=options.slots, block_size=options.block_size)
+    wanted = Wanted(options.ranks, options.slots, options.block_size, options.rows, options.whole)
     with _alone(store), torch.no_grad():
-        fill(store, checkpoint, options.ranks, options.slots, options.block_size, options.rows)
+        fill(store, checkpoint, wanted)
     return 0
 
 
-def fill(store: Store, checkpoint: Checkpoint, ranks: int, slots: int, block_size: int, rows: Sequence[int]) -> None:
-    """Few rows first: they are what a server that just started has."""
+def fill(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
     config = checkpoint.config
     first_of = {kind_of(config, layer): layer for layer in reversed(range(config.layers))}
-    cache = torch.zeros(slots, config.attention.cache_width)
+    cache = torch.zeros(wanted.slots, config.attention.cache_width)
     rotary = Rotary(config.rope, config.context_length)
-    for count in rows:
+    if config.expert_layers and config.packing is None and not store.experts.exists():
+        experts = ExpertsPiece(config)
+        compile_piece(experts, experts.inputs(), store.experts, experts.sizes())
+    if wanted.whole:
+        _fill_whole(store, checkpoint, wanted)
+        return
+    for count in wanted.rows:
+        if not store.head(count).exists():
+            head = HeadPiece(config)
+            compile_piece(head, head.inputs(count), store.head(count))
         for kind, layer in first_of.items():
-            missing = [part for part in parts_of(kind, ranks) if not store.file(kind, part, count).exists()]
+            missing = [part for part in parts_of(kind, wanted.ranks) if not store.file(kind, part, count).exists()]
             if not missing:
                 continue
-            weights = load_layer(checkpoint, layer, _held(config, kind, ranks))
+            weights = load_layer(checkpoint, layer, _held(config, kind, wanted.ranks))
             if "whole" in missing and not _fits(weights):
                 continue
             for part in missing:
-                piece = Piece(config, weights, layer, part, block_size)
-                given = piece.inputs(count, cache, rotary.at(torch.full((count,), block_size)))
-                compile_piece(piece, given, store.file(kind, part, count))
+                piece = Piece(config, weights, layer, part, wanted.block_size)
+                given = piece.inputs(count, cache, rotary.at(torch.full((count,), wanted.block_size)))
+                compile_piece(piece, given, store.file(kind, part, count), piece.sizes(len(given)))
 
 
-def compile_piece(piece: Piece, given: tuple[Tensor, ...], file: Path) -> None:
-    """The file appears when it is whole."""
-    sizes: list[dict[int, object] | None] = [None] * len(given)
-    if piece.widths is not None:
-        sizes[piece.widths] = {1: WIDTH}
-    exported = torch.export.export(piece, given, dynamic_shapes=(tuple(sizes),))
+def _fill_whole(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
+    config = checkpoint.config
+    layers = [load_layer(checkpoint, layer, tuple(range(config.experts))) for layer in range(config.layers)]
+    if not all(_fits(layer) for layer in layers):
+        return
+    piece, rotary = StepPiece(config, layers, wanted.block_size), Rotary(config.rope, config.context_length)
+    del layers  # it knows their shapes
+    for count in wanted.rows:
+        if not store.step(count).exists():
+            given = piece.inputs(count, wanted.slots, rotary)
+            compile_piece(piece, given, store.step(count), piece.sizes(len(given)))
+
+
+def compile_piece(piece: Module, given: tuple[Tensor, ...], file: Path, sizes: Sizes | None = None) -> None:
+    """The file appears when it is whole; `sizes`: which of each input's dimensions change from step to step."""
+    exported = torch.export.export(piece, given, dynamic_shapes=sizes)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         made = Path(folder) / file.name
         torch._inductor.aoti_compile_and_package(exported, package_path=str(made))
@@ -105,7 +126,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ranks", type=int, required=True)
     parser.add_argument("--slots", type=int, required=True, help="rows of a layer's cache")
     parser.add_argument("--block-size", type=int, required=True)
-    parser.add_argument("--rows", type=int, nargs="+", choices=BUCKETS, default=list(BUCKETS[:-1]))
+    parser.add_argument("--whole", action="store_true", help="whole steps instead of layers")
+    parser.add_argument("--rows", type=int, nargs="+", choices=BUCKETS, default=list(BUCKETS))
     return parser.parse_args(arguments)
 
 

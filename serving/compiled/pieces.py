@@ -17,13 +17,16 @@ from torch.nn.functional import silu
 from serving.compiled.tensors import tensors_of, with_tensors
 from serving.engine.kv_cache import LayerCache
 from serving.experts.matrices import gathered
-from serving.model.batch import Batch, decode_span
+from serving.model.batch import Batch, Span
 from serving.model.config import GroupedShape, ModelConfig
 from serving.model.layer import Layer
+from serving.model.likelihoods import logits, measure
 from serving.model.mixture import Routing
+from serving.model.transformer import MOST_TOP
 from serving.model.weights import ExpertWeights, LayerWeights, MixtureWeights
 
 Part = Literal["whole", "open", "close"]
+Sizes = tuple[Any, ...]  # for torch.export: by input, None or {dimension: Dim}
 WIDTH = torch.export.Dim("width", min=2, max=1 << 20)  # of block tables: the only size that changes from step to step
 
 
@@ -79,10 +82,12 @@ class Piece(torch.nn.Module):
         step = StepInputs(turns, positions, torch.arange(rows), tables)
         return (hidden, *step.tensors, cache, *weights)
 
-    @property
-    def widths(self) -> int | None:
-        """Which input is the block tables."""
-        return None if self._part == "close" else 5
+    def sizes(self, inputs: int) -> Sizes:
+        """Only the width of the block tables changes from step to step."""
+        found: list[dict[int, torch.export.Dim] | None] = [None] * inputs
+        if self._part != "close":
+            found[5] = {1: WIDTH}
+        return (tuple(found),)  # forward takes them as one list
 
     def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
         if self._part == "close":
@@ -90,24 +95,84 @@ class Piece(torch.nn.Module):
             return (self._rebuilt(given[3:])[0].finish(hidden, normed, routed),)
         hidden, cos, sin, positions, slots, tables, rows = given[:7]
         layer, weights = self._rebuilt(given[7:])
-        span = decode_span(positions, tables, self._block_size, self._config.window)
-        batch = Batch(positions, positions, slots, (span,), ())
-        hidden = layer.attend(hidden, batch, (cos, sin), LayerCache(rows, self._block_size))
-        normed = layer.normed(hidden)
-        if not isinstance(weights.mlp, MixtureWeights):
-            return (layer.finish(hidden, normed, None),)
-        routing = layer.route(normed)
+        span = Span(0, len(positions), positions.unsqueeze(1), tables, self._block_size, self._config.window)
+        batch, cache = Batch(positions, positions, slots, (span,), ()), LayerCache(rows, self._block_size)
         if self._part == "open":
-            return (hidden, normed, routing.scores, routing.experts, routing.weights)
-        experts = weights.mlp.experts
-        if not isinstance(experts, ExpertWeights):
-            raise TypeError("packed experts are not compiled: ask can_be_gathered first")
-        routed = gathered_product(normed, routing, experts)
-        return (layer.finish(hidden, normed, routed), routing.scores, routing.experts, routing.weights)
+            hidden = layer.attend(hidden, batch, (cos, sin), cache)
+            normed = layer.normed(hidden)
+            routing = layer.route(normed)
+            return (hidden, normed, routing.entropies, routing.experts, routing.weights)
+        hidden, found = layer_pass(self._config, weights, self._layer, hidden, batch, (cos, sin), cache)
+        return (hidden, found.entropies, found.experts, found.weights) if found else (hidden,)
 
     def _rebuilt(self, tensors: Sequence[Tensor]) -> tuple[Layer, LayerWeights]:
         weights = with_tensors(self._template, iter(tensors))
         return Layer(self._config, weights, self._layer), weights
+
+
+def layer_pass(
+    config: ModelConfig,
+    weights: LayerWeights,
+    number: int,
+    hidden: Tensor,
+    batch: Batch,
+    turns: tuple[Tensor, Tensor],
+    cache: LayerCache,
+) -> tuple[Tensor, Routing | None]:
+    """A layer of a rank that holds all its experts."""
+    layer = Layer(config, weights, number)
+    hidden = layer.attend(hidden, batch, turns, cache)
+    normed = layer.normed(hidden)
+    if not isinstance(weights.mlp, MixtureWeights):
+        return layer.finish(hidden, normed, None), None
+    experts = weights.mlp.experts
+    if not isinstance(experts, ExpertWeights):
+        raise TypeError("packed experts are not compiled: ask can_be_gathered first")
+    routing = layer.route(normed)
+    return layer.finish(hidden, normed, gathered_product(normed, routing, experts)), routing
+
+
+class ExpertsPiece(torch.nn.Module):
+    """Rows through experts that lie in stacks. Forward takes rows, places, gate and up, down."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self._config = config
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        """Of the right shapes, for tracing."""
+        hidden, size = self._config.hidden_size, self._config.expert_size
+        stacks = torch.zeros(3, 2 * size, hidden), torch.zeros(3, hidden, size)
+        return (torch.zeros(5, hidden), torch.zeros(5, dtype=torch.int64), *stacks)
+
+    def sizes(self) -> Sizes:
+        """How many rows and experts there are changes from step to step, and from rank to rank."""
+        rows, held = (
+            {0: torch.export.Dim("rows", min=2, max=1 << 20)},
+            {0: torch.export.Dim("held", min=2, max=1 << 16)},
+        )
+        return (rows, rows, held, held)
+
+    def forward(self, rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> tuple[Tensor, ...]:
+        gate, up = gathered(gate_up, rows, places).chunk(2, -1)
+        return (gathered(down, silu(gate) * up, places),)
+
+
+class HeadPiece(torch.nn.Module):
+    """What follows the last layer. Forward takes hidden, norm, head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self._config, self._top_k = config, min(MOST_TOP, config.vocab_size)
+
+    def inputs(self, rows: int) -> tuple[Tensor, ...]:
+        """Of the right shapes, for tracing."""
+        config = self._config
+        ends = (torch.ones(config.hidden_size), torch.zeros(config.vocab_size, config.hidden_size))
+        return (torch.zeros(rows, config.hidden_size), *ends)
+
+    def forward(self, hidden: Tensor, norm: Tensor, head: Tensor) -> tuple[Tensor, ...]:
+        return measure(logits(hidden, norm, head, self._config.norm_eps), self._top_k).tensors
 
 
 def gathered_product(rows: Tensor, routing: Routing, experts: ExpertWeights) -> Tensor:

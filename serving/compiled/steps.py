@@ -15,13 +15,18 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from serving.compiled.pieces import Part, StepInputs, can_be_gathered, kind_of, parts_of, without_routed
-from serving.compiled.store import Store, bucket_of, store_of
+from serving.compiled.store import Store, Wanted, bucket_of, store_of
 from serving.compiled.tensors import tensors_of
+from serving.compiled.whole_step import step_inputs
 from serving.engine.kv_cache import KvCache
+from serving.experts.product import CompiledProduct
 from serving.model.batch import Batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import ModelConfig
+from serving.model.likelihoods import Likelihoods
 from serving.model.mixture import Routing
+from serving.model.rotary import Rotary
+from serving.model.transformer import WholeStep
 from serving.model.weights import MixtureWeights, Weights
 
 _LOOK_SECONDS = 2.0  # between two looks for a bucket's files
@@ -33,45 +38,112 @@ class CompiledSteps:
     """One rank's; see `serving.model.transformer.DecodeSteps`."""
 
     def __init__(
-        self, home: Path, checkpoint: Checkpoint, weights: Weights, cache: KvCache, ranks: int, block_size: int
+        self,
+        home: Path,
+        checkpoint: Checkpoint,
+        weights: Weights,
+        cache: KvCache,
+        wanted: Wanted,
     ) -> None:
-        config, slots = checkpoint.config, len(cache.rows(0))
-        self._store = store_of(home, checkpoint, slots=slots, block_size=block_size)
-        self._config, self._cache, self._ranks, self._block_size = config, cache, ranks, block_size
+        config, ranks = checkpoint.config, wanted.ranks
+        self._store = store_of(home, checkpoint, slots=wanted.slots, block_size=wanted.block_size)
+        self._config, self._cache, self._ranks, self._block_size = config, cache, ranks, wanted.block_size
         self._weights = [tensors_of(layer if ranks == 1 else without_routed(layer)) for layer in weights.layers]
-        self._buckets: dict[int, _Bucket] = {}
-        self._looked: dict[int, float] = {}  # when, by bucket that was not whole then
+        self._ends = (weights.norm, weights.head)
         self._able = all(
             ranks > 1 or not isinstance(layer.mlp, MixtureWeights) or can_be_gathered(layer.mlp.experts)
             for layer in weights.layers
         )
+        self._is_whole = self._able and wanted.whole
+        self._rotary = Rotary(config.rope, config.context_length)
+        self._fixed = _fixed_inputs(self._rotary, weights, cache, config.layers) if self._is_whole else []
+        self._experts: CompiledProduct | None = None
+        self._whole: dict[int, Run] = {}
+        self._buckets: dict[int, _Bucket] = {}
+        self._looked: dict[int, float] = {}  # when, by bucket that was not whole then
 
     def of(self, batch: Batch, turns: tuple[Tensor, Tensor]) -> _Step | None:
         """None for steps that hold chunks, for too many rows, and while a piece is missing."""
-        if len(batch.spans) != 1 or batch.spans[0].queries != 1 or not self._able:
+        if self._is_whole or not self._able or not _generates_only(batch):
             return None
         bucket = self._bucket(len(batch.tokens))
         return None if bucket is None else _Step(self, bucket, batch, turns)
+
+    def whole(self, batch: Batch) -> WholeStep | None:
+        """None for steps that hold chunks, for too many rows, and while it is not there."""
+        if not self._is_whole or not _generates_only(batch):
+            return None
+        rows, size = len(batch.tokens), bucket_of(len(batch.tokens))
+        run = None if size is None else self._whole_run(size)
+        if size is None or run is None:
+            return None
+        found = run.run([*self._filled(batch, size), *self._fixed])
+        hidden, entropy, experts, *likelihoods = found
+        if rows == size:
+            return WholeStep(hidden, entropy, experts, Likelihoods(*likelihoods))
+        cut = Likelihoods(*(each[:rows] for each in likelihoods))
+        return WholeStep(hidden[:rows], entropy[:rows], experts[:, :rows], cut)
+
+    def _filled(self, batch: Batch, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tokens, positions, slots and tables; rows that fill up write to the cache's spare block."""
+        more, tables = size - len(batch.tokens), batch.spans[0].tables
+        if tables.shape[1] < 2:  # as traced
+            tables = pad(tables, (0, 1))
+        if not more:
+            return batch.tokens, batch.positions, batch.slots, tables
+        spare = len(self._cache.rows(0)) // self._block_size - 1
+        slots = pad(batch.slots, (0, more), value=spare * self._block_size)
+        tables = pad(tables, (0, 0, 0, more), value=spare)
+        return pad(batch.tokens, (0, more)), pad(batch.positions, (0, more)), slots, tables
+
+    def _whole_run(self, size: int) -> Run | None:
+        if size not in self._whole and self._may_look(size) and self._store.step(size).exists():
+            try:
+                self._whole[size] = _run_of(self._store.step(size))
+            except Exception as error:  # whatever torch makes of a file that is broken or of another make
+                _log.warning("the compiled step of %d rows cannot be loaded: %s", size, error)
+        return self._whole.get(size)
+
+    def product(self) -> CompiledProduct | None:
+        if self._experts is None and self._may_look(0) and self._store.experts.exists():
+            self._experts = _experts_of(self._store)
+        return self._experts
 
     def _bucket(self, rows: int) -> _Bucket | None:
         size = bucket_of(rows)
         if size is None or size in self._buckets:
             return None if size is None else self._buckets[size]
-        now = time.monotonic()
-        if now - self._looked.get(size, -_LOOK_SECONDS) < _LOOK_SECONDS:
+        if not self._may_look(size):
             return None
-        self._looked[size] = now
         found = _load(self._store, self._config, self._ranks, size)
         if found is not None:
             self._buckets[size] = found
         return found
 
+    def _may_look(self, size: int) -> bool:
+        """Now and then, at files of so many rows."""
+        now = time.monotonic()
+        if now - self._looked.get(size, -_LOOK_SECONDS) < _LOOK_SECONDS:
+            return False
+        self._looked[size] = now
+        return True
+
+
+def _generates_only(batch: Batch) -> bool:
+    return len(batch.spans) == 1 and batch.spans[0].queries == 1
+
+
+def _fixed_inputs(rotary: Rotary, weights: Weights, cache: KvCache, layers: int) -> list[Tensor]:
+    """Of a whole step, what stays the same from one to the next."""
+    nothing = (torch.empty(0),) * 4
+    return step_inputs(nothing, rotary, weights, [cache.rows(layer) for layer in range(layers)])[len(nothing) :]
+
 
 class _Bucket:
     """The runners of every layer, for so many rows."""
 
-    def __init__(self, rows: int, by_layer: Sequence[dict[Part, Run]]) -> None:
-        self.rows, self.by_layer = rows, by_layer
+    def __init__(self, rows: int, by_layer: Sequence[dict[Part, Run]], head: Run) -> None:
+        self.rows, self.by_layer, self.head = rows, by_layer, head
 
 
 class _Step:
@@ -99,12 +171,16 @@ class _Step:
 
     def open(self, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Routing]:
         found = self._bucket.by_layer[layer]["open"].run(self._given(layer, hidden))
-        hidden, normed, scores, experts, weights = (self._cut(each) for each in found)
-        return hidden, normed, Routing(scores, experts, weights)
+        hidden, normed, entropies, experts, weights = (self._cut(each) for each in found)
+        return hidden, normed, Routing(entropies, experts, weights)
 
     def close(self, layer: int, hidden: Tensor, normed: Tensor, routed: Tensor) -> Tensor:
         given = [self._filled(hidden), self._filled(normed), self._filled(routed), *self._steps._weights[layer]]
         return self._cut(self._bucket.by_layer[layer]["close"].run(given)[0])
+
+    def measure(self, hidden: Tensor) -> Likelihoods:
+        given = [self._filled(hidden), *self._steps._ends]
+        return Likelihoods(*(self._cut(each) for each in self._bucket.head.run(given)))
 
     def _given(self, layer: int, hidden: Tensor) -> list[Tensor]:
         steps = self._steps
@@ -121,8 +197,9 @@ class _Step:
 class Builder:
     """The process that compiles what is missing; it ends when this rank does, however that ends."""
 
-    def __init__(self, home: Path, checkpoint: Checkpoint, ranks: int, slots: int, block_size: int) -> None:
-        words = ["--ranks", str(ranks), "--slots", str(slots), "--block-size", str(block_size)]
+    def __init__(self, home: Path, checkpoint: Checkpoint, wanted: Wanted) -> None:
+        words = ["--ranks", str(wanted.ranks), "--slots", str(wanted.slots), "--block-size", str(wanted.block_size)]
+        words += ["--rows", *map(str, wanted.rows), *(["--whole"] if wanted.whole else [])]
         command = [sys.executable, "-m", "serving.compiled.build", str(checkpoint.directory), str(home), *words]
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(home / "build.log", "ab") as log:
@@ -141,13 +218,12 @@ def _load(store: Store, config: ModelConfig, ranks: int, rows: int) -> _Bucket |
         for kind in [kind_of(config, layer)]
         for part in parts_of(kind, ranks)
     ]
-    if not all(store.file(kind, part, rows).exists() for kind, part in set(wanted)):
+    files = {(kind, part): store.file(kind, part, rows) for kind, part in wanted}
+    if not all(file.exists() for file in (store.head(rows), *files.values())):
         return None
     try:
-        loaded = {
-            (kind, part): torch._inductor.aoti_load_package(str(store.file(kind, part, rows))).loader
-            for kind, part in set(wanted)
-        }
+        loaded = {which: _run_of(file) for which, file in files.items()}
+        head = _run_of(store.head(rows))
     except Exception as error:  # whatever torch makes of a file that is broken or of another make
         _log.warning("compiled pieces for %d rows cannot be loaded: %s", rows, error)
         return None
@@ -155,4 +231,25 @@ def _load(store: Store, config: ModelConfig, ranks: int, rows: int) -> _Bucket |
         {part: loaded[kind, part] for part in parts_of(kind, ranks)}
         for kind in (kind_of(config, layer) for layer in range(config.layers))
     ]
-    return _Bucket(rows, by_layer)
+    return _Bucket(rows, by_layer, head)
+
+
+def _experts_of(store: Store) -> CompiledProduct | None:
+    """None for what cannot be loaded, which is told."""
+    try:
+        run = _run_of(store.experts)
+    except Exception as error:  # whatever torch makes of a file that is broken or of another make
+        _log.warning("the compiled product of experts cannot be loaded: %s", error)
+        return None
+
+    def product(rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+        if len(rows) == 1:  # it was compiled for several
+            return product(rows.repeat(2, 1), places.repeat(2), gate_up, down)[:1]
+        found: list[Tensor] = run.run([rows, places, gate_up, down])
+        return found[0]
+
+    return product
+
+
+def _run_of(file: Path) -> Run:
+    return torch._inductor.aoti_load_package(str(file)).loader

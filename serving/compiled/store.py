@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,17 @@ _OUR_CODE = ("compiled", "model", "engine/kv_cache.py")
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a rank has compiled."""
+
+    ranks: int
+    slots: int  # rows of a layer's cache
+    block_size: int
+    rows: Sequence[int]  # of a step; few first: they are what a server that just started has
+    whole: bool = False  # whole steps instead of layers
+
+
+@dataclass(frozen=True, slots=True)
 class Store:
     """One folder for one key: what another key made is never loaded."""
 
@@ -25,11 +37,27 @@ class Store:
     def file(self, kind: LayerKind, part: Part, rows: int) -> Path:
         return self.folder / f"{kind.name}-{part}-{rows}.pt2"
 
+    @property
+    def experts(self) -> Path:
+        return self.folder / "experts.pt2"
+
+    def step(self, rows: int) -> Path:
+        return self.folder / f"step-{rows}.pt2"
+
+    def head(self, rows: int) -> Path:
+        return self.folder / f"head-{rows}.pt2"
+
 
 def store_of(home: Path, checkpoint: Checkpoint, *, slots: int, block_size: int) -> Store:
     """Below `home`; made by whoever compiles."""
     facts = (checkpoint.digest, slots, block_size, torch.__version__, platform.machine(), _processor(), _code())
     return Store(home / hashlib.sha256(repr(facts).encode()).hexdigest()[:16])
+
+
+def buckets_up_to(rows: int) -> tuple[int, ...]:
+    """Those that steps of at most so many rows need."""
+    most = bucket_of(rows) or BUCKETS[-1]
+    return tuple(bucket for bucket in BUCKETS if bucket <= most)
 
 
 def bucket_of(rows: int) -> int | None:

@@ -27,10 +27,11 @@ class Admission:
 
     def prepare(self, request: GenerationRequest) -> Flight:
         """Raises InvalidRequest or ContextTooLong."""
-        sampling = self._sampling(request)
-        _check(request)
+        sampling = sampling_of(request, self._defaults)
+        check_request(request)
         prompt = self._writer.write(request.messages)
-        size, max_tokens = len(prompt.ids), self._max_tokens(request, len(prompt.ids))
+        size = len(prompt.ids)
+        max_tokens = max_tokens_of(request, self._defaults, size, self._longest)
         keys = BlockKeys(request.cache_salt, self._block_size)
         keys.extend(prompt.ids, prompt.content)
         prefix = keys.links(prompt.ids, prompt.targets())
@@ -44,25 +45,30 @@ class Admission:
             keys=keys,
         )
 
-    def _max_tokens(self, request: GenerationRequest, prompt_tokens: int) -> int:
-        room = self._longest - prompt_tokens
-        wanted = request.max_tokens or max(1, min(self._defaults.max_tokens, room))
-        if wanted > room:
-            raise ContextTooLong(prompt_tokens, wanted, self._longest)
-        return wanted
 
-    def _sampling(self, request: GenerationRequest) -> Sampling:
-        temperature = self._defaults.temperature if request.temperature is None else request.temperature
-        top_p = self._defaults.top_p if request.top_p is None else request.top_p
-        if not (math.isfinite(temperature) and 0 <= temperature <= 2):
-            raise InvalidRequest("temperature", "must be between 0 and 2")
-        if not 0 < top_p <= 1:
-            raise InvalidRequest("top_p", "must be above 0 and at most 1")
-        seed = secrets.randbits(63) if request.seed is None else request.seed & _SEEDS
-        return Sampling(temperature, top_p, seed)
+def max_tokens_of(request: GenerationRequest, defaults: GenerationDefaults, prompt_tokens: int, longest: int) -> int:
+    """How many may be generated, `longest` being the tokens of prompt and answer together. Raises ContextTooLong."""
+    room = longest - prompt_tokens
+    wanted = request.max_tokens or max(1, min(defaults.max_tokens, room))
+    if wanted > room:
+        raise ContextTooLong(prompt_tokens, wanted, longest)
+    return wanted
 
 
-def _check(request: GenerationRequest) -> None:
+def sampling_of(request: GenerationRequest, defaults: GenerationDefaults) -> Sampling:
+    """Raises InvalidRequest."""
+    temperature = defaults.temperature if request.temperature is None else request.temperature
+    top_p = defaults.top_p if request.top_p is None else request.top_p
+    if not (math.isfinite(temperature) and 0 <= temperature <= 2):
+        raise InvalidRequest("temperature", "must be between 0 and 2")
+    if not 0 < top_p <= 1:
+        raise InvalidRequest("top_p", "must be above 0 and at most 1")
+    seed = secrets.randbits(63) if request.seed is None else request.seed & _SEEDS
+    return Sampling(temperature, top_p, seed)
+
+
+def check_request(request: GenerationRequest) -> None:
+    """What holds for every model. Raises InvalidRequest."""
     if not request.messages:
         raise InvalidRequest("messages", "must hold at least one message")
     if request.max_tokens is not None and request.max_tokens < 1:

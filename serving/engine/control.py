@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+from collections import deque
 from enum import IntEnum
 
 _HEADER = struct.Struct("<IIQ")  # kind, length in bytes, epoch
@@ -17,9 +18,11 @@ class Kind(IntEnum):
     ANSWER = 3  # rank → driver: serving.engine.plan
     FAULT = 4  # rank → driver: serving.engine.fault; the rank then waits for another epoch, or ends
     VOID = 5  # driver → rank: the former epoch is over, with all its sequences
-    SEAT = 6  # driver → rank: its number as JSON; it loads its shard
-    JOIN = 7  # driver → rank: JSON that names the exchange of this epoch
+    SEAT = 6  # driver → rank: its number and the placement in force as JSON; it loads its shard
+    JOIN = 7  # driver → rank: JSON that names the exchange of this epoch and the version of the placement in force
     DONE = 8  # rank → driver: the last VOID, SEAT (with JSON about the shard) or JOIN has been obeyed
+    MOVE = 9  # driver → rank: a placement as JSON to load for beside the steps; the one in force: load nothing more
+    READY = 10  # rank → driver, before an ANSWER: serving.engine.placed.Readiness for the last MOVE
 
 
 class ChannelClosed(Exception):
@@ -36,6 +39,7 @@ class Channel:
     def __init__(self, connection: socket.socket) -> None:
         self._socket = connection
         self.epoch = 0
+        self._ahead: deque[tuple[Kind, int, bytes]] = deque()  # came while this side was at work: with their epochs
         self._look = select.poll()
         self._look.register(connection, select.POLLIN)
 
@@ -54,23 +58,39 @@ class Channel:
     def receive(self) -> tuple[Kind, bytes]:
         """Waits without using the processor. Raises ChannelClosed at its end, TimeoutError past the limit."""
         while True:
-            kind, length, epoch = _HEADER.unpack(self._exactly(_HEADER.size))
-            if length > _LONGEST:
-                raise ChannelClosed(f"a message of {length} bytes was announced")
-            payload = self._exactly(length)
+            kind, epoch, payload = self._ahead.popleft() if self._ahead else self._next()
             if epoch >= self.epoch:
                 self.epoch = epoch
-                return Kind(kind), payload
+                return kind, payload
 
-    def something_came(self) -> bool:
-        """Whether a message, or the end of the stream, waits to be received."""
-        return bool(self._look.poll(0))
+    def called_away(self) -> bool:
+        """Whether a later epoch's message, or the end of the stream, waits to be received; does not wait itself.
+
+        Plans of this epoch may wait too, where several steps are in flight: they are kept until they are received, or
+        a later epoch has begun.
+        """
+        try:
+            while self._look.poll(0):
+                self._ahead.append(self._next())
+        except ChannelClosed:
+            return True
+        newest = max((epoch for _, epoch, _ in self._ahead), default=self.epoch)
+        if newest <= self.epoch:
+            return False
+        self._ahead = deque(message for message in self._ahead if message[1] == newest)
+        return True
 
     def set_time_limit(self, seconds: float | None) -> None:
         self._socket.settimeout(seconds)
 
     def close(self) -> None:
         self._socket.close()
+
+    def _next(self) -> tuple[Kind, int, bytes]:
+        kind, length, epoch = _HEADER.unpack(self._exactly(_HEADER.size))
+        if length > _LONGEST:
+            raise ChannelClosed(f"a message of {length} bytes was announced")
+        return Kind(kind), epoch, self._exactly(length)
 
     def _exactly(self, length: int) -> bytes:
         parts, missing = [], length

@@ -13,7 +13,7 @@ from serving.engine.admission import Admission
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import Aborted, EngineClosed, EngineError, InvalidRequest, Overloaded, RankLost
 from serving.engine.flight import Flight
-from serving.engine.gang import Gang
+from serving.engine.gang import Gang, RankReport
 from serving.engine.generation import Generated, GenerationRequest
 from serving.engine.prompt import open_prompt_writer
 from serving.engine.stats import EngineStats, read_stats
@@ -36,7 +36,7 @@ class Engine:
         on_lost: Callable[[RankLost], None] | None = None,
     ) -> None:
         """`on_lost` is called once, on the engine's thread, after the generations have failed."""
-        self.checkpoint, self.reports = checkpoint, gang.reports
+        self.checkpoint = checkpoint
         self._gang, self._config, self._on_lost = gang, config, on_lost
         vocabulary = load_vocabulary(checkpoint.directory)
         self._steps = Steps(gang, checkpoint, vocabulary, config)
@@ -52,6 +52,11 @@ class Engine:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._drive, name="engine", daemon=True)
         self._thread.start()
+
+    @property
+    def reports(self) -> tuple[RankReport, ...]:
+        """What each rank holds now."""
+        return self._gang.reports
 
     @property
     def lost(self) -> RankLost | None:
@@ -89,8 +94,9 @@ class Engine:
     def stats(self) -> EngineStats:
         submitted = len(self._submitted)
         alive = self._thread.is_alive() and self._lost is None
-        steps = self._steps
-        return read_stats(steps.counters, steps.scheduler, steps.limits, self._config, submitted, alive, self._lost)
+        steps, config = self._steps, self._config
+        counted = steps.counters, steps.scheduler, steps.limits, config, steps.migration
+        return read_stats(*counted, submitted, alive, self._lost)
 
     def close(self) -> None:
         """Generations in flight fail with EngineClosed; the ranks end."""
@@ -107,7 +113,7 @@ class Engine:
         failure: EngineError = EngineClosed("the engine was closed")
         try:
             while self._take_orders():
-                ended = self._steps.run()
+                ended = self._steps.run(self._wake)
                 if ended is None:
                     self._gang.wait(self._wake)
                     continue

@@ -9,7 +9,8 @@ from serving.experts.rank_settings import ExchangeKind, best_exchange
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    ranks: int = 2
+    ranks: int = 2  # of each stage; they share its experts and divide the sequences
+    stages: int = 1  # of the pipeline; they share the layers
     exchange: ExchangeKind = field(default_factory=best_exchange)
     block_size: int = 16  # tokens
     kv_tokens: int = 16_384  # cache of one rank; memory is touched only as it fills
@@ -22,6 +23,13 @@ class EngineConfig:
     step_seconds: float = 30.0  # a step that takes longer means a lost rank
     exchange_seconds: float = 10.0
     compiled: str = ""  # folder for compiled decode steps; none: they run eagerly
+    migrate: bool = True  # experts move between ranks when their load is uneven
+    spare_experts: int = 0  # that a rank may hold of a layer beyond its even part: copies of the most loaded
+
+    @property
+    def places(self) -> int:
+        """Processes of the gang. The ranks of stage 0 come first, then those of stage 1, and so on."""
+        return self.stages * self.ranks
 
     @property
     def kv_blocks(self) -> int:

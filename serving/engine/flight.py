@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from serving.answer import FinishReason, TokenTrace, Usage
 from serving.engine.block_pool import FullBlock
 from serving.engine.generation import Generated, GenerationRequest
-from serving.engine.plan import NO_TARGET, Choice, Floats, Sampling, SequenceStep
+from serving.engine.plan import NO_TARGET, Choice, DrawnRow, Floats, Sampling, SequenceStep, read_choice
 from serving.engine.prefix import BlockKeys
 from serving.engine.prompt import Prompt, trace_prompt
 from serving.engine.scheduler import Sequence, Turn
@@ -31,8 +31,9 @@ class Flight:
     submitted_at: float = field(default_factory=time.monotonic)
     started_at: float | None = None
     first_token_at: float | None = None
+    last_token_at: float | None = None
     drawn: int = 0  # tokens, the closing one included
-    choices: list[Choice] = field(default_factory=list)
+    rows: list[DrawnRow] = field(default_factory=list)  # of all but the closing token
     reused: int = 0  # tokens of the prompt that were in the cache before
     published: int = 0  # full blocks that others may use
     ids: list[int] = field(init=False)
@@ -67,18 +68,20 @@ class Flight:
             if target != NO_TARGET:
                 self.logprobs[place] = logprob
 
-    def take(self, choice: Choice, vocabulary: Vocabulary, ending: frozenset[int]) -> FinishReason | None:
+    def take(self, row: DrawnRow, vocabulary: Vocabulary, ending: frozenset[int]) -> FinishReason | None:
         """The next token was drawn; the reason when it is the last."""
+        self.last_token_at = time.monotonic()
         if self.first_token_at is None:
-            self.first_token_at = time.monotonic()
+            self.first_token_at = self.last_token_at
         self.drawn += 1
-        if choice.token_id in ending:
+        token = int(row[0])
+        if token in ending:
             return "stop"
-        self.choices.append(choice)
-        self.ids.append(choice.token_id)
+        self.rows.append(row)
+        self.ids.append(token)
         self.content.append(True)
-        self.logprobs.append(choice.logprob)
-        self.stream.add(vocabulary.bytes_of(choice.token_id))
+        self.logprobs.append(row[1])
+        self.stream.add(vocabulary.bytes_of(token))
         if self.stream.stopped:
             return "stop"
         return "length" if self.drawn >= self.max_tokens else None
@@ -94,15 +97,8 @@ class Flight:
     def result(self, reason: FinishReason, vocabulary: Vocabulary) -> Generated:
         self.stream.finish()
         traces = tuple(
-            TokenTrace(
-                text=piece,
-                token_id=choice.token_id,
-                logprob=choice.logprob,
-                top=tuple((vocabulary.shown(token), p) for token, p in choice.top[: self.request.top_logprobs]),
-                entropy=choice.entropy,
-                gate_entropy=None if choice.gate_entropy != choice.gate_entropy else choice.gate_entropy,
-            )
-            for piece, choice in zip(self.stream.pieces, self.choices, strict=False)
+            self._trace(piece, read_choice(row), vocabulary)
+            for piece, row in zip(self.stream.pieces, self.rows, strict=False)
         )
         return Generated(
             request_id=self.request.request_id,
@@ -114,6 +110,16 @@ class Flight:
             rank=self.sequence.rank,
             reused_tokens=self.reused,
             timings_ms=self._timings(),
+        )
+
+    def _trace(self, piece: str, choice: Choice, vocabulary: Vocabulary) -> TokenTrace:
+        return TokenTrace(
+            text=piece,
+            token_id=choice.token_id,
+            logprob=choice.logprob,
+            top=tuple((vocabulary.shown(token), p) for token, p in choice.top[: self.request.top_logprobs]),
+            entropy=choice.entropy,
+            gate_entropy=None if choice.gate_entropy != choice.gate_entropy else choice.gate_entropy,
         )
 
     def _inherit(self, block_size: int) -> None:
@@ -132,7 +138,7 @@ class Flight:
         return [self.logprobs[place + 1] for place, target in enumerate(self.targets) if target != NO_TARGET]
 
     def _timings(self) -> dict[str, float]:
-        now = time.monotonic()
+        now = self.last_token_at or time.monotonic()
         started = self.started_at or now
         first = self.first_token_at or now
         spans = {"queue": started - self.submitted_at, "prefill": first - started, "decode": now - first}

@@ -43,6 +43,6 @@ class Generated:
     tokens: tuple[TokenTrace, ...]
     prompt: PromptTrace
     usage: Usage
-    rank: int  # which rank held the sequence
+    rank: int  # which rank of each stage held the sequence
     reused_tokens: int = 0  # of the prompt: they were in that rank's cache already
     timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode

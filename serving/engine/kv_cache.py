@@ -23,7 +23,10 @@ class KvCache:
 
     def read(self, layer: int, tables: Tensor) -> Tensor:
         """Block tables [sequences, blocks] → rows [sequences, blocks * block_size, width]."""
-        return LayerCache(self._layers[layer], self._block_size).read(layer, tables)
+        sequences, blocks = tables.shape
+        rows, size = self._layers[layer], self._block_size
+        found = rows.view(-1, size * rows.shape[1]).index_select(0, tables.reshape(-1))  # whole blocks are copied
+        return found.view(sequences, blocks * size, -1)
 
     def rows(self, layer: int) -> Tensor:
         """All of a layer, [slots, width]."""
@@ -40,7 +43,5 @@ class LayerCache:
         self._rows.index_copy_(0, slots, rows)
 
     def read(self, layer: int, tables: Tensor) -> Tensor:
-        sequences, blocks = tables.shape
-        width = self._rows.shape[1]
-        found = self._rows.view(-1, self._block_size * width).index_select(0, tables.reshape(-1))
-        return found.view(sequences, blocks * self._block_size, width)
+        places = tables.unsqueeze(2) * self._block_size + torch.arange(self._block_size)
+        return self._rows[places.flatten(1)]  # one by one: the compiler fuses this with what is done with them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from serving.engine.errors import RankLost
 from serving.engine.gang import Gang
 from serving.engine.rendezvous import GangMember, Rendezvous
 from serving.engine.roster import Roster
-from serving.experts.rank_settings import settings_to_json
+from serving.experts.rank_settings import RANK_ENVIRONMENT, settings_to_json
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 
 _END_SECONDS = 5.0
@@ -24,7 +25,7 @@ _END_SECONDS = 5.0
 
 @contextmanager
 def local_engine(checkpoint: Path | str, ranks: int = 1, **config: Any) -> Iterator[Engine]:
-    """`config` are fields of EngineConfig. Raises CheckpointError or RankLost when it cannot start."""
+    """`config` are fields of EngineConfig. Raises CheckpointError, RankLost or ValueError when it cannot start."""
     opened, sizes = open_checkpoint(checkpoint), EngineConfig(ranks=ranks, **config)
     with local_gang(opened, sizes) as gang:
         engine = Engine(gang, opened, sizes)
@@ -38,7 +39,7 @@ def local_engine(checkpoint: Path | str, ranks: int = 1, **config: Any) -> Itera
 def local_gang(checkpoint: Checkpoint, config: EngineConfig) -> Iterator[Gang]:
     """The ranks alone, without a scheduler: plans go in, answers come out."""
     with LocalRanks(checkpoint, config) as ranks:
-        ranks.roster.fill(ranks.start(config.ranks))
+        ranks.roster.fill(ranks.start(config.places))
         yield ranks.roster.assemble(epoch=1)
 
 
@@ -55,7 +56,11 @@ class LocalRanks:
         """New processes that could take a place. Raises RankLost."""
         with Rendezvous(self._checkpoint, self._config) as rendezvous:
             command = [sys.executable, "-m", "serving.experts.rank", settings_to_json(rendezvous.settings())]
-            begun = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(count)]  # noqa: S603
+            environment = os.environ | RANK_ENVIRONMENT
+            begun = [
+                subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)  # noqa: S603
+                for _ in range(count)
+            ]
             self._processes += begun
             members = rendezvous.accept(count, lambda: _all_alive(begun))
         self._started += members

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,12 +11,14 @@ import numpy.typing as npt
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+DrawnRow = list[float]  # one of RankAnswer.drawn
 
 NO_TARGET = -1  # this token's successor needs no log-probability
-_HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, unused
+_FLOATS, _WORDS = struct.Struct("<dd"), struct.Struct("<qq")
+_HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, placement
 _FIELDS = 7  # start, count, sampled, seed, draw, temperature (float bits), top_p (float bits)
 _ANSWER_HEADER = 9  # step, sequences, tokens, top_k, logits' width, expert layers, experts, then two times in seconds
-_CHOICE = 4  # token id, its log-probability, entropy, gate entropy; then k ids, k log-probabilities
+CHOICE = 4  # a drawn row: token id, its log-probability, entropy, gate entropy; then k ids, k log-probabilities
 
 
 class PlanError(Exception):
@@ -27,6 +30,10 @@ class Sampling:
     temperature: float = 0.0  # 0: greedy
     top_p: float = 1.0
     seed: int = 0
+    float_words: tuple[int, int] = field(init=False, repr=False, compare=False)  # both floats' bits
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "float_words", _WORDS.unpack(_FLOATS.pack(self.temperature, self.top_p)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,7 @@ class RankPlan:
     sequences: tuple[SequenceStep, ...]
     top_k: int = 0
     want_logits: bool = False
+    placement: int = 0  # version of the placement of experts that the step is computed by
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Choice:
 @dataclass(frozen=True, slots=True)
 class RankAnswer:
     step: int
-    choices: tuple[Choice | None, ...]  # one for each sequence of the plan; None where nothing was drawn
+    drawn: Floats  # [sequences of the plan, CHOICE + 2 * top_k]; NaN where nothing was drawn
     target_logprobs: Floats  # [tokens], NaN where there was no target
     logits: npt.NDArray[np.float32] | None  # [tokens, vocab] when the plan wanted them
     compute_seconds: float
@@ -77,11 +85,11 @@ def pack_plan(plan: RankPlan) -> bytes:
     sequences = plan.sequences
     tokens = sum(len(sequence.tokens) for sequence in sequences)
     width = max((len(sequence.blocks) for sequence in sequences), default=0)
-    header = [plan.step, len(plan.counts), len(sequences), tokens, width, plan.top_k, int(plan.want_logits), 0]
-    words: list[int] = [*header, *plan.counts]
+    header = [plan.step, len(plan.counts), len(sequences), tokens, width, plan.top_k, int(plan.want_logits)]
+    words: list[int] = [*header, plan.placement, *plan.counts]
     for sequence in sequences:
         words += [sequence.start, len(sequence.tokens), int(sequence.sampled), sequence.sampling.seed, sequence.draw]
-        words += _float_words(sequence.sampling.temperature, sequence.sampling.top_p)
+        words += sequence.sampling.float_words
     for sequence in sequences:
         words += sequence.tokens
     for sequence in sequences:
@@ -96,43 +104,28 @@ def unpack_plan(payload: bytes) -> RankPlan:
     words = np.frombuffer(payload, np.int64)
     if len(words) < _HEADER:
         raise PlanError("a plan is shorter than its header")
-    step, ranks, count, tokens, width, top_k, want_logits, _ = words[:_HEADER].tolist()
+    step, ranks, count, tokens, width, top_k, want_logits, placement = words[:_HEADER].tolist()
     if len(words) != _HEADER + ranks + count * (_FIELDS + width) + 2 * tokens:
         raise PlanError("a plan's length does not agree with its header")
     cuts = np.cumsum([_HEADER, ranks, count * _FIELDS, tokens, tokens]).tolist()
-    counts, fields, ids, targets, tables = (part.tolist() for part in np.split(words, cuts)[1:])
-    sequences, first = [], 0
-    for place in range(count):
-        row = fields[place * _FIELDS : (place + 1) * _FIELDS]
-        last = first + row[1]
-        sequences.append(_sequence(row, ids[first:last], targets[first:last], tables[place * width :][:width]))
+    _, counts, fields, ids, targets, tables = np.split(words, cuts)
+    rows, floats = fields.reshape(count, _FIELDS), fields.view(np.float64).reshape(count, _FIELDS)[:, 5:]
+    given, asked, first, sequences = ids.tolist(), targets.tolist(), 0, []
+    aims = bool((targets != NO_TARGET).any())
+    for row, warmth, blocks in zip(rows.tolist(), floats.tolist(), tables.reshape(count, width).tolist(), strict=True):
+        last, sampling = first + row[1], Sampling(warmth[0], warmth[1], row[3])
+        aim = asked[first:last] if aims else None
+        sequences.append(SequenceStep(given[first:last], row[0], blocks, bool(row[2]), row[4], sampling, aim))
         first = last
-    return RankPlan(step, tuple(counts), tuple(sequences), top_k, bool(want_logits))
+    return RankPlan(step, tuple(counts.tolist()), tuple(sequences), top_k, bool(want_logits), placement)
 
 
-def _sequence(row: list[int], tokens: list[int], targets: list[int], blocks: list[int]) -> SequenceStep:
-    start, _, sampled, seed, draw, temperature, top_p = row
-    floats = np.array([temperature, top_p], np.int64).view(np.float64).tolist()
-    return SequenceStep(tokens, start, blocks, bool(sampled), draw, Sampling(floats[0], floats[1], seed), targets)
-
-
-def _float_words(*values: float) -> list[int]:
-    words: list[int] = np.array(values, np.float64).view(np.int64).tolist()
-    return words
-
-
-def pack_answer(answer: RankAnswer, top_k: int) -> bytes:
-    rows = np.full((len(answer.choices), _CHOICE + 2 * top_k), np.nan)
-    for row, choice in zip(rows, answer.choices, strict=True):
-        if choice is not None:
-            row[:_CHOICE] = choice.token_id, choice.logprob, choice.entropy, choice.gate_entropy
-            for place, (token, logprob) in enumerate(choice.top):
-                row[_CHOICE + place], row[_CHOICE + top_k + place] = token, logprob
-    logits = answer.logits
+def pack_answer(answer: RankAnswer) -> bytes:
+    drawn, logits = answer.drawn, answer.logits
     width, load = 0 if logits is None else logits.shape[1], answer.expert_load
-    header = [answer.step, len(rows), len(answer.target_logprobs), top_k, width, *load.shape]
+    header = [answer.step, len(drawn), len(answer.target_logprobs), (drawn.shape[1] - CHOICE) // 2, width, *load.shape]
     times = [answer.compute_seconds, answer.exchange_seconds]
-    numbers = np.concatenate(([*header, *times], rows.ravel(), answer.target_logprobs, load.ravel()))
+    numbers = np.concatenate(([*header, *times], drawn.ravel(), answer.target_logprobs, load.ravel()))
     return numbers.tobytes() + (b"" if logits is None else np.ascontiguousarray(logits, np.float32).tobytes())
 
 
@@ -142,22 +135,35 @@ def unpack_answer(payload: bytes) -> RankAnswer:
         raise PlanError("an answer is shorter than its header")
     header: list[float] = np.frombuffer(payload, np.float64, _ANSWER_HEADER).tolist()
     step, count, tokens, top_k, vocab, layers, experts = (int(number) for number in header[:7])
-    width = _CHOICE + 2 * top_k
+    width = CHOICE + 2 * top_k
     cuts = np.cumsum([_ANSWER_HEADER, count * width, tokens, layers * experts]).tolist()
     numbers_end = 8 * cuts[-1]
     if len(payload) != numbers_end + 4 * tokens * vocab:
         raise PlanError("an answer's length does not agree with its header")
     _, drawn, targets, load = np.split(np.frombuffer(payload, np.float64, cuts[-1]), cuts[:-1])
     logits = np.frombuffer(payload, np.float32, tokens * vocab, numbers_end).reshape(tokens, vocab) if vocab else None
-    choices = tuple(_choice(row, top_k) for row in drawn.reshape(count, width).tolist())
-    return RankAnswer(
-        step, choices, targets, logits, header[7], header[8], load.astype(np.int64).reshape(layers, experts)
-    )
+    loads = load.astype(np.int64).reshape(layers, experts)
+    return RankAnswer(step, drawn.reshape(count, width), targets, logits, header[7], header[8], loads)
 
 
-def _choice(row: list[float], top_k: int) -> Choice | None:
-    if row[0] != row[0]:  # NaN: nothing was drawn
-        return None
-    pairs = zip(row[_CHOICE : _CHOICE + top_k], row[_CHOICE + top_k :], strict=True)
-    top = tuple((int(token), logprob) for token, logprob in pairs if token == token)
+def was_drawn(row: DrawnRow) -> bool:
+    return row[0] == row[0]  # not NaN
+
+
+def read_choice(row: DrawnRow) -> Choice:
+    """Of a row that was drawn."""
+    top_k = (len(row) - CHOICE) // 2
+    ids, logprobs = row[CHOICE : CHOICE + top_k], row[CHOICE + top_k :]
+    top = tuple((int(token), logprob) for token, logprob in zip(ids, logprobs, strict=True) if token == token)
     return Choice(int(row[0]), row[1], row[2], row[3], top)
+
+
+def drawn_rows(choices: Sequence[Choice | None], top_k: int) -> Floats:
+    """The reverse of `read_choice`, NaN where there is none."""
+    rows = np.full((len(choices), CHOICE + 2 * top_k), np.nan)
+    for row, choice in zip(rows, choices, strict=True):
+        if choice is not None:
+            row[:CHOICE] = choice.token_id, choice.logprob, choice.entropy, choice.gate_entropy
+            for place, (token, logprob) in enumerate(choice.top):
+                row[CHOICE + place], row[CHOICE + top_k + place] = token, logprob
+    return rows

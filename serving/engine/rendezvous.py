@@ -42,7 +42,7 @@ class Rendezvous:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self._listener.bind(str(self._directory / "control"))
-            self._listener.listen(config.ranks)
+            self._listener.listen(config.places)
         except BaseException:
             self.close()
             raise
@@ -51,6 +51,7 @@ class Rendezvous:
         config = self._config
         return RankSettings(
             ranks=config.ranks,
+            stages=config.stages,
             checkpoint=str(self._checkpoint.directory),
             control_path=str(self._directory / "control"),
             exchange=config.exchange,
@@ -58,7 +59,9 @@ class Rendezvous:
             kv_blocks=config.kv_blocks,
             block_size=config.block_size,
             exchange_seconds=config.exchange_seconds,
+            most_running=config.most_running,
             compiled=config.compiled,
+            spare_experts=config.spare_experts,
         )
 
     def accept(self, count: int, check: Callable[[], None] | None = None) -> list[GangMember]:

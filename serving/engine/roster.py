@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from serving.engine.control import ChannelClosed, Kind
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
 from serving.engine.fault import fault_from_json
 from serving.engine.gang import Gang, RankReport, read_report
+from serving.engine.meeting import meeting_points
+from serving.engine.placed import PlacementInForce
 from serving.engine.rendezvous import GangMember
-from serving.experts.shm_layout import create_shared_file, shm_layout
+from serving.experts.placement import contiguous_placement, placement_to_json
 from serving.model.checkpoint import Checkpoint
+from serving.stages.stage import stages_of
 
 MUSTER_SECONDS = 5.0  # for a rank that is not lost to leave its step: the longest computation between two exchanges
 
@@ -26,9 +26,12 @@ class Roster:
     """Not for two threads at once. A new epoch is `muster`, `fill` where someone is gone, `assemble`."""
 
     def __init__(self, checkpoint: Checkpoint, config: EngineConfig) -> None:
+        """Raises ValueError when the checkpoint has fewer layers than there are to be stages."""
+        stages_of(checkpoint.config, config.stages)
         self._checkpoint, self._config = checkpoint, config
         self._members: dict[int, GangMember] = {}  # by rank
         self._reports: dict[int, RankReport] = {}
+        self._placed: PlacementInForce | None = None
 
     @property
     def pids(self) -> list[int]:
@@ -37,7 +40,7 @@ class Roster:
 
     @property
     def vacant(self) -> list[int]:
-        return [rank for rank in range(self._config.ranks) if rank not in self._members]
+        return [rank for rank in range(self._config.places) if rank not in self._members]
 
     def rank_of(self, pid: int) -> int | None:
         return next((rank for rank, member in list(self._members.items()) if member.pid == pid), None)
@@ -65,22 +68,32 @@ class Roster:
 
         Raises RankLost when a rank fails, or does not load within `start_seconds` or join within `exchange_seconds`.
         """
-        places = range(self._config.ranks)
+        places, in_force = range(self._config.places), self._placement()
         for member in self._members.values():
             member.channel.epoch = epoch
-        newcomers = {rank: {"rank": rank} for rank in places if rank not in self._reports}
+        placement = placement_to_json(in_force.now)
+        newcomers = {rank: {"rank": rank, "placement": placement} for rank in places if rank not in self._reports}
         for rank, payload in self._tell(Kind.SEAT, newcomers, self._config.start_seconds).items():
             self._reports[rank] = _report(rank, payload)
-        with self._exchange() as path:
-            join = {"exchange": str(path)}
-            self._tell(Kind.JOIN, dict.fromkeys(places, join), self._config.exchange_seconds + MUSTER_SECONDS)
+        with meeting_points(self._checkpoint.config, self._config) as points:
+            orders = {rank: asdict(point) | {"placement": in_force.now.version} for rank, point in enumerate(points)}
+            self._tell(Kind.JOIN, orders, self._config.exchange_seconds + MUSTER_SECONDS)
         channels = [self._members[rank].channel for rank in places]
-        return Gang(channels, [self._reports[rank] for rank in places], self._config.step_seconds)
+        return Gang(channels, [self._reports[rank] for rank in places], self._config.step_seconds, in_force)
 
     def close(self) -> None:
         """The ranks see the end of their streams and end too."""
         for rank in list(self._members):
             self.dismiss(rank)
+
+    def _placement(self) -> PlacementInForce:
+        if self._placed is None:
+            try:
+                even = contiguous_placement(self._checkpoint.config, self._config.ranks)
+            except ValueError as error:
+                raise RankLost(None, str(error)) from error
+            self._placed = PlacementInForce(even)
+        return self._placed
 
     def _tell(self, kind: Kind, orders: Mapping[int, object], seconds: float) -> dict[int, bytes]:
         """All at once, then their replies. Raises RankLost."""
@@ -88,21 +101,6 @@ class Roster:
         for rank, order in orders.items():
             _send(rank, self._members[rank], kind, json.dumps(order).encode(), seconds)
         return {rank: _reply(rank, self._members[rank], deadline) for rank in orders}
-
-    @contextmanager
-    def _exchange(self) -> Iterator[Path]:
-        """Where ranks meet in this epoch; gone once they have it open, so a killed driver leaves nothing behind."""
-        with tempfile.TemporaryDirectory(prefix="countersign-") as directory:  # mode 0700
-            path = Path(directory) / "exchange"
-            if self._config.exchange == "shm" and self._config.ranks > 1:
-                memory = Path("/dev/shm")  # noqa: S108 - the file is created exclusively, for this user only
-                path = memory / Path(directory).name if os.access(memory, os.W_OK) else path
-                layout = shm_layout(self._checkpoint.config, self._config.ranks, self._config.step_tokens)
-                create_shared_file(path, layout)
-            try:
-                yield path
-            finally:
-                path.unlink(missing_ok=True)
 
 
 def answering(members: Mapping[int, GangMember], epoch: int) -> set[int]:

@@ -2,6 +2,9 @@
 
 A sequence reserves all the blocks it may ever need when it is admitted, so nothing that runs is ever put back. Those
 that hold the beginning of its prompt already are shared instead.
+
+Where ranks are a grid, a rank here is one of each stage: together they hold a sequence, each its own layers of it.
+Several steps are then in flight, each of other sequences.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ class Sequence:
     rank: int = WAITING
     blocks: list[int] = field(default_factory=list)
     inherited: tuple[float, ...] = ()  # log-probabilities of its first tokens, known from those who computed them
+    in_flight: bool = False  # in a step whose answer has not come
+    given_up: bool = False  # when that comes, its blocks are free
 
     def __post_init__(self) -> None:
         self.length = self.length or self.prompt
@@ -58,12 +63,17 @@ class Scheduler:
         step_tokens: int,
         most_running: int,
         limits: Limits | None = None,
+        depth: int = 1,
     ) -> None:
-        """`blocks`, `step_tokens` and `most_running` (sequences) are each rank's; `limits` may allow less of both."""
+        """`blocks`, `step_tokens` and `most_running` (sequences) are each rank's; `limits` may allow less of both.
+
+        `depth` steps may be in flight, and `limits` speak of the sequences in one of them.
+        """
         if most_running >= step_tokens:
             raise ValueError(f"step_tokens ({step_tokens}) must exceed the sequences of a rank ({most_running})")
         self._blocks, self._block_size = blocks, block_size
-        self._step_tokens, self._limits = step_tokens, limits or FixedLimits(most_running, step_tokens)
+        self._step_tokens, self._most_running, self._depth = step_tokens, most_running, depth
+        self._limits = limits or FixedLimits(most_running, step_tokens)
         self._pools = [BlockPool(blocks) for _ in range(ranks)]
         self._running: list[list[Sequence]] = [[] for _ in range(ranks)]
         self._waiting: deque[Sequence] = deque()
@@ -79,6 +89,11 @@ class Scheduler:
     @property
     def running_by_rank(self) -> tuple[int, ...]:
         return tuple(len(sequences) for sequences in self._running)
+
+    @property
+    def running_limit(self) -> int:
+        """Sequences that a rank may run now, in all steps in flight together."""
+        return min(self._limits.running * self._depth, self._most_running)
 
     @property
     def free_blocks(self) -> tuple[int, ...]:
@@ -104,15 +119,23 @@ class Scheduler:
     def next_step(self) -> list[list[Turn]]:
         """The turns of each rank, those of one token first; all empty when there is nothing to do."""
         self._admit()
-        singles = [
-            [Turn(s, s.computed, 1) for s in sequences if s.length - s.computed == 1] for sequences in self._running
-        ]
+        able = self._running if self._depth == 1 else [self._share(sequences) for sequences in self._running]
+        singles = [[Turn(s, s.computed, 1) for s in sequences if s.length - s.computed == 1] for sequences in able]
         chunk = self._limits.chunk(max(map(len, singles)))  # ranks step together: each waits for the slowest
-        return [self._turns(*rank, chunk) for rank in zip(self._running, singles, strict=True)]
+        return [self._turns(*rank, chunk) for rank in zip(able, singles, strict=True)]
+
+    def depart(self, turns: Series[Series[Turn]]) -> None:
+        """The step is in flight: until its turns have advanced, no other has their sequences."""
+        for rank in turns:
+            for turn in rank:
+                turn.sequence.in_flight = True
 
     def advance(self, turn: Turn) -> None:
-        """The turn's tokens are in the cache now."""
-        turn.sequence.computed = turn.start + turn.count
+        """The turn's tokens are in the cache now; a sequence that was given up meanwhile is removed."""
+        sequence = turn.sequence
+        sequence.computed, sequence.in_flight = turn.start + turn.count, False
+        if sequence.given_up:
+            self.remove(sequence)
 
     def grow(self, sequence: Sequence) -> None:
         """One more token of it is known."""
@@ -124,9 +147,12 @@ class Scheduler:
             self._pools[sequence.rank].publish(sequence.blocks[place], full)
 
     def remove(self, sequence: Sequence) -> None:
-        """It is finished or given up: its blocks are free again."""
+        """It is finished or given up: its blocks are free again, at once or when the step it is in has come back."""
         if sequence.rank == WAITING:
             self._waiting.remove(sequence)
+            return
+        if sequence.in_flight:
+            sequence.given_up = True
             return
         self._running[sequence.rank].remove(sequence)
         self._pools[sequence.rank].give_back(sequence.blocks)
@@ -149,9 +175,9 @@ class Scheduler:
 
     def _place_for(self, sequence: Sequence, need: int) -> tuple[int, Match] | None:
         """The rank that holds most of its prompt among those that have room and not clearly more to do than others."""
-        able = []
+        able, most = [], self.running_limit
         for rank, running in enumerate(self._running):
-            if len(running) < self._limits.running:
+            if len(running) < most:
                 match = self._pools[rank].match(sequence.prefix)
                 if self._pools[rank].can_hold(need, match):
                     able.append((len(running), rank, match))
@@ -159,6 +185,11 @@ class Scheduler:
         near = [place for place in able if place[0] <= fewest + CLEARLY_MORE]
         best = min(near, key=lambda p: (-len(p[2].blocks), p[0], -self._pools[p[1]].free), default=None)
         return None if best is None else best[1:]
+
+    def _share(self, sequences: list[Sequence]) -> list[Sequence]:
+        """Those that are in no step, but not more than keep all steps in flight equally large."""
+        share = -(-len(sequences) // self._depth)
+        return [sequence for sequence in sequences if not sequence.in_flight][:share]
 
     def _turns(self, sequences: list[Sequence], singles: list[Turn], chunk: int) -> list[Turn]:
         left, chunks = min(chunk, self._step_tokens - len(singles)), []

@@ -1,9 +1,11 @@
-"""Runs one step of a gang after another: what the scheduler chose goes out, what came back goes to its generations."""
+"""Runs the steps of a gang: what the scheduler chose goes out, what came back goes to its generations."""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from serving.answer import FinishReason
 from serving.engine.batch_limit import BatchLimit, Limits
@@ -11,15 +13,26 @@ from serving.engine.engine_config import EngineConfig
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang
 from serving.engine.generation import Generated
-from serving.engine.plan import RankAnswer, RankPlan
-from serving.engine.scheduler import Scheduler, Turn, extent
+from serving.engine.migration import Migration
+from serving.engine.plan import RankAnswer, RankPlan, was_drawn
+from serving.engine.scheduler import Scheduler, Sequence, Turn, extent
 from serving.engine.stats import Counters
 from serving.engine.vocabulary import Vocabulary
 from serving.model.checkpoint import Checkpoint
 
 
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    turns: list[list[Turn]]
+    plans: list[RankPlan]
+    began: float
+
+
 class Steps:
-    """For one thread; knows neither futures nor locks. `clock` tells seconds, for the limits to follow."""
+    """For one thread; knows neither futures nor locks. `clock` tells seconds, for the limits to follow.
+
+    As many steps are in flight as the gang has stages, so that each stage has one to work on.
+    """
 
     def __init__(
         self,
@@ -33,78 +46,129 @@ class Steps:
         self._gang, self._vocabulary, self._block_size, self._clock = gang, vocabulary, config.block_size, clock
         self._vocab_size = checkpoint.config.vocab_size
         self._ending = frozenset(checkpoint.config.eos_ids) | vocabulary.special_ids
-        self._flights: dict[str, Flight] = {}  # by their sequence's id
+        self._flights: dict[Sequence, Flight] = {}  # not by id: one given up may be in flight beside its successor
+        self._depth, self._columns = config.stages, config.ranks
+        self._in_flight: deque[_InFlight] = deque()  # oldest first
+        self._ended: list[tuple[Flight, FinishReason]] = []  # and not yet written down
+        self._sent = 0  # steps
+        self._answered_at = 0.0  # the last one
         self.limits = limits or _limits_of(config)
-        self.counters = Counters(gang.reports)
+        self.counters = Counters(gang.reports, gang.placement)
+        self.migration = Migration(gang, self.counters.load, checkpoint.config.experts, config)
         self.scheduler = Scheduler(
-            config.ranks, config.kv_blocks, config.block_size, config.step_tokens, config.most_running, self.limits
+            config.ranks,
+            config.kv_blocks,
+            config.block_size,
+            config.step_tokens,
+            config.most_running,
+            self.limits,
+            depth=config.stages,
         )
 
     def add(self, flight: Flight) -> None:
-        self._flights[flight.sequence.id] = flight
+        self._flights[flight.sequence] = flight
         self.scheduler.add(flight.sequence)
 
     def drop(self, flight: Flight) -> None:
-        """It is given up; its blocks are free at once."""
-        del self._flights[flight.sequence.id]
-        self.scheduler.remove(flight.sequence)
+        """It is given up; its blocks are free at once, or when the step that it is in has come back."""
+        if self._flights.pop(flight.sequence, None) is None:  # it has just come to its end
+            self._ended = [(other, reason) for other, reason in self._ended if other is not flight]
+        else:
+            self.scheduler.remove(flight.sequence)
 
-    def run(self) -> list[tuple[Flight, Generated]] | None:
-        """One step; the generations that it ended, or None when there is nothing to do. Raises RankLost."""
+    def run(self, wake: int | None = None) -> list[tuple[Flight, Generated]] | None:
+        """Until the oldest step in flight comes back, or generations have ended; None: there is nothing to do.
+
+        What has ended is written down while the next step is computed already. Ends sooner when `wake` is readable and
+        another step could be sent meanwhile. Raises RankLost.
+        """
+        while len(self._in_flight) < self._depth and self._send():
+            pass
+        if self._ended:
+            ended, self._ended = self._ended, []
+            return [(flight, self._result(flight, reason)) for flight, reason in ended]
+        if not self._in_flight:
+            return None
+        self._take_oldest(wake if len(self._in_flight) < self._depth else None)
+        return []
+
+    def _send(self) -> bool:
+        """One more step, of sequences that are in none; False when there is none to send."""
         began = self._clock()
         turns = self.scheduler.next_step()
         if not any(turns):
-            return None
+            return False
         counts = tuple(sum(turn.count for turn in rank) for rank in turns)
-        plans = [self._plan(rank, counts) for rank in turns]
-        answers = self._gang.step(plans)
-        self.counters.count_step(plans, answers)
-        found = [self._take_answer(rank, answer) for rank, answer in zip(turns, answers, strict=True)]
-        self.limits.observe(*extent(turns), self._clock() - began)
-        return [ended for rank in found for ended in rank]
+        placement = self.migration.before_step()
+        plans = [self._plan(rank, counts, placement) for rank in turns]
+        self._gang.submit(plans)
+        self.scheduler.depart(turns)
+        self._in_flight.append(_InFlight(turns, plans, began))
+        self._sent += 1
+        return True
 
-    def _plan(self, turns: list[Turn], counts: tuple[int, ...]) -> RankPlan:
-        flights = [self._flights[turn.sequence.id] for turn in turns]
+    def _take_oldest(self, wake: int | None) -> None:
+        answers = self._gang.collect(wake)
+        if answers is None:
+            return
+        together, step = len(self._in_flight), self._in_flight.popleft()
+        self.counters.count_step(step.plans, answers)
+        of_last_stage = answers[-self._columns :]
+        for rank, answer in zip(step.turns, of_last_stage, strict=True):
+            self._take_answer(rank, answer)
+        now, since = self._clock(), max(step.began, self._answered_at)
+        self._answered_at = now
+        # The next token of its sequences comes after as many answers as there are steps in flight.
+        self.limits.observe(*extent(step.turns), together * (now - since))
+
+    def _plan(self, turns: list[Turn], counts: tuple[int, ...], placement: int) -> RankPlan:
+        flights = [self._flights[turn.sequence] for turn in turns]
         sequences = [flight.plan(turn, self._block_size) for flight, turn in zip(flights, turns, strict=True)]
         top_k = max((flight.request.top_logprobs for flight in flights), default=0)
-        return RankPlan(self.counters.steps, counts, tuple(sequences), min(top_k, self._vocab_size))
+        top_k = min(top_k, self._vocab_size)
+        return RankPlan(self._sent, counts, tuple(sequences), top_k, placement=placement)
 
-    def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> list[tuple[Flight, Generated]]:
-        first, ended = 0, []
-        for turn, choice in zip(turns, answer.choices, strict=True):
-            flight, last = self._flights[turn.sequence.id], first + turn.count
-            flight.take_prompt_logprobs(turn, answer.target_logprobs[first:last])
+    def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> None:
+        last = 0
+        for turn, row in zip(turns, answer.drawn.tolist(), strict=True):
+            first, last = last, last + turn.count
             self.scheduler.advance(turn)
-            first = last
-            reason = None if choice is None else flight.take(choice, self._vocabulary, self._ending)
+            flight = self._flights.get(turn.sequence)
+            if flight is None:  # given up while the step was in flight
+                continue
+            if turn.start < flight.sequence.prompt:
+                flight.take_prompt_logprobs(turn, answer.target_logprobs[first:last])
+            drawn = was_drawn(row)
+            reason = flight.take(row, self._vocabulary, self._ending) if drawn else None
             self._publish(flight)
-            if choice is None:
+            if not drawn:
                 continue
             self.counters.generated += 1
             if reason is None:
                 self.scheduler.grow(turn.sequence)
             else:
-                ended.append((flight, self._finish(flight, reason)))
-        return ended
+                self.drop(flight)
+                self._ended.append((flight, reason))
 
     def _publish(self, flight: Flight) -> None:
         """Only what is computed to a block's end is shared: a generation given up leaves nothing half-written."""
-        blocks = flight.full_blocks(self._block_size)
-        self.scheduler.publish(flight.sequence, flight.published, blocks)
-        flight.published += len(blocks)
+        if flight.sequence.computed // self._block_size > flight.published:
+            blocks = flight.full_blocks(self._block_size)
+            self.scheduler.publish(flight.sequence, flight.published, blocks)
+            flight.published += len(blocks)
 
-    def _finish(self, flight: Flight, reason: FinishReason) -> Generated:
+    def _result(self, flight: Flight, reason: FinishReason) -> Generated:
         generated = flight.result(reason, self._vocabulary)
         self.counters.count_finished(generated)
-        self.drop(flight)
         return generated
 
 
 def _limits_of(config: EngineConfig) -> BatchLimit:
+    """They speak of one step; a rank's sequences are shared out over as many as there are stages."""
     return BatchLimit(
         config.token_seconds,
-        config.least_running,
-        config.most_running,
+        -(-config.least_running // config.stages),
+        -(-config.most_running // config.stages),
         least_chunk=config.block_size,
         step_tokens=config.step_tokens,
     )

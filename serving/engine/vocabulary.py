@@ -24,6 +24,7 @@ class Vocabulary:
         self._bytes = {
             number: _token_bytes(token) for token, number in tokenizer.get_vocab(with_added_tokens=False).items()
         }
+        self._shown: dict[int, str] = {}  # what was asked for, since many alternatives are the same few tokens
         self._bytes |= {number: b"" if token.special else token.content.encode() for number, token in added.items()}
 
     @property
@@ -55,7 +56,12 @@ class Vocabulary:
 
     def shown(self, token_id: int) -> str:
         """How an alternative is shown: its text, or the name of a special token."""
-        return self._names.get(token_id) or self.bytes_of(token_id).decode(errors="replace")
+        found = self._shown.get(token_id)
+        if found is None:
+            found = self._shown[token_id] = self._names.get(token_id) or self.bytes_of(token_id).decode(
+                errors="replace"
+            )
+        return found
 
     def bytes_of(self, token_id: int) -> bytes:
         """Empty for special tokens and for ids that no token has."""

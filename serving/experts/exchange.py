@@ -1,4 +1,4 @@
-"""Knows what ranks exchange at an expert layer: rows are gathered to all ranks, contributions combined at the owner."""
+"""Knows what ranks exchange at an expert layer: rows go to their experts' ranks, contributions back to the owner."""
 
 from __future__ import annotations
 
@@ -29,24 +29,26 @@ class ExchangeTimeout(ExchangeBroken):
 
 
 class Exchange(Protocol):
-    """All ranks call gather and combine in the same order, with the same `counts` (rows of each rank)."""
+    """All ranks call dispatch and combine in turn and in the same order, with the same `counts` (rows of each rank)."""
 
     @property
     def wait_seconds(self) -> float:
         """Total time spent in exchanges."""
         ...
 
-    def gather(
-        self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]
+    def dispatch(
+        self, rows: Tensor, copies: Tensor, weights: Tensor, counts: tuple[int, ...], holders: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """[own, hidden], [own, k] int64 and [own, k] become the same for all ranks' rows, in order of rank.
+        """[own, hidden], [own, k] int64 and [own, k] → the same of other ranks' rows and the own, in order of rank.
 
-        What it returns may be a view that the next gather overwrites. Raises ExchangeBroken.
+        `copies` are ids of copies of experts (serving.experts.placement), `holders` int64 [copies] the rank of each.
+        Either all rows come, or those alone that have an expert here: which, the counts decide, for all ranks alike.
+        What it returns may be a view that the next dispatch overwrites. Raises ExchangeBroken.
         """
         ...
 
     def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
-        """[all, hidden] of this rank's experts becomes [own, hidden], summed over ranks in order of rank.
+        """What this rank's experts made of each dispatched row → [own, hidden], summed over ranks in order of rank.
 
         Raises ExchangeBroken.
         """
@@ -60,10 +62,10 @@ class AloneExchange:
 
     wait_seconds = 0.0
 
-    def gather(
-        self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]
+    def dispatch(
+        self, rows: Tensor, copies: Tensor, weights: Tensor, counts: tuple[int, ...], holders: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return rows, expert_ids, weights
+        return rows, copies, weights
 
     def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
         return contributions

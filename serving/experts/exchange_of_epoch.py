@@ -27,10 +27,10 @@ class ExchangeOfEpoch:
         if ended is not None:
             ended.close()
 
-    def gather(
-        self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]
+    def dispatch(
+        self, rows: Tensor, copies: Tensor, weights: Tensor, counts: tuple[int, ...], holders: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        return self._of_now().gather(rows, expert_ids, weights, counts)
+        return self._of_now().dispatch(rows, copies, weights, counts, holders)
 
     def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
         return self._of_now().combine(contributions, counts)

@@ -12,21 +12,29 @@ from serving.experts.quantise import Quantised, unpack_pairs
 
 
 class Int4Matrices:
-    def __init__(self, held: Sequence[Quantised]) -> None:
-        """One [out, width] matrix of each held expert, all in groups of the same size; `out` a multiple of 16."""
+    def __init__(self, held: Sequence[Quantised], places: int = 0) -> None:
+        """One [out, width] matrix of each held expert, all in groups of the same size; `out` a multiple of 16.
+
+        Those beyond, up to `places`, are free.
+        """
         # In torch's own order of codes, which depends on the processor: made when weights are loaded, never stored.
         codes = [torch._convert_weight_to_int4pack_for_cpu(unpack_pairs(one.codes).int(), 1) for one in held]
-        self._codes = torch.stack(codes)  # uint8 [held, out, width / 2]
-        # bf16 [held, groups, out, 2] with scales and zeros beside each other, or [held, groups, out, 1] without.
-        self._scales = torch.stack([_scales(one) for one in held])
+        self._codes = _stack(codes, places)  # uint8 [places, out, width / 2]
+        # bf16 [places, groups, out, 2] with scales and zeros beside each other, or [places, groups, out, 1] without.
+        self._scales = _stack([_scales(one) for one in held], places)
         self._zeros = None if self._scales.shape[-1] == 2 else torch.zeros_like(self._scales[0])
         self._size = 2 * self._codes.shape[2] // self._scales.shape[1]
         self._each = list(zip(self._codes.unbind(), self._scales.unbind(), strict=True))
-        self.parameters = 2 * self._codes.numel()
+        self.places, self._held = len(self._codes), len(held)
+        self.parameters = 2 * self._codes[0].numel() * len(held)
 
     @property
     def bytes(self) -> int:
-        return self._codes.nbytes + self._scales.nbytes
+        """Of the held ones."""
+        return (self._codes[0].nbytes + self._scales[0].nbytes) * self._held
+
+    def put(self, place: int, others: Int4Matrices, number: int) -> None:
+        self._codes[place], self._scales[place] = others._codes[number], others._scales[number]
 
     def by_runs(self, rows: Tensor, runs: Runs) -> Tensor:
         # The product is fast for bf16 rows only: with fp32 ones it takes many times longer.
@@ -49,6 +57,14 @@ class Int4Matrices:
         if self._zeros is not None:
             scales = torch.cat((scales, self._zeros), -1)  # for this product only: they would be bytes of every expert
         return torch._weight_int4pack_mm_for_cpu(rows, codes, self._size, scales)
+
+
+def _stack(held: Sequence[Tensor], places: int) -> Tensor:
+    """Memory of free places is taken only once they are written."""
+    stacked = held[0].new_empty(max(places, len(held)), *held[0].shape)
+    for place, one in enumerate(held):
+        stacked[place] = one
+    return stacked
 
 
 def _scales(one: Quantised) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -13,7 +13,16 @@ Runs = Sequence[tuple[int, int]]  # (place of an expert, how many neighbouring r
 
 
 class Matrices(Protocol):
-    """One matrix [out, in] of each held expert; a place is an expert's number among those."""
+    """One matrix [out, in] at each place; an expert's place is its number among those that a rank holds."""
+
+    @property
+    def places(self) -> int:
+        """Taken and free ones."""
+        ...
+
+    def put(self, place: int, others: Self, number: int) -> None:
+        """Overwrites what is at `place` by what is at place `number` of `others`."""
+        ...
 
     def by_runs(self, rows: Tensor, runs: Runs) -> Tensor:
         """fp32 [rows, in], an expert's rows beside each other → fp32 [rows, out]."""
@@ -30,9 +39,13 @@ class Matrices(Protocol):
 
 class FloatMatrices:
     def __init__(self, weights: Tensor) -> None:
-        """[held, out, in]."""
-        self._weights, self._turned = weights, weights.transpose(1, 2)
+        """[places, out, in]."""
+        self.stacked, self._turned = weights, weights.transpose(1, 2)
         self._each = weights.unbind()  # once: taking one out of a tensor costs as much as a small product
+        self.places = len(weights)
+
+    def put(self, place: int, others: FloatMatrices, number: int) -> None:
+        self.stacked[place] = others.stacked[number]
 
     def by_runs(self, rows: Tensor, runs: Runs) -> Tensor:
         parts = rows.split_with_sizes([count for _, count in runs])
@@ -42,7 +55,7 @@ class FloatMatrices:
         return grouped_mm(rows, self._turned, offs=ends)
 
     def gathered(self, rows: Tensor, places: Tensor) -> Tensor:
-        return gathered(self._weights, rows, places)
+        return gathered(self.stacked, rows, places)
 
 
 def gathered(weights: Tensor, rows: Tensor, places: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
 import torch
@@ -14,6 +14,7 @@ from serving.experts.matrices import FloatMatrices, Matrices
 from serving.model.packed_experts import PackedExperts
 from serving.model.weights import ExpertWeights
 
+_COMPILED_ROWS = 256  # above, grouping is as fast or faster
 _LOOP_ROWS = 40  # measured with benchmarks/engine_products.py: above, grouping is as fast or faster
 
 
@@ -21,6 +22,7 @@ class Kernel(Enum):
     LOOP = "loop"  # one product for each expert that is hit
     GROUPED = "grouped"  # one product for all experts
     GATHERED = "gathered"  # each row with a copy of its expert: no shape depends on data, so it can be compiled
+    COMPILED = "compiled"  # the same of this rank's rows alone, an expert's beside each other
 
 
 def choose_kernel(rows: int) -> Kernel:
@@ -28,24 +30,70 @@ def choose_kernel(rows: int) -> Kernel:
     return Kernel.LOOP if rows <= _LOOP_ROWS else Kernel.GROUPED
 
 
+CompiledProduct = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+"""[rows, hidden], the place of each row's expert, and both stacks of matrices → [rows, hidden]."""
+
+
 class ExpertProduct:
-    def __init__(self, weights: ExpertWeights | PackedExperts, experts: int) -> None:
+    def __init__(
+        self,
+        weights: ExpertWeights | PackedExperts,
+        experts: int,
+        compiled: Callable[[], CompiledProduct | None] = lambda: None,
+    ) -> None:
+        """Places beyond those of `weights.ids` are free for experts to come.
+
+        `compiled` is asked at every step of few rows: what is compiled comes when it is ready.
+        """
+        self._compiled = compiled
         self._gate_up, self._down = _matrices(weights)
-        self._experts, self._held = experts, len(weights.ids)
-        # Place of every expert on this rank; those held elsewhere share the place behind the last.
-        self._place = torch.full((experts,), self._held, dtype=torch.int64)
-        self._place[list(weights.ids)] = torch.arange(self._held)
-        self._places: list[int] = self._place.tolist()
+        self._experts, self._held = experts, self._gate_up.places
+        self._holding: list[int | None] = [*weights.ids, *[None] * (self._held - len(weights.ids))]  # by place
+        self._answer_to({expert: expert for expert in weights.ids}, experts)
+
+    def hold(
+        self, ids: Sequence[int], copies: Sequence[int], among: int, incoming: ExpertWeights | PackedExperts | None
+    ) -> None:
+        """From now on it holds the experts `ids`, each asked for by the id of its copy, of `among` such ids.
+
+        `incoming` has those it lacks; they take the places of those that are given up.
+        """
+        self._holding = [expert if expert in ids else None for expert in self._holding]
+        if incoming is not None:
+            free = [place for place, expert in enumerate(self._holding) if expert is None]
+            gate_up, down = _matrices(incoming)
+            for number, (expert, place) in enumerate(zip(incoming.ids, free, strict=False)):
+                self._gate_up.put(place, gate_up, number)
+                self._down.put(place, down, number)
+                self._holding[place] = expert
+        if lacking := set(ids) - set(self._holding):
+            raise ValueError(f"experts {sorted(lacking)} were to be held and did not come")
+        self._answer_to(dict(zip(copies, ids, strict=True)), among)
+
+    def _answer_to(self, expert_of: dict[int, int], among: int) -> None:
+        place_of = {expert: place for place, expert in enumerate(self._holding)}
+        # Place of every copy on this rank; those held elsewhere share the place behind the last.
+        self._places = [self._held] * among
+        for copy, expert in expert_of.items():
+            self._places[copy] = place_of[expert]
+        self._place = torch.tensor(self._places, dtype=torch.int64)
+        self._asked = len(expert_of)
 
     def __call__(self, rows: Tensor, expert_ids: Tensor, weights: Tensor, kernel: Kernel | None = None) -> Tensor:
-        """[rows, hidden], [rows, k], [rows, k] → this rank's share of the mixture, [rows, hidden]; all fp32.
+        """[rows, hidden], [rows, k] copies' ids, [rows, k] → this rank's share of the mixture, [rows, hidden].
 
-        Without a kernel the number of rows chooses one.
+        All fp32. Without a kernel the number of rows chooses one.
         """
-        if not len(rows) or not self._held:
+        if not len(rows) or not self._asked:
             return torch.zeros_like(rows)
-        if kernel is None:
-            kernel = choose_kernel(expert_ids.numel() * self._held // self._experts)  # when all are hit alike
+        own = expert_ids.numel() * self._asked // self._experts  # when all are hit alike
+        compiled = (
+            self._compiled() if self._held > 1 and own <= _COMPILED_ROWS and kernel in (None, Kernel.COMPILED) else None
+        )
+        if compiled is not None and isinstance(self._gate_up, FloatMatrices) and isinstance(self._down, FloatMatrices):
+            return self._by_compiled(rows, expert_ids, weights, compiled, (self._gate_up.stacked, self._down.stacked))
+        if kernel in (None, Kernel.COMPILED):
+            kernel = choose_kernel(own)
         by = {Kernel.LOOP: self._by_loop, Kernel.GROUPED: self._grouped, Kernel.GATHERED: self._gathered}[kernel]
         return by(rows, expert_ids, weights)
 
@@ -54,32 +102,48 @@ class ExpertProduct:
         places = [self._places[expert] for expert in expert_ids.reshape(-1).tolist()]
         order = sorted((entry for entry, place in enumerate(places) if place < self._held), key=places.__getitem__)
         runs = list(Counter(places[entry] for entry in order).items())
-        return self._share(
-            rows, torch.tensor(order, dtype=torch.int64), weights, lambda held, taken: held.by_runs(taken, runs)
-        )
+        entries = torch.tensor(order, dtype=torch.int64)
+        return self._share(rows, entries, weights, self._multiplying(lambda held, taken: held.by_runs(taken, runs)))
 
     def _grouped(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
         places = self._place[expert_ids.reshape(-1)]
         counts = torch.bincount(places, minlength=self._held + 1)
         order = torch.argsort(places, stable=True)[: len(places) - int(counts[-1])]
         ends = counts[:-1].cumsum(0).to(torch.int32)
-        return self._share(rows, order, weights, lambda held, taken: held.grouped(taken, ends))
+        return self._share(rows, order, weights, self._multiplying(lambda held, taken: held.grouped(taken, ends)))
 
-    def _share(self, rows: Tensor, order: Tensor, weights: Tensor, multiply: _Multiply) -> Tensor:
+    def _by_compiled(
+        self,
+        rows: Tensor,
+        expert_ids: Tensor,
+        weights: Tensor,
+        compiled: CompiledProduct,
+        stacks: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        places, order = torch.sort(self._place[expert_ids.reshape(-1)])  # an expert is read from memory once
+        own = int(torch.searchsorted(places, self._held))
+        return self._share(rows, order[:own], weights, lambda taken: compiled(taken, places[:own], *stacks))
+
+    def _share(self, rows: Tensor, order: Tensor, weights: Tensor, through: Callable[[Tensor], Tensor]) -> Tensor:
         """`order`: entries of [rows * k], an expert's beside each other."""
         if not len(order):
             return torch.zeros_like(rows)
         taken = torch.div(order, weights.shape[1], rounding_mode="floor")
-        products = self._through(rows[taken], multiply) * weights.reshape(-1)[order].unsqueeze(1)
+        products = through(rows[taken]) * weights.reshape(-1)[order].unsqueeze(1)
         return torch.zeros_like(rows).index_add_(0, taken, products)
 
     def _gathered(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
         places = self._place[expert_ids.reshape(-1)]
         own = torch.where(places < self._held, weights.reshape(-1), 0)  # other ranks' experts count nothing here
-        places = places.clamp(max=self._held - 1)
+        places = torch.where(
+            places < self._held, places, 0
+        )  # there lies some expert, whereas free places hold anything
         each = rows.repeat_interleave(expert_ids.shape[1], dim=0)
         products = self._through(each, lambda held, taken: held.gathered(taken, places)) * own.unsqueeze(1)
         return products.view(*expert_ids.shape, rows.shape[1]).sum(1)
+
+    def _multiplying(self, multiply: _Multiply) -> Callable[[Tensor], Tensor]:
+        return lambda taken: self._through(taken, multiply)
 
     def _through(self, rows: Tensor, multiply: _Multiply) -> Tensor:
         gate, up = multiply(self._gate_up, rows).chunk(2, dim=-1)

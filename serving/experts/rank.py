@@ -1,4 +1,4 @@
-"""One expert-parallel rank: takes a place, loads its shard, and answers the driver's plans, epoch after epoch."""
+"""One rank: takes a place in a stage, loads its shard, and answers the driver's plans, epoch after epoch."""
 
 from __future__ import annotations
 
@@ -7,22 +7,28 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from serving.engine.control import Channel, ChannelClosed, Kind, connect
 from serving.engine.fault import Fault, fault_to_json
+from serving.engine.placed import readiness_to_json
 from serving.engine.plan import pack_answer, unpack_plan
-from serving.experts.exchange import AloneExchange, Exchange, ExchangeBroken, ExchangeTimeout
+from serving.experts.exchange import AloneExchange, Exchange, ExchangeBroken, ExchangeTimeout, ExchangeVoid
 from serving.experts.exchange_of_epoch import ExchangeOfEpoch
 from serving.experts.gloo_exchange import GlooExchange
-from serving.experts.placement import contiguous_placement
+from serving.experts.placement import Placement, placement_from_json
 from serving.experts.rank_settings import RankSettings, settings_from_json
-from serving.experts.runner import Runner
+from serving.experts.seat import Seat
 from serving.experts.shm_exchange import ShmExchange
 from serving.experts.shm_layout import shm_layout
 from serving.model.checkpoint import open_checkpoint
+from serving.stages.handoff import named_in_the_gang
+from serving.stages.opening import open_handoffs
+from serving.stages.stage_links import StageLinks
 
 _CONNECT_SECONDS = 10.0
 _log = logging.getLogger(__name__)
@@ -54,8 +60,10 @@ def _live(settings: RankSettings, channel: Channel) -> None:
         while True:
             kind, payload = channel.receive()
             try:
-                channel.send(*rank.obey(kind, payload))
+                for reply in rank.obey(kind, payload):
+                    channel.send(*reply)
             except ExchangeBroken as error:
+                error = named_in_the_gang(error, rank.first_of_stage)
                 missing = error.missing if isinstance(error, ExchangeTimeout) else ()
                 rank.void()
                 channel.send(Kind.FAULT, fault_to_json(Fault(str(error), missing)))
@@ -69,59 +77,80 @@ class _Rank:
     def __init__(self, settings: RankSettings, channel: Channel) -> None:
         self._settings, self._channel = settings, channel
         self._checkpoint = open_checkpoint(settings.checkpoint)  # reads every byte: a shard then comes from memory
-        self._exchange = ExchangeOfEpoch()
-        self._number = -1
-        self._runner: Runner | None = None
+        self._exchange, self._links = ExchangeOfEpoch(), StageLinks()
+        self._seat: Seat | None = None
 
-    def obey(self, kind: Kind, payload: bytes) -> tuple[Kind, bytes]:
-        """The reply. Raises ExchangeBroken when the step is void, ValueError for what it cannot obey."""
-        if kind is Kind.PLAN and self._runner is not None:
+    def obey(self, kind: Kind, payload: bytes) -> list[tuple[Kind, bytes]]:
+        """The replies. Raises ExchangeBroken when the step is void, ValueError for what it cannot obey."""
+        if kind is Kind.PLAN and self._seat is not None:
             plan, started = unpack_plan(payload), time.perf_counter()
-            return Kind.ANSWER, pack_answer(self._runner.run(plan, started), plan.top_k)
+            if self._settings.stages > 1 and self._channel.called_away():  # of steps in flight, none is begun any more
+                raise ExchangeVoid
+            self._seat.compute_by(plan.placement)
+            answer = Kind.ANSWER, pack_answer(self._seat.runner.run(plan, started))
+            ready = self._seat.readiness()
+            return [answer] if ready is None else [(Kind.READY, readiness_to_json(ready)), answer]
         if kind is Kind.VOID:
             self.void()
-            return Kind.DONE, b""
+            return [(Kind.DONE, b"")]
         if kind is Kind.SEAT:
-            return Kind.DONE, self._take_place(json.loads(payload)["rank"])
-        if kind is Kind.JOIN and self._runner is not None:
-            self._exchange.begin(self._open_exchange(Path(json.loads(payload)["exchange"])))
-            return Kind.DONE, b""
-        raise ValueError(f"a rank {'without' if self._runner is None else 'with'} a place was sent {kind.name}")
+            order = json.loads(payload)
+            return [(Kind.DONE, self._take_place(order["rank"], placement_from_json(order["placement"])))]
+        if kind is Kind.MOVE and self._seat is not None:
+            self._seat.move_to(placement_from_json(json.loads(payload)))
+            return []
+        if kind is Kind.JOIN and self._seat is not None:
+            self._join(json.loads(payload), self._seat)
+            return [(Kind.DONE, b"")]
+        raise ValueError(f"a rank {'without' if self._seat is None else 'with'} a place was sent {kind.name}")
 
     def void(self) -> None:
         """Its sequences are forgotten by the driver alone: a cache is written before it is read."""
         self._exchange.end()
+        self._links.end()
+
+    @property
+    def first_of_stage(self) -> int:
+        """The number in the gang of its stage's first rank."""
+        return self._seat.number - self._seat.rank if self._seat is not None else 0
 
     def close(self) -> None:
         self.void()
-        if self._runner is not None:
-            self._runner.close()
+        if self._seat is not None:
+            self._seat.close()
 
-    def _take_place(self, number: int) -> bytes:
-        held = contiguous_placement(self._checkpoint.config, self._settings.ranks).held_by(number)
-        if self._runner is not None:  # a seat given again: two shards at once may be more than there is room for
-            self._runner.close()
-            self._runner = None
-        self._number, self._runner = number, Runner(self._settings, self._checkpoint, held, self._exchange)
-        weights = self._runner.weights
+    def _take_place(self, number: int, placement: Placement) -> bytes:
+        if self._seat is not None:  # a seat given again: two shards at once may be more than there is room for
+            self._seat.close()
+            self._seat = None
+        self._seat = Seat(self._settings, self._checkpoint, placement, number, self._exchange, self._links)
+        weights, stage = self._seat.runner.weights, self._seat.stage
         report = {
             "rank": number,
             "pid": os.getpid(),
             "total": weights.total_parameters,
             "expert": weights.expert_parameters,
-            "expert_ids": {str(layer): list(ids) for layer, ids in held.items()},
+            "expert_ids": {str(layer): list(ids) for layer, ids in self._seat.held.items()},
+            "stage": stage.number,
+            "layers": list(stage.layers),
         }
         return json.dumps(report).encode()
 
-    def _open_exchange(self, path: Path) -> Exchange:
+    def _join(self, order: Mapping[str, Any], seat: Seat) -> None:
+        """`order` has the paths of a serving.engine.meeting.MeetingPoint, and a version. Raises ExchangeBroken."""
+        seat.begin_epoch(order["placement"])
+        self._exchange.begin(self._open_exchange(order["exchange"], seat.rank))
+        is_void = self._channel.called_away
+        self._links.begin(*open_handoffs(order, self._settings, self._checkpoint.config, seat.number, is_void))
+
+    def _open_exchange(self, path: str | None, rank: int) -> Exchange:
         ranks, seconds = self._settings.ranks, self._settings.exchange_seconds
-        if ranks == 1:
+        if path is None:
             return AloneExchange()
         if self._settings.exchange == "gloo":
-            return GlooExchange(path, self._number, ranks, seconds)
+            return GlooExchange(Path(path), rank, ranks, seconds)
         layout = shm_layout(self._checkpoint.config, ranks, self._settings.step_tokens)
-        # During a step the driver has nothing to say but that the step is void, or it is gone.
-        return ShmExchange(path, layout, self._number, seconds, is_void=self._channel.something_came)
+        return ShmExchange(Path(path), layout, rank, seconds, is_void=self._channel.called_away)
 
 
 def _tell(channel: Channel, fault: Fault) -> None:

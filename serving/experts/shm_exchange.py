@@ -7,7 +7,6 @@ enough: a rank writes rows again only after all have arrived at the combine, so 
 from __future__ import annotations
 
 import mmap
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,17 +15,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from serving.experts.exchange import ExchangeTimeout, ExchangeVoid
+from serving.experts.exchange import ExchangeTimeout
+from serving.experts.exchange_way import SHM_LEAST_SAVED, ChooseWay, concerned_ranks, ways_from
 from serving.experts.rank_settings import best_exchange
+from serving.experts.shm_counter import reaches
 from serving.experts.shm_layout import LINE, ShmLayout
 
-_SPINS, _YIELDS = 200, 200  # then sleep: several ranks share a core
-_FIRST_SLEEP, _LONGEST_SLEEP = 20e-6, 200e-6  # seconds
+_SPINS = 200  # the others are about as far as this rank
+_CHOOSE = ways_from(SHM_LEAST_SAVED)
 
 
 class ShmExchange:
     def __init__(
-        self, path: Path, layout: ShmLayout, rank: int, seconds: float, is_void: Callable[[], bool] = lambda: False
+        self,
+        path: Path,
+        layout: ShmLayout,
+        rank: int,
+        seconds: float,
+        is_void: Callable[[], bool] = lambda: False,
+        choose: ChooseWay = _CHOOSE,
     ) -> None:
         """`is_void` is asked while this rank waits: whether its step has become pointless."""
         if best_exchange() != "shm":
@@ -34,7 +41,10 @@ class ShmExchange:
         self.wait_seconds = 0.0
         self._rank, self._ranks, self._seconds = rank, layout.ranks, seconds
         self._others = [other for other in range(layout.ranks) if other != rank]
-        self._arrivals, self._is_void = 0, is_void
+        self._arrivals, self._is_void, self._choose = 0, is_void, choose
+        # Of the last dispatch, where not all rows came: bool [own, ranks] who got which of the own rows, and behind how
+        # many others of its rows they are there.
+        self._route: tuple[Tensor, list[int]] | None = None
         self._memory = _map(path, layout.size)
         self._counters = memoryview(self._memory)[: layout.rows_at].cast("q")
         view = _Views(self._memory)
@@ -44,21 +54,32 @@ class ShmExchange:
         flat = view.floats(layout.contributions_at, layout.ranks * layout.rows, layout.hidden)
         self._contributions = flat.view(layout.ranks, layout.rows, layout.hidden)
 
-    def gather(
-        self, rows: Tensor, expert_ids: Tensor, weights: Tensor, counts: tuple[int, ...]
+    def dispatch(
+        self, rows: Tensor, copies: Tensor, weights: Tensor, counts: tuple[int, ...], holders: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         first, own, total = sum(counts[: self._rank]), counts[self._rank], sum(counts)
         if own:
             self._rows[first : first + own] = rows
-            self._ids[first : first + own] = expert_ids
+            self._ids[first : first + own] = copies
             self._weights[first : first + own] = weights
         self._meet()
-        return self._rows[:total], self._ids[:total], self._weights[:total]
+        everything = self._rows[:total], self._ids[:total], self._weights[:total]
+        if not self._choose(counts, copies.shape[1], rows.shape[1]):
+            self._route = None
+            return everything
+        # In shared memory a rank fetches what concerns it: nothing is written for each receiver.
+        concerned = concerned_ranks(everything[1], holders, self._ranks)
+        taken = concerned[:, self._rank].nonzero().squeeze(1)
+        self._route = concerned[first : first + own], concerned[:first].sum(0).tolist()
+        received, ids, gates = (part.index_select(0, taken) for part in everything)
+        return received, ids, gates
 
     def combine(self, contributions: Tensor, counts: tuple[int, ...]) -> Tensor:
-        first, own, total = sum(counts[: self._rank]), counts[self._rank], sum(counts)
-        self._contributions[self._rank, :total] = contributions
+        first, own = sum(counts[: self._rank]), counts[self._rank]
+        self._contributions[self._rank, : len(contributions)] = contributions
         self._meet()
+        if self._route is not None:
+            return _sum_of_those(self._contributions, *self._route)
         parts = self._contributions[:, first : first + own]
         summed = parts[0] + parts[1]
         for rank in range(2, self._ranks):
@@ -73,30 +94,24 @@ class ShmExchange:
         self._arrivals += 1
         self._counters[self._rank * (LINE // 8)] = self._arrivals
         started = time.perf_counter()
+        deadline = started + self._seconds
         for other in self._others:
-            self._await(other, started)
-        self.wait_seconds += time.perf_counter() - started
-
-    def _await(self, other: int, started: float) -> None:
-        counters, place, wanted = self._counters, other * (LINE // 8), self._arrivals
-        for _ in range(_SPINS):
-            if counters[place] >= wanted:
-                return
-        for _ in range(_YIELDS):
-            if counters[place] >= wanted:
-                return
-            os.sched_yield()
-        pause = _FIRST_SLEEP
-        while counters[place] < wanted:
-            if time.perf_counter() - started > self._seconds:
+            place = other * (LINE // 8)
+            if not reaches(self._counters, place, self._arrivals, deadline, self._is_void, _SPINS):
                 raise ExchangeTimeout(self._missing(), self._seconds)
-            if self._is_void():
-                raise ExchangeVoid
-            time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_SLEEP)
+        self.wait_seconds += time.perf_counter() - started
 
     def _missing(self) -> tuple[int, ...]:
         return tuple(other for other in self._others if self._counters[other * (LINE // 8)] < self._arrivals)
+
+
+def _sum_of_those(contributions: Tensor, concerned: Tensor, behind: list[int]) -> Tensor:
+    """[ranks, rows, hidden] of which bool [own, ranks] are for this rank → [own, hidden], summed in order of rank."""
+    summed = contributions.new_zeros(len(concerned), contributions.shape[2])
+    for part, rows, first in zip(contributions, concerned.unbind(1), behind, strict=True):
+        taken = rows.nonzero().squeeze(1)
+        summed.index_add_(0, taken, part[first : first + len(taken)])
+    return summed
 
 
 class _Views:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from serving.model.config import ModelConfig
 
@@ -46,7 +47,14 @@ def shm_layout(config: ModelConfig, ranks: int, step_tokens: int) -> ShmLayout:
     return ShmLayout(ranks, ranks * step_tokens, config.hidden_size, config.experts_per_token)
 
 
-def create_shared_file(path: Path, layout: ShmLayout) -> None:
+class Sized(Protocol):
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+
+def create_shared_file(path: Path, layout: Sized) -> None:
     """An empty file of the layout's size, readable by this user only; all counters start at zero."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:

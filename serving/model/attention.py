@@ -36,14 +36,25 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: f
     rows, heads, dims = queries.shape
     sequences, key_heads = keys.shape[:2]
     count, group = rows // sequences, heads // key_heads
-    # The query heads that share a key head become further queries of it: no key is copied.
-    asked = queries.view(sequences, count, key_heads, group, dims)
-    asked = asked.permute(0, 2, 3, 1, 4).reshape(sequences, key_heads, group * count, dims)
     if count > 1:
-        mask = mask.repeat(1, 1, group, 1)
-    found = F.scaled_dot_product_attention(asked, keys, values, attn_mask=mask, scale=scale)
-    found = found.view(sequences, key_heads, group, count, -1).permute(0, 3, 1, 2, 4)
-    return found.reshape(rows, -1)
+        asked = queries.view(sequences, count, heads, dims).transpose(1, 2)
+        found = F.scaled_dot_product_attention(asked, keys, values, mask, scale=scale, enable_gqa=group > 1)
+        return found.transpose(1, 2).reshape(rows, -1)
+    # The query heads that share a key head become further queries of it, which for single queries is quicker.
+    asked = queries.view(sequences, key_heads, group, dims)
+    return F.scaled_dot_product_attention(asked, keys, values, mask, scale=scale).reshape(rows, -1)
+
+
+def attend_once(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Like `attend`, of one query a sequence, as sums: a compiler fuses them with the reading of the cache.
+
+    Keys and values [sequences, tokens, key heads, dims].
+    """
+    sequences, _, key_heads, dims = keys.shape
+    asked = queries.view(sequences, 1, key_heads, -1, dims)
+    scores = (asked * keys.unsqueeze(3)).sum(-1) * scale + mask.view(sequences, -1, 1, 1)
+    shares = torch.softmax(scores, 1)  # [sequences, tokens, key heads, queries of each]
+    return (shares.unsqueeze(-1) * values.unsqueeze(3)).sum(1).reshape(sequences, -1)
 
 
 class GroupedAttention:
@@ -72,6 +83,9 @@ class GroupedAttention:
     def _attend(self, queries: Tensor, span: Span, cache: Cache) -> Tensor:
         """[span's tokens, heads, head_dim] → [span's tokens, heads * head_dim]."""
         kept = cache.read(self._layer, span.tables)
-        kept = kept.view(*kept.shape[:2], 2 * self._kv_heads, self._head_dim).transpose(1, 2)
+        kept = kept.view(*kept.shape[:2], 2 * self._kv_heads, self._head_dim)
         mask = span.within_window if self._sliding else span.causal
+        if span.queries == 1 and torch.compiler.is_exporting():
+            return attend_once(queries, kept[:, :, : self._kv_heads], kept[:, :, self._kv_heads :], mask, self._scale)
+        kept = kept.transpose(1, 2)
         return attend(queries, kept[:, : self._kv_heads], kept[:, self._kv_heads :], mask, self._scale)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +21,38 @@ class Chunk:
     blocks: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
 class Span:
     """Rows first..last of the batch that attend together: single tokens of many sequences, or one chunk."""
 
-    first: int
-    last: int
-    queries: int  # tokens of each sequence: 1, or the chunk's length
-    tables: Tensor  # [sequences, width] block numbers
-    within_window: Tensor  # [sequences, 1, queries, width * block_size], 0 or -inf
-    causal: Tensor  # the same without a window
+    def __init__(self, first: int, last: int, positions: Tensor, tables: Tensor, block_size: int, window: int) -> None:
+        """positions [sequences, queries]: each has as many, one or a chunk's length; tables [sequences, width]."""
+        self.first, self.last, self.queries = first, last, positions.shape[1]
+        self.tables = tables  # block numbers
+        self._positions, self._slots, self._window = positions, tables.shape[1] * block_size, window
+        self._causal: Tensor | None = None  # made when they are asked for: compiled steps make their own
+        self._within: Tensor | None = None
+
+    @property
+    def causal(self) -> Tensor:
+        """[sequences, 1, queries, width * block_size], 0 or -inf, without a window."""
+        if self._causal is None:
+            self._causal = _mask(self._distance() >= 0)
+        return self._causal
+
+    @property
+    def within_window(self) -> Tensor:
+        """Like `causal`, and no further back than the window."""
+        if self._within is None:
+            distance = self._distance()
+            self._within = _mask((distance >= 0) & (distance < self._window))
+        return self._within
+
+    def _distance(self) -> Tensor:
+        return self._positions[:, None, :, None] - torch.arange(self._slots)
+
+
+def _mask(seen: Tensor) -> Tensor:
+    return torch.where(seen, torch.tensor(0.0), torch.tensor(float("-inf")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +68,34 @@ def build_batch(
     tokens: Tensor, chunks: tuple[Chunk, ...], block_size: int, window: int, counts: tuple[int, ...]
 ) -> Batch:
     """Leading chunks of one token form one span; every other chunk is a span of its own."""
-    single = next((place for place, chunk in enumerate(chunks) if chunk.count > 1), len(chunks))
-    spans, first = [], 0
-    groups = ([chunks[:single]] if single else []) + [(chunk,) for chunk in chunks[single:]]
-    for group in groups:
-        last = first + sum(chunk.count for chunk in group)
-        spans.append(_span(first, last, group, block_size, window))
-        first = last
     if not chunks:
         empty = torch.empty(0, dtype=torch.int64)
         return Batch(tokens, empty, empty, (), counts)
-    positions = torch.cat([torch.arange(chunk.start, chunk.start + chunk.count) for chunk in chunks])
-    slots = torch.cat([_slots(chunk, block_size) for chunk in chunks])
-    return Batch(tokens, positions, slots, tuple(spans), counts)
+    single = next((place for place, chunk in enumerate(chunks) if chunk.count > 1), len(chunks))
+    groups = ([chunks[:single]] if single else []) + [(chunk,) for chunk in chunks[single:]]
+    spans, positions, slots, first = [], [], [], 0
+    for group in groups:
+        at, tables = _positions(group), _tables(group, block_size)
+        last = first + at.size
+        spans.append(Span(first, last, torch.from_numpy(at), torch.from_numpy(tables), block_size, window))
+        positions.append(at.ravel())
+        slots.append((np.take_along_axis(tables, at // block_size, 1) * block_size + at % block_size).ravel())
+        first = last
+    return Batch(tokens, _joined(positions), _joined(slots), tuple(spans), counts)
 
 
-def decode_span(positions: Tensor, tables: Tensor, block_size: int, window: int) -> Span:
-    """Of one token a sequence: positions [sequences], tables [sequences, width]."""
-    distance = positions.view(-1, 1, 1, 1) - torch.arange(tables.shape[1] * block_size)
-    zero, hidden = torch.tensor(0.0), torch.tensor(float("-inf"))
-    causal = torch.where(distance >= 0, zero, hidden)
-    return Span(0, len(positions), 1, tables, torch.where(distance < window, causal, hidden), causal)
+def _positions(group: tuple[Chunk, ...]) -> Integers:
+    """[sequences, tokens of each]."""
+    starts: Integers = np.array([[chunk.start] for chunk in group], np.int64)
+    return starts + np.arange(group[0].count)
 
 
-def _slots(chunk: Chunk, block_size: int) -> Tensor:
-    position = torch.arange(chunk.start, chunk.start + chunk.count)
-    return torch.tensor(chunk.blocks)[position // block_size] * block_size + position % block_size
-
-
-def _span(first: int, last: int, group: tuple[Chunk, ...], block_size: int, window: int) -> Span:
-    queries = group[0].count
+def _tables(group: tuple[Chunk, ...], block_size: int) -> Integers:
+    """Sequences shorter than the longest point to block 0 behind their end; the mask hides it."""
     width = max(-(-(chunk.start + chunk.count) // block_size) for chunk in group)
-    # Sequences shorter than the longest point to block 0 behind their end; the mask hides it.
-    rows = [list(chunk.blocks[:width]) + [0] * (width - len(chunk.blocks)) for chunk in group]
-    asking = torch.tensor([chunk.start for chunk in group]).view(-1, 1, 1, 1) + torch.arange(queries).view(1, 1, -1, 1)
-    distance = asking - torch.arange(width * block_size)
-    zero, hidden = torch.tensor(0.0), torch.tensor(float("-inf"))
-    causal = torch.where(distance >= 0, zero, hidden)
-    sees_all = width * block_size <= window
-    within = causal if sees_all else torch.where(distance < window, causal, hidden)
-    return Span(first, last, queries, torch.tensor(rows), within, causal)
+    rows = [[*chunk.blocks[:width], *[0] * (width - len(chunk.blocks))] for chunk in group]
+    return np.array(rows, np.int64)
+
+
+def _joined(parts: list[Integers]) -> Tensor:
+    return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))

@@ -39,7 +39,7 @@ def open_checkpoint(directory: Path | str) -> Checkpoint:
     """Raises CheckpointError when the directory is missing, foreign or not whole."""
     path = Path(directory).resolve()
     config = read_model_config(path)
-    files = _weight_files(path)
+    files = weight_files_of(path)
     if not (path / "tokenizer.json").is_file():
         raise CheckpointError(f"{path} holds no tokenizer.json: point to a whole checkpoint.")
     return Checkpoint(
@@ -47,13 +47,13 @@ def open_checkpoint(directory: Path | str) -> Checkpoint:
         config=config,
         weight_files=files,
         name=config.name or f"countersign-{path.name}",
-        digest=_digest(files),
-        defaults=_defaults(path),
+        digest=digest_of(files),
+        defaults=generation_defaults(path),
     )
 
 
-def _weight_files(directory: Path) -> tuple[Path, ...]:
-    """In order of their names; of a checkpoint in several files those that its index names."""
+def weight_files_of(directory: Path) -> tuple[Path, ...]:
+    """In order of their names; of a checkpoint in several files those that its index names. Raises CheckpointError."""
     single, index = directory / "model.safetensors", directory / "model.safetensors.index.json"
     if single.is_file() or not index.is_file():
         files = tuple(sorted(directory.glob("*.safetensors")))
@@ -69,7 +69,8 @@ def _weight_files(directory: Path) -> tuple[Path, ...]:
     return files
 
 
-def _digest(files: tuple[Path, ...]) -> str:
+def digest_of(files: tuple[Path, ...]) -> str:
+    """First 12 hex digits of sha256 over the files in this order."""
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
@@ -78,7 +79,8 @@ def _digest(files: tuple[Path, ...]) -> str:
     return digest.hexdigest()[:12]
 
 
-def _defaults(directory: Path) -> GenerationDefaults:
+def generation_defaults(directory: Path) -> GenerationDefaults:
+    """From generation_config.json, where there is one. Raises CheckpointError."""
     path = directory / "generation_config.json"
     data = read_json(path) if path.is_file() else {}
     sampled = data.get("do_sample", False)

@@ -24,14 +24,19 @@ class PackedExperts:
         return self.gate_up.parameters + self.down.parameters
 
 
-def load_packed_experts(files: TensorFiles, at: str, held: tuple[int, ...], shapes: Shapes) -> PackedExperts:
-    """`at` ends with "experts."; raises CheckpointError for a missing, misshapen or mistyped tensor."""
-    gate_up, down = (_matrices(files, at + name, held, shapes) for name in ("gate_up_proj", "down_proj"))
+def load_packed_experts(
+    files: TensorFiles, at: str, held: tuple[int, ...], shapes: Shapes, places: int = 0
+) -> PackedExperts:
+    """`at` ends with "experts."; `places`: room for so many, if more than those held.
+
+    Raises CheckpointError for a missing, misshapen or mistyped tensor.
+    """
+    gate_up, down = (_matrices(files, at + name, held, shapes, places) for name in ("gate_up_proj", "down_proj"))
     return PackedExperts(held, gate_up, down)
 
 
-def _matrices(files: TensorFiles, name: str, held: tuple[int, ...], shapes: Shapes) -> Int4Matrices:
+def _matrices(files: TensorFiles, name: str, held: tuple[int, ...], shapes: Shapes, places: int) -> Int4Matrices:
     codes, scales = (files.packed_of(name + ending, shapes[name + ending]) for ending in (CODES, SCALES))
     zeros = files.packed_of(name + ZEROS, shapes[name + ZEROS]) if name + ZEROS in shapes else None
     parts = [Quantised(codes[one], scales[one], None if zeros is None else zeros[one]) for one in held]
-    return Int4Matrices(parts)
+    return Int4Matrices(parts, places)

@@ -20,6 +20,11 @@ class Rotary:
         self._cos = torch.cat((cos, cos), -1).unsqueeze(1)
         self._sin = torch.cat((-sin, sin), -1).unsqueeze(1)
 
+    @property
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Both, of every position."""
+        return self._cos, self._sin
+
     def at(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         return self._cos[positions], self._sin[positions]
 

@@ -1,7 +1,8 @@
-"""The network as one rank computes it: its own sequences' tokens, its own experts."""
+"""The network as one rank computes it: its own sequences' tokens, its stage's layers, its own experts of them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,18 +12,24 @@ from torch import Tensor
 
 from serving.engine.kv_cache import KvCache
 from serving.experts.exchange import Exchange
+from serving.experts.placement import Placement
+from serving.experts.product import CompiledProduct
 from serving.model.batch import Batch
 from serving.model.config import ModelConfig
 from serving.model.layer import Layer
+from serving.model.likelihoods import Likelihoods, logits, measure
 from serving.model.mixture import Mixture, Routing
+from serving.model.packed_experts import PackedExperts
 from serving.model.rotary import Rotary
-from serving.model.weights import MixtureWeights, Weights
+from serving.model.weights import ExpertWeights, MixtureWeights, Weights
 
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    hidden: Tensor  # [rows, hidden], after the last norm
-    gate_scores: Tensor  # [expert layers, rows, experts], sigmoid or softmax
+    hidden: Tensor  # [rows, hidden], after the last layer that is here
+    gate_entropy: Tensor  # [rows] nats, summed over the expert layers that are here
+    step: DecodeStep | None = None  # what computed it, where its layers are compiled
+    likelihoods: Likelihoods | None = None  # of every row, where the step is compiled whole
 
 
 class DecodeStep(Protocol):
@@ -38,10 +45,33 @@ class DecodeStep(Protocol):
 
     def close(self, layer: int, hidden: Tensor, normed: Tensor, routed: Tensor) -> Tensor: ...
 
+    def measure(self, hidden: Tensor) -> Likelihoods:
+        """Of every row, with the MOST_TOP likeliest tokens."""
+        ...
+
+
+MOST_TOP = 20  # likeliest tokens that a compiled step tells, or all where the vocabulary is smaller
+
+
+@dataclass(frozen=True, slots=True)
+class WholeStep:
+    hidden: Tensor  # [rows, hidden], after the last layer
+    gate_entropy: Tensor  # [rows] nats, summed over expert layers
+    experts: Tensor  # [expert layers, rows, k] chosen
+    likelihoods: Likelihoods  # of every row
+
 
 class DecodeSteps(Protocol):
     def of(self, batch: Batch, turns: tuple[Tensor, Tensor]) -> DecodeStep | None:
         """None where this step is no compiled one, or not yet."""
+        ...
+
+    def whole(self, batch: Batch) -> WholeStep | None:
+        """The step's results, where this rank has the whole network and a step is compiled whole; or None."""
+        ...
+
+    def product(self) -> CompiledProduct | None:
+        """That of a few rows through any layer's experts; None while it is not there."""
         ...
 
 
@@ -54,17 +84,28 @@ class Transformer:
         exchange: Exchange,
         compiled: DecodeSteps | None = None,
     ) -> None:
+        """A stage's `config` is that of its own layers alone, and `weights` and `cache` are theirs."""
         self._config, self._weights, self._cache = config, weights, cache
         self._rotary, self._compiled = Rotary(config.rope, config.context_length), compiled
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
-        self._chosen: list[Tensor] = []  # in the last step, a layer with experts
+        self._chosen: Tensor | None = None  # [expert layers, rows, k] in the last step
+        self._layer_begins = torch.arange(len(config.expert_layers)).unsqueeze(1) * config.experts
+        products = (compiled.product,) if compiled else ()
         self._mixtures = [
-            Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
+            Mixture(config, w.mlp, exchange, *products) if isinstance(w.mlp, MixtureWeights) else None
+            for w in weights.layers
         ]
 
-    def forward(self, batch: Batch) -> Computed:
-        """Every rank of the gang must run the same step, even with no rows of its own. Raises ExchangeTimeout."""
-        hidden = F.embedding(batch.tokens, self._weights.embedding) * self._config.embedding_scale
+    def forward(self, batch: Batch, received: Tensor | None = None) -> Computed:
+        """`received` [rows, hidden] is what the stage before made of the batch's rows; the first stage embeds tokens.
+
+        Every rank of a stage must run the same step, even with no rows of its own. Raises ExchangeTimeout.
+        """
+        found = self._compiled.whole(batch) if self._compiled else None
+        if found is not None:
+            self._chosen = found.experts
+            return Computed(found.hidden, found.gate_entropy, likelihoods=found.likelihoods)
+        hidden = self._embedded(batch.tokens) if received is None else received
         turns = self._rotary.at(batch.positions)
         step = self._compiled.of(batch, turns) if self._compiled else None
         routings = []
@@ -74,20 +115,46 @@ class Transformer:
             )
             if routing is not None:
                 routings.append(routing)
-        self._chosen = [routing.experts for routing in routings]
-        hidden = F.rms_norm(hidden, (self._config.hidden_size,), self._weights.norm, self._config.norm_eps)
-        empty = hidden.new_zeros(0, len(hidden), self._config.experts)
-        return Computed(hidden, torch.stack([routing.scores for routing in routings]) if routings else empty)
+        self._chosen = torch.stack([routing.experts for routing in routings]) if routings else None
+        return Computed(hidden, _summed(routings, hidden), step)
+
+    def place(self, placement: Placement, rank: int, incoming: Mapping[int, ExpertWeights | PackedExperts]) -> None:
+        """From the next step on ranks hold what `placement` says; `incoming`, by layer, what this one lacks.
+
+        Both count layers as `config` does; ranks are those of a stage, and all must be told between the same two steps.
+        Raises ValueError when it is not all there.
+        """
+        for layer, mixture in enumerate(self._mixtures):
+            if mixture is not None:
+                mixture.place(placement.by_layer[layer], rank, incoming.get(layer))
 
     def expert_load(self) -> Tensor:
         """[expert layers, experts]: own rows of the last step that chose each expert."""
-        experts = self._config.experts
-        loads = [torch.bincount(chosen.reshape(-1), minlength=experts) for chosen in self._chosen]
-        return torch.stack(loads) if loads else torch.zeros(0, experts, dtype=torch.int64)
+        experts, layers = self._config.experts, len(self._layer_begins)
+        if self._chosen is None or not layers:
+            return torch.zeros(layers, experts, dtype=torch.int64)
+        places = self._chosen.view(layers, -1) + self._layer_begins
+        return torch.bincount(places.view(-1), minlength=layers * experts).view(layers, experts)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """[rows, hidden] → [rows, vocab]."""
-        return F.linear(hidden, self._weights.head)
+        """[rows, hidden] after the last layer → [rows, vocab]; of the last stage."""
+        assert self._weights.norm is not None
+        assert self._weights.head is not None
+        return logits(hidden, self._weights.norm, self._weights.head, self._config.norm_eps)
+
+    def measure(self, computed: Computed, rows: Tensor | None, top_k: int) -> Likelihoods:
+        """Of some of its rows, or None: of all; with at least `top_k` of the likeliest tokens; of the last stage."""
+        found = computed.likelihoods
+        if found is None and computed.step is not None and top_k <= MOST_TOP:
+            found = computed.step.measure(computed.hidden)
+        if found is not None and top_k <= MOST_TOP:
+            return found if rows is None else found.of(rows)
+        hidden = computed.hidden if rows is None else computed.hidden[rows]
+        return measure(self.logits(hidden), min(top_k, self._config.vocab_size))
+
+    def _embedded(self, tokens: Tensor) -> Tensor:
+        assert self._weights.embedding is not None
+        return F.embedding(tokens, self._weights.embedding) * self._config.embedding_scale
 
     def _layer(
         self, layer: int, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor]
@@ -108,3 +175,12 @@ class Transformer:
         assert mixture is not None
         hidden, normed, routing = step.open(layer, hidden)
         return step.close(layer, hidden, normed, mixture(normed, routing, batch.counts)), routing
+
+
+def _summed(routings: list[Routing], hidden: Tensor) -> Tensor:
+    if not routings:
+        return hidden.new_zeros(len(hidden))
+    total = routings[0].entropies
+    for routing in routings[1:]:
+        total = total + routing.entropies
+    return total

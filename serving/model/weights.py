@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -42,11 +43,11 @@ class FeedForwardWeights:
 
 @dataclass(frozen=True, slots=True)
 class ExpertWeights:
-    """The experts of one layer that this rank holds, in the order of `ids`."""
+    """The experts of one layer that this rank holds, in the order of `ids`; places beyond those are free."""
 
     ids: tuple[int, ...]
-    gate_up: Tensor  # [held, 2 * size, hidden]
-    down: Tensor  # [held, hidden, size]
+    gate_up: Tensor  # [places, 2 * size, hidden]
+    down: Tensor  # [places, hidden, size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,28 @@ class LayerWeights:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    embedding: Tensor  # [vocab, hidden]
+    """Of the whole network or of one stage of it; None: another stage has that end."""
+
+    embedding: Tensor | None  # [vocab, hidden]
     layers: tuple[LayerWeights, ...]
-    norm: Tensor
-    head: Tensor  # [vocab, hidden]; the embedding itself when tied
+    norm: Tensor | None
+    head: Tensor | None  # [vocab, hidden]; the embedding itself when tied
     total_parameters: int  # held by this rank
     expert_parameters: int  # of these, in routed experts
 
 
-def load_weights(checkpoint: Checkpoint, held: dict[int, tuple[int, ...]]) -> Weights:
-    """`held[layer]` are the expert ids to load. Raises CheckpointError for a missing or misshapen tensor."""
+def load_weights(
+    checkpoint: Checkpoint, held: dict[int, tuple[int, ...]], layers: range | None = None, places: int = 0
+) -> Weights:
+    """`held[layer]` are the expert ids to load, `layers` those of a stage; None: all.
+
+    With the first layer comes the embedding, with the last the norm behind it and the head. A layer has room for
+    `places` experts, if more than those held.
+    Raises CheckpointError for a missing or misshapen tensor.
+    """
     config = checkpoint.config
     with TensorFiles(checkpoint.weight_files, "pt", config.fp8_block) as files:
-        return _Loader(files, config).load(held)
+        return _Loader(files, config, places).load(held, range(config.layers) if layers is None else layers)
 
 
 def load_layer(checkpoint: Checkpoint, layer: int, held: tuple[int, ...]) -> LayerWeights:
@@ -91,21 +101,37 @@ def load_layer(checkpoint: Checkpoint, layer: int, held: tuple[int, ...]) -> Lay
         return _Loader(files, config).layer(layer, held)
 
 
+def load_experts(
+    checkpoint: Checkpoint, wanted: dict[int, tuple[int, ...]]
+) -> Iterator[tuple[int, ExpertWeights | PackedExperts]]:
+    """The layers of `wanted`, one after the other, with those of their experts alone. Raises CheckpointError."""
+    config = checkpoint.config
+    with TensorFiles(checkpoint.weight_files, "pt", config.fp8_block) as files:
+        loader = _Loader(files, config)
+        for layer, ids in wanted.items():
+            yield layer, loader.experts(f"model.layers.{layer}.mlp.experts.", ids)
+
+
 class _Loader:
     """Reads one tensor after another; those of experts that are held elsewhere are never touched."""
 
-    def __init__(self, files: TensorFiles, config: ModelConfig) -> None:
-        self._files, self._config = files, config
+    def __init__(self, files: TensorFiles, config: ModelConfig, places: int = 0) -> None:
+        self._files, self._config, self._places = files, config, places
         self._shapes = needed_tensors(config, files)
         self._read = self._of_experts = 0
 
-    def load(self, held: dict[int, tuple[int, ...]]) -> Weights:
-        config = self._config
-        embedding = self._tensor("model.embed_tokens.weight")
-        head = embedding if config.tied_head else self._tensor("lm_head.weight")
-        layers = tuple(self.layer(layer, held.get(layer, ())) for layer in range(config.layers))
-        norm = self._tensor("model.norm.weight")
+    def load(self, held: dict[int, tuple[int, ...]], numbers: range) -> Weights:
+        first, last = 0 in numbers, self._config.layers - 1 in numbers
+        embedding = self._tensor("model.embed_tokens.weight") if first else None
+        head = self._head(embedding) if last else None
+        layers = tuple(self.layer(layer, held.get(layer, ())) for layer in numbers)
+        norm = self._tensor("model.norm.weight") if last else None
         return Weights(embedding, layers, norm, head, self._read, self._of_experts)
+
+    def _head(self, embedding: Tensor | None) -> Tensor:
+        if not self._config.tied_head:
+            return self._tensor("lm_head.weight")
+        return self._tensor("model.embed_tokens.weight") if embedding is None else embedding
 
     def layer(self, layer: int, held: tuple[int, ...]) -> LayerWeights:
         at, names = f"model.layers.{layer}.", self._config.names
@@ -157,18 +183,19 @@ class _Loader:
             gate=self._tensor(at + names.gate),
             bias=self._optional(at, names.gate_bias),
             shared=self._feed_forward(at + "mlp.shared_experts.") if self._config.shared_experts else None,
-            experts=self._experts(at + "mlp.experts.", held),
+            experts=self.experts(at + "mlp.experts.", held),
         )
 
-    def _experts(self, at: str, held: tuple[int, ...]) -> ExpertWeights | PackedExperts:
+    def experts(self, at: str, held: tuple[int, ...]) -> ExpertWeights | PackedExperts:
         c = self._config
         if c.packing is not None and held:
-            packed = load_packed_experts(self._files, at, held, self._shapes)
+            packed = load_packed_experts(self._files, at, held, self._shapes, self._places)
             self._read += packed.parameters
             self._of_experts += packed.parameters
             return packed
-        gate_up = torch.empty(len(held), 2 * c.expert_size, c.hidden_size)
-        down = torch.empty(len(held), c.hidden_size, c.expert_size)
+        places = max(len(held), self._places)
+        gate_up = torch.empty(places, 2 * c.expert_size, c.hidden_size)  # memory of free places is not yet taken
+        down = torch.empty(places, c.hidden_size, c.expert_size)
         stacked = has_stacked_experts(at, self._files)
         before = self._read
         for place, expert in enumerate(held):

@@ -24,6 +24,7 @@ class Machine:
     link: float  # bytes a second between ranks
     exchange_seconds: float  # of one exchange, however little is sent
     reached: float = 0.7  # of bandwidth and flops, as good kernels do
+    cache_reached: float = 1.0  # of that bandwidth, where attention reads the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def stage_seconds(shape: ModelShape, work: Work, machine: Machine, rows: float) 
     own = rows / work.ranks
     hit = experts_hit(shape.experts, shape.experts_per_token, rows) / work.ranks
     read = (dense + head) * work.dense_bytes + mixed * hit * shape.one_expert * work.expert_bytes
-    read += own * work.context * shape.cached * shape.layers * share * work.cache_bytes
+    read += own * work.context * shape.cached * shape.layers * share * work.cache_bytes / machine.cache_reached
     routed = rows * shape.experts_per_token / work.ranks * mixed * shape.one_expert
     done = 2.0 * (own * (dense + head) + routed) + 4.0 * own * work.context * shape.cached * shape.layers * share
     launched = KERNELS * shape.layers * share * machine.launch_seconds

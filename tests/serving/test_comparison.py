@@ -64,7 +64,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @pytest.fixture
 def replica(engine: Engine, tmp_path: Path) -> Replica:
     found = Replica("replica-1", ServingSettings(home=tmp_path, checkpoint=engine.checkpoint.directory), cpu_share=0.1)
-    found.gang = OneEngine(engine)  # type: ignore[assignment]
+    found.backend = OneEngine(engine)  # type: ignore[assignment]
     found._verifier = Unchecked()  # type: ignore[assignment]
     return found
 
@@ -96,11 +96,11 @@ def answered(replica: Replica, calibration: CalibrationReference, ask: Ask = ASK
 
 
 def requests(replica: Replica) -> list[GenerationRequest]:
-    return replica.gang.requests  # type: ignore[attr-defined, no-any-return]
+    return replica.backend.requests  # type: ignore[attr-defined, no-any-return]
 
 
 def test_inside_the_band_four_samples_are_drawn_and_told(replica: Replica) -> None:
-    answer = answered(replica, says(replica.checkpoint.model_id, 0.5, 0.5, 0.6, 0.7, 0.8))
+    answer = answered(replica, says(replica.model.id, 0.5, 0.5, 0.6, 0.7, 0.8))
     assert (answer.confidence.value, answer.confidence.samples) == (0.8, 4)
     samples = requests(replica)[1:]
     assert [each.temperature for each in samples] == [1.0] * 4
@@ -113,43 +113,43 @@ def test_inside_the_band_four_samples_are_drawn_and_told(replica: Replica) -> No
 
 @pytest.mark.parametrize("value", [0.05, 0.1, 0.93, 0.97])
 def test_outside_the_band_nothing_more_is_drawn(replica: Replica, value: float) -> None:
-    answer = answered(replica, says(replica.checkpoint.model_id, value, 0.5))
+    answer = answered(replica, says(replica.model.id, value, 0.5))
     assert (answer.confidence.value, answer.confidence.samples) == (value, 0)
     assert len(requests(replica)) == 1
     assert "samples" not in answer.timings_ms
 
 
 def test_drawing_ends_as_soon_as_a_sample_settles_it(replica: Replica) -> None:
-    answer = answered(replica, says(replica.checkpoint.model_id, 0.5, 0.5, 0.96, 0.5))
+    answer = answered(replica, says(replica.model.id, 0.5, 0.5, 0.96, 0.5))
     assert (answer.confidence.value, answer.confidence.samples, len(requests(replica))) == (0.96, 2, 3)
 
 
 def test_a_sample_that_fails_leaves_what_was_reached(replica: Replica) -> None:
-    replica.gang.fails_from = 2  # type: ignore[attr-defined]
-    answer = answered(replica, says(replica.checkpoint.model_id, 0.5, 0.55, 0.6))
+    replica.backend.fails_from = 2  # type: ignore[attr-defined]
+    answer = answered(replica, says(replica.model.id, 0.5, 0.55, 0.6))
     assert (answer.confidence.value, answer.confidence.samples) == (0.55, 1)
     assert replica.held == 0
 
 
 def test_a_calibration_without_stages_draws_nothing(replica: Replica) -> None:
-    answer = answered(replica, says(replica.checkpoint.model_id, 0.5))
+    answer = answered(replica, says(replica.model.id, 0.5))
     assert (answer.confidence.value, len(requests(replica))) == (0.5, 1)
 
 
 def test_a_busy_replica_draws_nothing(replica: Replica) -> None:
     replica.held = replica.settings.max_asks // 2
-    answer = answered(replica, says(replica.checkpoint.model_id, 0.5, 0.9))
+    answer = answered(replica, says(replica.model.id, 0.5, 0.9))
     assert (answer.confidence.value, answer.confidence.samples) == (0.5, 0)
 
 
 def test_no_time_for_samples_draws_none(replica: Replica, tmp_path: Path) -> None:
     replica.settings = replica.settings.model_copy(update={"sample_seconds": 0.0})
-    answer = answered(replica, says(replica.checkpoint.model_id, 0.5, 0.9))
+    answer = answered(replica, says(replica.model.id, 0.5, 0.9))
     assert (answer.confidence.value, len(requests(replica))) == (0.5, 1)
 
 
 def test_the_same_seed_gives_the_same_samples_and_so_the_same_confidence(replica: Replica) -> None:
-    free = says(replica.checkpoint.model_id, 0.5, 0.5).body or {}
+    free = says(replica.model.id, 0.5, 0.5).body or {}
     agreeing = {"signal": "agreement", "points": [[0.0, -3.0], [1.0, 3.0]], "missing": None}
     stage = {**free["stages"][0], "shapes": [agreeing]}
     stage["map"] = {"kind": "platt", "slope": 1.0, "offset": 0.0, "low": 0.0, "high": 1.0}
@@ -160,7 +160,7 @@ def test_the_same_seed_gives_the_same_samples_and_so_the_same_confidence(replica
 
 
 def test_an_answer_and_its_samples_share_their_prompt_in_the_cache(replica: Replica) -> None:
-    answered(replica, says(replica.checkpoint.model_id, 0.5, 0.5, 0.6))
+    answered(replica, says(replica.model.id, 0.5, 0.5, 0.6))
     assert {each.cache_salt for each in requests(replica)} == {ASK.cache_salt}
 
 

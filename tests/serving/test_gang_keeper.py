@@ -24,8 +24,11 @@ WAIT = 60.0  # seconds; only how long a broken test hangs
 
 
 @asynccontextmanager
-async def keeping(tiny_checkpoint: Path, spares: int = 0) -> AsyncIterator[tuple[GangKeeper, LocalActors]]:
-    checkpoint, config = open_checkpoint(tiny_checkpoint), EngineConfig(ranks=2, **SIZES)
+async def keeping(
+    tiny_checkpoint: Path, spares: int = 0, stages: int = 1
+) -> AsyncIterator[tuple[GangKeeper, LocalActors]]:
+    """Two ranks, of one stage or of two."""
+    checkpoint, config = open_checkpoint(tiny_checkpoint), EngineConfig(ranks=2 // stages, stages=stages, **SIZES)
     actors = LocalActors(checkpoint, config)
     keeper = GangKeeper(checkpoint, config, lambda on_end: actors, spares)
     try:
@@ -71,7 +74,7 @@ async def test_without_a_spare_one_fresh_process_takes_the_place(tiny_checkpoint
 
 
 async def test_a_spare_takes_the_place_and_another_is_prepared(tiny_checkpoint: Path) -> None:
-    async with keeping(tiny_checkpoint, spares=1) as (keeper, actors):
+    async with keeping(tiny_checkpoint, spares=1, stages=2) as (keeper, actors):
         undisturbed, (first, second) = await answered(keeper), pids(keeper)
         await until(lambda: len(actors.hired) == 3)
         await lose(keeper, second)

@@ -6,6 +6,7 @@ import platform
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from serving.engine.engine_config import EngineConfig
 from serving.replica import Replica
@@ -13,7 +14,7 @@ from serving.settings import ServingSettings
 
 
 def config_of(checkpoint: Path, **settings: object) -> EngineConfig:
-    return Replica("replica", ServingSettings(checkpoint=checkpoint, **settings), 1.0).gang.config  # type: ignore[arg-type]
+    return Replica("replica", ServingSettings(checkpoint=checkpoint, **settings), 1.0).backend.config  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("machine", "exchange"), [("x86_64", "shm"), ("aarch64", "gloo")])
@@ -25,3 +26,14 @@ def test_unless_told_ranks_exchange_rows_as_the_processor_allows(
     assert config_of(tiny_checkpoint).exchange == exchange
     assert EngineConfig().exchange == exchange
     assert config_of(tiny_checkpoint, exchange="gloo").exchange == "gloo"
+
+
+def test_nccl_is_refused_with_the_reason() -> None:
+    with pytest.raises(ValidationError, match="ranks compute on CPUs: take shm or gloo"):
+        ServingSettings(exchange="nccl")  # type: ignore[arg-type]
+
+
+def test_moving_experts_is_set_up_as_told(tiny_checkpoint: Path) -> None:
+    assert (config_of(tiny_checkpoint).migrate, config_of(tiny_checkpoint).spare_experts) == (True, 0)
+    told = config_of(tiny_checkpoint, migrate_experts=False, spare_experts=2)
+    assert (told.migrate, told.spare_experts) == (False, 2)

@@ -28,7 +28,10 @@ def read_model_config(directory: Path) -> ModelConfig:
     if read is None:
         *others, last = FAMILIES
         served = f"{', '.join(others)} and {last}"
-        raise CheckpointError(f"{directory} holds a {found!r} model, served are {served}: choose one of these.")
+        raise CheckpointError(
+            f"{directory} holds a {found!r} model, served are {served}: "
+            "choose one of these, or COUNTERSIGN_BACKEND=vllm for what vLLM knows."
+        )
     try:
         config = read(Fields(data, directory))
         _check(config)

@@ -15,10 +15,13 @@ from serving.engine.plan import (
     RankPlan,
     Sampling,
     SequenceStep,
+    drawn_rows,
     pack_answer,
     pack_plan,
+    read_choice,
     unpack_answer,
     unpack_plan,
+    was_drawn,
 )
 
 ids = st.integers(0, 2**40)
@@ -42,7 +45,7 @@ def test_a_plan_reads_back_as_written(
     assert (read.step, read.counts, read.top_k, read.want_logits) == (step, tuple(counts), top_k, want_logits)
     for got, wanted in zip(read.sequences, sequences, strict=True):
         assert list(got.tokens) == list(wanted.tokens)
-        assert list(got.targets or []) == list(wanted.targets or [])
+        assert list(got.targets or [NO_TARGET] * len(wanted.tokens)) == list(wanted.targets or [])
         assert list(got.blocks)[: len(wanted.blocks)] == list(wanted.blocks)  # padded to the widest
         assert (got.start, got.sampled, got.draw, got.sampling) == (
             wanted.start,
@@ -56,9 +59,9 @@ def test_an_answer_reads_back_as_written() -> None:
     choice = Choice(261, -0.5, 1.25, 3.5, ((261, -0.5), (7, -1.5)))
     logits = np.arange(6, dtype=np.float32).reshape(3, 2)
     load = np.arange(8).reshape(2, 4)
-    written = RankAnswer(7, (None, choice), np.array([np.nan, -2.0, -3.0]), logits, 0.25, 0.125, load)
-    read = unpack_answer(pack_answer(written, 2))
-    assert read.choices == (None, choice)
+    written = RankAnswer(7, drawn_rows([None, choice], 2), np.array([np.nan, -2.0, -3.0]), logits, 0.25, 0.125, load)
+    read = unpack_answer(pack_answer(written))
+    assert [read_choice(row) if was_drawn(row) else None for row in read.drawn.tolist()] == [None, choice]
     assert (read.step, read.compute_seconds, read.exchange_seconds) == (7, 0.25, 0.125)
     np.testing.assert_array_equal(read.target_logprobs, written.target_logprobs)
     np.testing.assert_array_equal(read.logits, logits)
@@ -68,7 +71,7 @@ def test_an_answer_reads_back_as_written() -> None:
 @pytest.mark.parametrize("cut", [8, 40, -8])
 def test_a_message_of_the_wrong_length_is_refused(cut: int) -> None:
     plan = pack_plan(RankPlan(1, (2,), (SequenceStep([1, 2], 0, [0]),)))
-    answer = pack_answer(RankAnswer(1, (None,), np.array([np.nan]), None, 0.0, 0.0), 2)
+    answer = pack_answer(RankAnswer(1, drawn_rows([None], 2), np.array([np.nan]), None, 0.0, 0.0))
     with pytest.raises(PlanError):
         unpack_plan(plan[:cut])
     with pytest.raises(PlanError):

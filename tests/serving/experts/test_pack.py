@@ -15,6 +15,7 @@ from torch import Tensor
 
 from serving.checks import verify
 from serving.compiled.steps import CompiledSteps
+from serving.compiled.store import Wanted
 from serving.engine.engine_config import EngineConfig
 from serving.engine.kv_cache import KvCache
 from serving.engine.local import local_gang
@@ -160,7 +161,7 @@ def test_steps_with_packed_experts_are_left_uncompiled(packed: Path, tmp_path: P
     config = checkpoint.config
     weights = load_weights(checkpoint, contiguous_placement(config, 1).held_by(0))
     cache = KvCache(config.layers, 8, 4, config.attention.cache_width)
-    steps = CompiledSteps(tmp_path, checkpoint, weights, cache, 1, 4)
+    steps = CompiledSteps(tmp_path, checkpoint, weights, cache, Wanted(1, len(cache.rows(0)), 4, (1,)))
     batch = build_batch(torch.tensor([7]), (Chunk(0, 1, (0,)),), 4, config.window, (1,))
     assert steps.of(batch, (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))) is None
 

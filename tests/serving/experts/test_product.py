@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import torch.nn.functional
 from torch import Tensor
 
 from serving.experts.int4 import Int4Matrices
-from serving.experts.placement import contiguous_placement
+from serving.experts.matrices import gathered
+from serving.experts.placement import contiguous_placement, copies_asked, holders_of
 from serving.experts.product import ExpertProduct, Kernel, choose_kernel
 from serving.experts.quantise import dequantise, quantise
 from serving.model.checkpoint import open_checkpoint
@@ -49,9 +51,32 @@ def one_by_one(experts: tuple[Tensor, Tensor], rows: Tensor, ids: Tensor, weight
     return result
 
 
+def weights_in_floats(held: Sequence[int], places: int) -> ExpertWeights:
+    gate_up, down = (torch.full((max(places, len(held)), *whole.shape[1:]), torch.nan) for whole in some_experts())
+    gate_up[: len(held)], down[: len(held)] = (whole[list(held)] for whole in some_experts())
+    return ExpertWeights(tuple(held), gate_up, down)
+
+
+def packed_weights(held: Sequence[int], places: int) -> PackedExperts:
+    gate_up, down = (
+        Int4Matrices([quantise(whole[expert], best_grouping(width)) for expert in held], places)
+        for whole, width in zip(some_experts(), (HIDDEN, SIZE), strict=True)
+    )
+    return PackedExperts(tuple(held), gate_up, down)
+
+
+def products_of(weights_of, held: list[Sequence[int]], places: int = 0) -> list[ExpertProduct]:
+    return [ExpertProduct(weights_of(mine, places), EXPERTS, lambda: as_compiled) for mine in held]
+
+
+def as_compiled(rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """What is compiled, before it is: it asks nothing of free places."""
+    gate, up = gathered(gate_up, rows, places).chunk(2, -1)
+    return gathered(down, torch.nn.functional.silu(gate) * up, places)
+
+
 def floats(held: tuple[int, ...]) -> ExpertProduct:
-    gate_up, down = some_experts()
-    return ExpertProduct(ExpertWeights(tuple(held), gate_up[list(held)], down[list(held)]), EXPERTS)
+    return ExpertProduct(weights_in_floats(held, 0), EXPERTS, lambda: as_compiled)
 
 
 @lru_cache
@@ -62,11 +87,7 @@ def rounded() -> tuple[Tensor, Tensor]:
 
 @lru_cache
 def packed(held: tuple[int, ...]) -> ExpertProduct:
-    gate_up, down = (
-        Int4Matrices([quantise(matrices[expert], best_grouping(width)) for expert in held])
-        for matrices, width in zip(some_experts(), (HIDDEN, SIZE), strict=True)
-    )
-    return ExpertProduct(PackedExperts(tuple(held), gate_up, down), EXPERTS)
+    return ExpertProduct(packed_weights(held, 0), EXPERTS)
 
 
 @pytest.mark.parametrize("kernel", [None, *Kernel])
@@ -111,6 +132,39 @@ def test_a_rank_that_holds_none_of_the_experts_asked_for_adds_nothing() -> None:
     made = floats((0, 1))
     for kernel in Kernel:
         assert made(hidden, ids % 2 + 4, weights, kernel).count_nonzero() == 0
+
+
+# By rank what it held and what it holds then, one place more than an even part: replicas come, are dropped, all moves.
+MOVES = [
+    ((range(4), (0, 2, 5, 6, 7)), (range(4, 8), (0, 1, 3, 4))),
+    (((1, 3, 5, 7), (0, 2)), ((0, 2, 4, 6), range(1, 8, 1))),
+]
+
+
+@pytest.mark.parametrize("kernel", [None, *Kernel])
+@pytest.mark.parametrize("rows", ROWS)
+@pytest.mark.parametrize("moves", MOVES, ids=str)
+@pytest.mark.parametrize("weights_of", [weights_in_floats, packed_weights], ids=["floats", "packed"])
+def test_shares_add_up_wherever_experts_have_moved(weights_of, moves, rows: int, kernel: Kernel | None) -> None:
+    hidden, ids, weights = some_rows(rows)
+    expected = products_of(weights_of, [range(EXPERTS)])[0](hidden, ids, weights, kernel)
+    products = products_of(weights_of, [before for before, _ in moves], places=7)
+    held = tuple(tuple(after) for _, after in moves)
+    holders = holders_of(held, EXPERTS)
+    for rank, made in enumerate(products):
+        lacking = tuple(expert for expert in held[rank] if expert not in moves[rank][0])
+        copies = [holders[expert].index(rank) * EXPERTS + expert for expert in held[rank]]
+        made.hold(held[rank], copies, 2 * EXPERTS, weights_of(lacking, 0) if lacking else None)
+    for owner in range(2):  # whose rows they are decides which copy is asked
+        copies = torch.tensor(copies_asked(holders, owner, 2))[ids]
+        found = sum(made(hidden, copies, weights, kernel) for made in products)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_what_does_not_come_cannot_be_held() -> None:
+    (made,) = products_of(weights_in_floats, [range(4)], places=5)
+    with pytest.raises(ValueError, match=r"\[6\] were to be held"):
+        made.hold((0, 1, 6), (0, 1, 6), EXPERTS, None)
 
 
 def test_few_rows_go_through_the_loop_and_many_through_one_product() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from serving.model.batch import Chunk, build_batch
 from tests.serving.model.one_rank import BLOCK, TEXT, logits_in_chunks, open_model
@@ -77,12 +79,17 @@ def test_a_sequence_does_not_see_its_neighbours_or_what_blocks_held_before(tmp_p
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_gate_scores_are_those_of_every_expert_layer(tmp_path: Path, family: str) -> None:
-    model, window = open_model(write_tiny_checkpoint(tmp_path / "checkpoint", family=family))
+def test_gate_entropies_are_summed_over_every_expert_layer(tmp_path: Path, family: str) -> None:
+    directory = write_tiny_checkpoint(tmp_path / "checkpoint", family=family)
+    model, window = open_model(directory)
     with torch.inference_mode():
         batch = build_batch(torch.tensor(TEXT[:8]), (Chunk(0, 8, (0, 1)),), BLOCK, window, (8,))
-        scores = model.forward(batch).gate_scores
-    assert scores.shape == (2, 8, 8)  # expert layers, tokens, experts
-    assert ((scores > 0) & (scores < 1)).all()
+        found = model.forward(batch).gate_entropy
+    assert found.shape == (8,)
+    assert ((found > 0) & (found < 2 * math.log(8))).all()  # two layers of eight experts
     if family == "qwen3_moe":
-        torch.testing.assert_close(scores.sum(2), torch.ones(2, 8))
+        oracle = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+        with torch.inference_mode():
+            logits = oracle(torch.tensor([TEXT[:8]]), output_router_logits=True).router_logits
+        shares = torch.stack([torch.softmax(layer.view(8, 8).double(), 1) for layer in logits])
+        torch.testing.assert_close(found.double(), -(shares * shares.log()).sum((0, 2)), atol=1e-4, rtol=1e-4)

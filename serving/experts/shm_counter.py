@@ -1,0 +1,38 @@
+"""Waits for what another process counts in shared memory: at first without a pause, then for a moment at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from serving.experts.exchange import ExchangeVoid
+
+_YIELDS = 200  # then sleep: several ranks share a core
+_FIRST_SLEEP, _LONGEST_SLEEP = 20e-6, 200e-6  # seconds
+
+
+def reaches(
+    counters: memoryview[int], place: int, wanted: int, deadline: float, is_void: Callable[[], bool], spins: int = 0
+) -> bool:
+    """Whether `counters[place]` comes to `wanted` before the deadline, on time.perf_counter()'s clock.
+
+    It is looked at `spins` times before this process lets others have its core. Raises ExchangeVoid once `is_void`
+    says that nobody needs it any more.
+    """
+    for _ in range(spins):
+        if counters[place] >= wanted:
+            return True
+    for _ in range(_YIELDS):
+        if counters[place] >= wanted:
+            return True
+        os.sched_yield()
+    pause = _FIRST_SLEEP
+    while counters[place] < wanted:
+        if time.perf_counter() > deadline:
+            return False
+        if is_void():
+            raise ExchangeVoid
+        time.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_SLEEP)
+    return True
