@@ -22,7 +22,7 @@ def write(figures: Figures, docs: Path) -> None:
     if "cost" in figures:
         draw_cost(docs / COST, figures["cost"], about)
     if "peers" in figures:
-        draw_rates(docs / PEERS, figures["own"], figures["peers"], f"{about}, one core each")
+        draw_rates(docs / PEERS, figures["own"], figures["peers"], f"{about}, one thread each")
     (docs / PAGE).write_text("\n".join(page(figures)) + "\n", encoding="utf-8")
 
 
@@ -79,13 +79,14 @@ def _peers(figures: Figures) -> Iterator[str]:
     differing = sum(figures["different_answers"].values())
     yield "\n## Beside transformers, vLLM and llama.cpp\n"
     yield _told(
-        "The same weights, prompts and method, each on one core with one thread, ours with its driver on that core too",
-        "([how](decisions/0030-peers-of-the-engine.md)); tokens a second.",
-        "Greedy answers that differ from ours although",
+        "The same weights, prompts and method, one thread each; our driver runs beside its rank",
+        "([how](decisions/0030-peers-of-the-engine.md)); tokens a second. Greedy answers that differ from ours although",
         f"the margin allows none: {differing}.",
     )
     batches = list(figures["own"])
     rows = [("ours", *(_number(figures["own"][batch]) for batch in batches), "")]
+    alone = figures["own_on_one_core"]
+    rows.append(("ours, driver and rank on one core", *(_number(alone[batch]) for batch in batches), ""))
     for name, by_batch in figures["peers"].items():
         versions = ", ".join(f"{package} {version}" for package, version in figures["peer_versions"][name].items())
         rows.append((name, *(_number(by_batch[batch]) for batch in batches), versions))
