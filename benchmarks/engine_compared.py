@@ -88,7 +88,7 @@ def measure(home: Path, names: Sequence[str], rounds: int) -> dict[str, Any]:
 def measure_beside(
     home: Path, asked: Asked, settings: Mapping[str, Any], names: Sequence[str] = tuple(engine_peers.PEERS)
 ) -> dict[str, Any]:
-    """`settings`: fields of our EngineConfig. Our rank has one thread, as the peers have, and its driver runs beside it;
+    """`settings`: fields of our EngineConfig. Our rank has one thread, as peers have, and its driver runs beside it;
     `over_on_one_core` is what is left where it may not. Raises PeersNotReady and PeersFailed.
     """
     engine_peers.require(home)

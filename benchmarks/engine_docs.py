@@ -80,8 +80,8 @@ def _peers(figures: Figures) -> Iterator[str]:
     yield "\n## Beside transformers, vLLM and llama.cpp\n"
     yield _told(
         "The same weights, prompts and method, one thread each; our driver runs beside its rank",
-        "([how](decisions/0030-peers-of-the-engine.md)); tokens a second. Greedy answers that differ from ours although",
-        f"the margin allows none: {differing}.",
+        "([how](decisions/0030-peers-of-the-engine.md)); tokens a second. Greedy answers that differ from ours",
+        f"although the margin allows none: {differing}.",
     )
     batches = list(figures["own"])
     rows = [("ours", *(_number(figures["own"][batch]) for batch in batches), "")]
