@@ -1,7 +1,7 @@
 """The engine's figures in one run: tokens a second, batches, packed experts, attention, overhead, repair, cost.
 
 Each part says itself what it measures and how (`benchmarks/engine_*.py`). With `--peers` our engine also stands beside
-transformers, vLLM and llama.cpp on the same weights. With `--plots` docs/figures/engine-*.png are drawn anew.
+transformers, vLLM and llama.cpp on the same weights. `missed` names the marks of engine_marks.py that are not reached.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from benchmarks import (
     engine_attention,
     engine_compared,
     engine_cost,
+    engine_docs,
+    engine_marks,
     engine_memory,
     engine_overhead,
     engine_peers,
-    engine_plots,
     engine_products,
     engine_rates,
     engine_repair,
@@ -36,7 +37,6 @@ from benchmarks.machine import machine
 from serving.model.checkpoint import open_checkpoint
 from serving.settings import REFERENCE_CHECKPOINT
 
-FIGURES = Path(__file__).parent.parent / "docs" / "figures"
 Part = Callable[[], dict[str, Any]]
 
 
@@ -71,15 +71,7 @@ class _Run:
             print(f"engine: {name} (load {load[name][0]})", file=sys.stderr, flush=True)
             self.found |= self.parts[name]()
             gc.collect()
-        return {**self.found, "load": load, "machine": machine()}
-
-    def plot(self) -> None:
-        about = f"{machine()['processor']}, one thread a rank; load {os.getloadavg()[0]:.1f}"
-        FIGURES.mkdir(parents=True, exist_ok=True)
-        if "cost" in self.found:
-            engine_plots.draw_cost(FIGURES / "engine-cost.png", self.found["cost"], about)
-        if "peers" in self.found:
-            engine_plots.draw_rates(FIGURES / "engine-peers.png", self.found["own"], self.found["peers"], about)
+        return {**self.found, "missed": engine_marks.missed(self.found), "load": load, "machine": machine()}
 
     def _rates(self) -> dict[str, Any]:
         engine_rates.compile_steps(self._asked, self._home)
@@ -108,8 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory(prefix="countersign-engine-") as folder:
             run = _Run(Path(folder), options)
             found = run.measure(options.only or list(run.parts))
-            if options.plots:
-                run.plot()
+        if options.write_docs:
+            engine_docs.write(found, options.write_docs)
     except engine_peers.PeersNotReady as error:
         print(f"engine: {error}", file=sys.stderr)
         return 2
@@ -126,7 +118,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--prepare", action="store_true", help="first make the peers' environments: 25 minutes, 3 GB")
     parser.add_argument("--only", nargs="+", metavar="PART", help="these parts alone, in this order")
     parser.add_argument("--rounds", type=int, default=engine_peers.ROUNDS, help="pairs of answers timed a batch")
-    parser.add_argument("--plots", action="store_true", help="draw docs/figures/engine-*.png")
+    parser.add_argument("--write-docs", type=Path, metavar="DOCS", help="write tables and plots into this folder")
     parser.add_argument("--json", action="store_true", help="the last line is one JSON object")
     options = parser.parse_args(arguments)
     names = ("rates", "cost", "signals", "adaptive", "int4", "attention", "memory", "overhead", "repair", "peers")

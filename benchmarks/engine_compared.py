@@ -1,4 +1,4 @@
-"""Our engine beside transformers, vLLM and llama.cpp: the same weights and prompts, one thread on one core, in turn."""
+"""Our engine beside transformers, vLLM and llama.cpp: the same weights and prompts, one thread each, in turn."""
 
 from __future__ import annotations
 
@@ -88,15 +88,27 @@ def measure(home: Path, names: Sequence[str], rounds: int) -> dict[str, Any]:
 def measure_beside(
     home: Path, asked: Asked, settings: Mapping[str, Any], names: Sequence[str] = tuple(engine_peers.PEERS)
 ) -> dict[str, Any]:
-    """`settings`: fields of our EngineConfig. Raises PeersNotReady and PeersFailed."""
+    """`settings`: fields of our EngineConfig. Our rank has one thread, as peers have, and its driver runs beside it;
+    `over_on_one_core` is what is left where it may not. Raises PeersNotReady and PeersFailed.
+    """
     engine_peers.require(home)
     core = engine_peers.last_core()
 
     def own(asked: Asked) -> Rates:
-        with engine_peers.on_core(core):
-            return engine_own_rates.measure(asked, **settings)
+        return engine_own_rates.measure(asked, **settings)
 
-    return compare(own, lambda name, what: engine_peers.measure_one(name, home, what, core), asked, names)
+    found = compare(own, lambda name, what: engine_peers.measure_one(name, home, what, core), asked, names)
+    with engine_peers.on_core(core):
+        alone = own(asked)
+    return {**found, **_on_one_core(alone, found["peers"])}
+
+
+def _on_one_core(own: Rates, peers: Mapping[str, Mapping[int, float]]) -> dict[str, Any]:
+    over = {
+        name: {batch: round(own[batch]["tok_s"] / rate, 2) for batch, rate in by_batch.items() if own[batch]["tok_s"]}
+        for name, by_batch in peers.items()
+    }
+    return {"over_on_one_core": over, "own_on_one_core": {batch: rates["tok_s"] for batch, rates in own.items()}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from concurrent.futures import Future
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ from opentelemetry import trace
 from serving import telemetry
 from serving.answer import Answer, Step
 from serving.ask import Ask, CalibrationReference
+from serving.backends.backend import RunningEngine
 from serving.backends.choice import open_backend
 from serving.comparison import compare, earlier_questions, last_question, request_of
 from serving.confidence.assess import assess
@@ -181,7 +183,7 @@ class Replica:
             # Waiting here, not failing, keeps this replica's connections open, so HAProxy prefers the others.
             engine = await self.backend.running_engine(self.settings.repair_seconds)
             if sum(len(message.content) for message in request.messages) > LONG_TEXT:
-                future = await asyncio.to_thread(engine.submit, request)
+                future = await _submitted_apart(engine, request)
             else:
                 future = engine.submit(request)
             # Cancelled when the caller disconnects, and then the engine gives the generation up.
@@ -243,3 +245,18 @@ class Replica:
             log.info("sample.failed", error=type(error).__name__)
             return None
         return Sample(generated.text, generated.usage)
+
+
+async def _submitted_apart(engine: RunningEngine, request: GenerationRequest) -> Future[Generated]:
+    """Submitted by another thread; where the caller leaves meanwhile, the generation is given up once it is there."""
+    submitting = asyncio.ensure_future(asyncio.to_thread(engine.submit, request))
+    try:
+        return await asyncio.shield(submitting)
+    except asyncio.CancelledError:
+        submitting.add_done_callback(_give_up)
+        raise
+
+
+def _give_up(submitted: asyncio.Future[Future[Generated]]) -> None:
+    if not submitted.cancelled() and submitted.exception() is None:
+        submitted.result().cancel()

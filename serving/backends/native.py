@@ -31,5 +31,6 @@ def open_native(settings: ServingSettings, cpu_share: float) -> tuple[ServedMode
     most = config.places + settings.spare_ranks
     actors = partial(RankActors, checkpoint, config, cpu_share, most)
     own = checkpoint.config
-    model = ServedModel(checkpoint.model_id, checkpoint.name, own.model_type, own.context_length, shape_of(own).total)
+    longest = min(own.context_length, config.kv_blocks * config.block_size)  # as the engine admits
+    model = ServedModel(checkpoint.model_id, checkpoint.name, own.model_type, longest, shape_of(own).total)
     return model, GangKeeper(checkpoint, config, actors, settings.spare_ranks)

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import threading
@@ -41,21 +42,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     store = store_of(options.home, checkpoint, slots=options.slots, block_size=options.block_size)
     wanted = Wanted(options.ranks, options.slots, options.block_size, options.rows, options.whole)
     with _alone(store), torch.no_grad():
+        sweep(store)
         fill(store, checkpoint, wanted)
     return 0
 
 
+def sweep(store: Store) -> None:
+    """Removes what builders that were killed have left half made; for who has the store alone."""
+    for left in store.folder.glob("tmp*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def fill(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
+    """Compiles what is missing; steps first, then the experts' product, which is for chunks and for several ranks."""
+    if wanted.whole:
+        fill_whole(store, checkpoint, wanted)
+    else:
+        _fill_layers(store, checkpoint, wanted)
+    config = checkpoint.config
+    if config.expert_layers and config.packing is None and not store.experts.exists():
+        experts = ExpertsPiece(config)
+        compile_piece(experts, experts.inputs(), store.experts, experts.sizes())
+
+
+def _fill_layers(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
     config = checkpoint.config
     first_of = {kind_of(config, layer): layer for layer in reversed(range(config.layers))}
     cache = torch.zeros(wanted.slots, config.attention.cache_width)
     rotary = Rotary(config.rope, config.context_length)
-    if config.expert_layers and config.packing is None and not store.experts.exists():
-        experts = ExpertsPiece(config)
-        compile_piece(experts, experts.inputs(), store.experts, experts.sizes())
-    if wanted.whole:
-        _fill_whole(store, checkpoint, wanted)
-        return
     for count in wanted.rows:
         if not store.head(count).exists():
             head = HeadPiece(config)
@@ -73,17 +87,22 @@ def fill(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
                 compile_piece(piece, given, store.file(kind, part, count), piece.sizes(len(given)))
 
 
-def _fill_whole(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
-    config = checkpoint.config
-    layers = [load_layer(checkpoint, layer, tuple(range(config.experts))) for layer in range(config.layers)]
-    if not all(_fits(layer) for layer in layers):
+def fill_whole(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
+    """Whole steps alone."""
+    missing = [count for count in wanted.rows if not store.step(count).exists()]
+    if not missing:
         return
-    piece, rotary = StepPiece(config, layers, wanted.block_size), Rotary(config.rope, config.context_length)
-    del layers  # it knows their shapes
-    for count in wanted.rows:
-        if not store.step(count).exists():
-            given = piece.inputs(count, wanted.slots, rotary)
-            compile_piece(piece, given, store.step(count), piece.sizes(len(given)))
+    config, experts = checkpoint.config, tuple(range(checkpoint.config.experts))
+    kinds = [kind_of(config, layer) for layer in range(config.layers)]
+    # Layers of a kind are alike in their shapes, which are all that is looked at.
+    one_of = {kind: load_layer(checkpoint, kinds.index(kind), experts) for kind in set(kinds)}
+    if not all(_fits(layer) for layer in one_of.values()):
+        return
+    piece = StepPiece(config, [one_of[kind] for kind in kinds], wanted.block_size)
+    rotary = Rotary(config.rope, config.context_length)
+    for count in missing:
+        given = piece.inputs(count, wanted.slots, rotary)
+        compile_piece(piece, given, store.step(count), piece.sizes(len(given)))
 
 
 def compile_piece(piece: Module, given: tuple[Tensor, ...], file: Path, sizes: Sizes | None = None) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from serving.compiled.pieces import Part, StepInputs, can_be_gathered, kind_of, parts_of, without_routed
-from serving.compiled.store import Store, Wanted, bucket_of, store_of
+from serving.compiled.store import Wanted, bucket_of, store_of
 from serving.compiled.tensors import tensors_of
 from serving.compiled.whole_step import step_inputs
 from serving.engine.kv_cache import KvCache
@@ -55,8 +55,8 @@ class CompiledSteps:
             for layer in weights.layers
         )
         self._is_whole = self._able and wanted.whole
-        self._rotary = Rotary(config.rope, config.context_length)
-        self._fixed = _fixed_inputs(self._rotary, weights, cache, config.layers) if self._is_whole else []
+        self._fixed = _fixed_inputs(config, weights, cache) if self._is_whole else []
+        self._broken: set[tuple[Path, int]] = set()  # files that could not be loaded, as of when
         self._experts: CompiledProduct | None = None
         self._whole: dict[int, Run] = {}
         self._buckets: dict[int, _Bucket] = {}
@@ -97,16 +97,16 @@ class CompiledSteps:
         return pad(batch.tokens, (0, more)), pad(batch.positions, (0, more)), slots, tables
 
     def _whole_run(self, size: int) -> Run | None:
-        if size not in self._whole and self._may_look(size) and self._store.step(size).exists():
-            try:
-                self._whole[size] = _run_of(self._store.step(size))
-            except Exception as error:  # whatever torch makes of a file that is broken or of another make
-                _log.warning("the compiled step of %d rows cannot be loaded: %s", size, error)
+        if size not in self._whole and self._may_look(size):
+            run = self._loaded(self._store.step(size))
+            if run is not None:
+                self._whole[size] = run
         return self._whole.get(size)
 
     def product(self) -> CompiledProduct | None:
-        if self._experts is None and self._may_look(0) and self._store.experts.exists():
-            self._experts = _experts_of(self._store)
+        if self._experts is None and self._may_look(0):
+            run = self._loaded(self._store.experts)
+            self._experts = None if run is None else _product_by(run)
         return self._experts
 
     def _bucket(self, rows: int) -> _Bucket | None:
@@ -115,10 +115,40 @@ class CompiledSteps:
             return None if size is None else self._buckets[size]
         if not self._may_look(size):
             return None
-        found = _load(self._store, self._config, self._ranks, size)
+        found = self._load(size)
         if found is not None:
             self._buckets[size] = found
         return found
+
+    def _load(self, rows: int) -> _Bucket | None:
+        """None while a piece is missing; what cannot be loaded counts as missing."""
+        kinds = [kind_of(self._config, layer) for layer in range(self._config.layers)]
+        files = {
+            (kind, part): self._store.file(kind, part, rows) for kind in kinds for part in parts_of(kind, self._ranks)
+        }
+        if not all(file.exists() for file in (self._store.head(rows), *files.values())):
+            return None
+        runs = {which: self._loaded(file) for which, file in files.items()}
+        head = self._loaded(self._store.head(rows))
+        if head is None or None in runs.values():
+            return None
+        by_layer = [{part: runs[kind, part] for part in parts_of(kind, self._ranks)} for kind in kinds]
+        return _Bucket(rows, by_layer, head)
+
+    def _loaded(self, file: Path) -> Run | None:
+        """None where it is not there, or cannot be loaded: that is told, and the file not tried again."""
+        try:
+            known = file, file.stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+        if known in self._broken:
+            return None
+        try:
+            return torch._inductor.aoti_load_package(str(file)).loader
+        except Exception as error:  # whatever torch makes of a file that is broken or of another make
+            self._broken.add(known)
+            _log.warning("%s cannot be loaded, steps go on without it: %s", file, error)
+            return None
 
     def _may_look(self, size: int) -> bool:
         """Now and then, at files of so many rows."""
@@ -133,10 +163,10 @@ def _generates_only(batch: Batch) -> bool:
     return len(batch.spans) == 1 and batch.spans[0].queries == 1
 
 
-def _fixed_inputs(rotary: Rotary, weights: Weights, cache: KvCache, layers: int) -> list[Tensor]:
+def _fixed_inputs(config: ModelConfig, weights: Weights, cache: KvCache) -> list[Tensor]:
     """Of a whole step, what stays the same from one to the next."""
-    nothing = (torch.empty(0),) * 4
-    return step_inputs(nothing, rotary, weights, [cache.rows(layer) for layer in range(layers)])[len(nothing) :]
+    nothing, rotary = (torch.empty(0),) * 4, Rotary(config.rope, config.context_length)
+    return step_inputs(nothing, rotary, weights, [cache.rows(layer) for layer in range(config.layers)])[len(nothing) :]
 
 
 class _Bucket:
@@ -210,38 +240,7 @@ class Builder:
         self._process.wait()
 
 
-def _load(store: Store, config: ModelConfig, ranks: int, rows: int) -> _Bucket | None:
-    """None while a piece is missing; what cannot be loaded counts as missing, and is told."""
-    wanted = [
-        (kind, part)
-        for layer in range(config.layers)
-        for kind in [kind_of(config, layer)]
-        for part in parts_of(kind, ranks)
-    ]
-    files = {(kind, part): store.file(kind, part, rows) for kind, part in wanted}
-    if not all(file.exists() for file in (store.head(rows), *files.values())):
-        return None
-    try:
-        loaded = {which: _run_of(file) for which, file in files.items()}
-        head = _run_of(store.head(rows))
-    except Exception as error:  # whatever torch makes of a file that is broken or of another make
-        _log.warning("compiled pieces for %d rows cannot be loaded: %s", rows, error)
-        return None
-    by_layer = [
-        {part: loaded[kind, part] for part in parts_of(kind, ranks)}
-        for kind in (kind_of(config, layer) for layer in range(config.layers))
-    ]
-    return _Bucket(rows, by_layer, head)
-
-
-def _experts_of(store: Store) -> CompiledProduct | None:
-    """None for what cannot be loaded, which is told."""
-    try:
-        run = _run_of(store.experts)
-    except Exception as error:  # whatever torch makes of a file that is broken or of another make
-        _log.warning("the compiled product of experts cannot be loaded: %s", error)
-        return None
-
+def _product_by(run: Run) -> CompiledProduct:
     def product(rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
         if len(rows) == 1:  # it was compiled for several
             return product(rows.repeat(2, 1), places.repeat(2), gate_up, down)[:1]
@@ -249,7 +248,3 @@ def _experts_of(store: Store) -> CompiledProduct | None:
         return found[0]
 
     return product
-
-
-def _run_of(file: Path) -> Run:
-    return torch._inductor.aoti_load_package(str(file)).loader

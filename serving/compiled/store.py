@@ -50,7 +50,8 @@ class Store:
 
 def store_of(home: Path, checkpoint: Checkpoint, *, slots: int, block_size: int) -> Store:
     """Below `home`; made by whoever compiles."""
-    facts = (checkpoint.digest, slots, block_size, torch.__version__, platform.machine(), _processor(), _code())
+    config = hashlib.sha256((checkpoint.directory / "config.json").read_bytes()).hexdigest()  # it is traced in as well
+    facts = (checkpoint.digest, config, slots, block_size, torch.__version__, platform.machine(), _processor(), _code())
     return Store(home / hashlib.sha256(repr(facts).encode()).hexdigest()[:16])
 
 

@@ -46,7 +46,7 @@ class Engine:
         self._lock = threading.Lock()
         self._flights: dict[str, Flight] = {}  # all in flight; guarded by the lock
         self._submitted: list[Flight] = []  # not yet known to the scheduler; guarded by the lock
-        self._given_up: list[str] = []  # guarded by the lock
+        self._given_up: list[Flight] = []  # guarded by the lock
         self._closing = False
         self._lost: RankLost | None = None
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -80,16 +80,15 @@ class Engine:
             self._flights[request.request_id] = flight
             self._submitted.append(flight)
             os.eventfd_write(self._wake, 1)  # under the lock: the engine's thread closes it as it ends
-        flight.future.add_done_callback(lambda future: self._give_up_cancelled(future, request.request_id))
+        flight.future.add_done_callback(lambda future: self._give_up(flight) if future.cancelled() else None)
         return flight.future
 
     def abort(self, request_id: str) -> None:
         """Its future raises Aborted; unknown ids are ignored."""
         with self._lock:
-            if self._closing or request_id not in self._flights:
-                return
-            self._given_up.append(request_id)
-            os.eventfd_write(self._wake, 1)
+            flight = self._flights.get(request_id)
+        if flight is not None:
+            self._give_up(flight)
 
     def stats(self) -> EngineStats:
         submitted = len(self._submitted)
@@ -125,6 +124,8 @@ class Engine:
             _log.exception("the engine's thread failed")
             failure = self._lost = RankLost(None, f"the engine itself failed: {type(error).__name__}")
         finally:
+            for flight, generated in self._steps.take_ended():  # they need no rank any more
+                self._land(flight, generated)
             self._end(failure)
 
     def _take_orders(self) -> bool:
@@ -138,10 +139,10 @@ class Engine:
                 os.eventfd_read(self._wake)
         for flight in submitted:
             self._steps.add(flight)
-        for request_id in given_up:
-            if request_id in self._flights:
-                self._steps.drop(self._flights[request_id])
-                self._land(self._flights[request_id], Aborted("the generation was given up"))
+        for flight in given_up:
+            if self._flights.get(flight.request.request_id) is flight:  # not a later one of the same id
+                self._steps.drop(flight)
+                self._land(flight, Aborted("the generation was given up"))
         return True
 
     def _land(self, flight: Flight, outcome: Generated | EngineError) -> None:
@@ -171,9 +172,11 @@ class Engine:
         if self._closing:
             raise EngineClosed("the engine was closed")
 
-    def _give_up_cancelled(self, future: Future[Generated], request_id: str) -> None:
-        if future.cancelled():
-            self.abort(request_id)
+    def _give_up(self, flight: Flight) -> None:
+        with self._lock:
+            if not self._closing:
+                self._given_up.append(flight)
+                os.eventfd_write(self._wake, 1)
 
 
 def _again(failure: EngineError) -> EngineError:

@@ -51,7 +51,8 @@ class Migration:
         self._coming: Placement | None = None
         self._search: Iterator[bool] | None = None  # for a better placement
         self._version = gang.placement.version
-        self._deadline, self._overdue = 0.0, False
+        self._deadline, self._overdue = 0.0, 0  # steps begun after the deadline
+        self._depth = config.stages  # steps in flight
 
     @property
     def in_force(self) -> int:
@@ -80,7 +81,7 @@ class Migration:
         self._version += 1  # of its own for every attempt: what ranks still say of a former one is not heard
         self._coming = replace(placement, version=self._version)
         self._gang.move(self._coming)
-        self._deadline, self._overdue = self._clock() + self._seconds, False
+        self._deadline, self._overdue = self._clock() + self._seconds, 0
         self._next_move = self._steps + PAUSE_STEPS
         self.begun += 1
 
@@ -121,10 +122,10 @@ class Migration:
             self._gang.put_in_force(coming)
             self._coming = None
             self.done += 1
-        elif self._overdue:
+        elif self._overdue >= self._depth:
             self._give_up(f"not all ranks had loaded within {self._seconds:g} s")
-        else:
-            self._overdue = self._clock() > self._deadline  # they tell with an answer: an idle engine hears nothing
+        elif self._clock() > self._deadline:
+            self._overdue += 1  # they tell with an answer: an idle engine hears nothing until its next steps come back
 
     def _give_up(self, reason: str) -> None:
         _log.error("experts stay where they are: %s", reason)

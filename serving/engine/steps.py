@@ -85,12 +85,16 @@ class Steps:
         while len(self._in_flight) < self._depth and self._send():
             pass
         if self._ended:
-            ended, self._ended = self._ended, []
-            return [(flight, self._result(flight, reason)) for flight, reason in ended]
+            return self.take_ended()
         if not self._in_flight:
             return None
         self._take_oldest(wake if len(self._in_flight) < self._depth else None)
         return []
+
+    def take_ended(self) -> list[tuple[Flight, Generated]]:
+        """Generations that have come to their end, written down."""
+        ended, self._ended = self._ended, []
+        return [(flight, self._result(flight, reason)) for flight, reason in ended]
 
     def _send(self) -> bool:
         """One more step, of sequences that are in none; False when there is none to send."""

@@ -10,6 +10,8 @@ import torch
 from benchmarks import engine, engine_memory, engine_repair
 from benchmarks.engine_attention import plain
 from benchmarks.engine_cost import FITTED, POINTS, SERIES, Point, fit, predict, step_seconds
+from benchmarks.engine_docs import page
+from benchmarks.engine_marks import measured, missed
 from benchmarks.engine_model import Shape, make
 from benchmarks.engine_plots import draw_cost, draw_rates
 from serving.model.attention import attend
@@ -107,3 +109,20 @@ def test_a_repair_run_that_tells_nothing_is_no_figure(monkeypatch: pytest.Monkey
     monkeypatch.setattr(engine_repair.sys, "executable", "/bin/false")
     with pytest.raises(engine_repair.NotRepaired):
         engine_repair.measure(0.1)
+
+
+def test_a_mark_is_missed_where_its_figure_falls_short_or_drowned_in_noise() -> None:
+    figures = {"over_vllm_b1": 2.9, "over_vllm_b8": None, "attention_saving": 0.6, "repair_s": {"with_spare": 3.1}}
+    assert missed(figures) == ["over_vllm_b1", "over_vllm_b8", "repair_s with a spare"]
+    assert "attention_saving" in [mark.name for mark in measured(figures)]
+    assert missed({}) == []
+
+
+def test_the_page_tells_what_was_measured_and_nothing_else() -> None:
+    machine = {"processor": "P", "cores": 2, "memory_gib": 8, "python": "3", "versions": {"torch": "2"}}
+    figures = {"machine": machine, "load": {"memory": [1.5, 0, 0]}, "memory_growth_mib": 9.0, "memory_requests": 800}
+    told = "\n".join(page({**figures, "memory_mib": [1.0]}))
+    assert "memory 1.5" in told
+    assert "| `memory_growth_mib` | 9 | at most 8 | missed |" in told
+    assert "+9 MiB" in told
+    assert "vLLM" not in told

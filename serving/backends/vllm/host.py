@@ -60,7 +60,8 @@ class VllmHost:
     @property
     def dead(self) -> str | None:
         """Why no generation will end any more."""
-        return "vLLM's engine died" if self._llm is not None and self._llm.errored else None
+        llm = self._llm  # another thread may be closing it
+        return "vLLM's engine died" if llm is not None and llm.errored else None
 
     async def generate(self, flight: VllmFlight) -> AsyncGenerator[VllmOutput, None]:
         """On `loop`. Leaving it early gives the generation up. Raises RankLost or InvalidRequest."""

@@ -14,7 +14,6 @@ class VllmLoad:
     steps: int = 0
     last_step_at: float | None = None  # on time.monotonic()'s clock
     running: int = 0
-    waiting: int = 0
     rows: int = 0  # tokens of the step
     kv_used: float = 0.0  # share of the cache's blocks
 
@@ -23,7 +22,7 @@ class VllmLoad:
         self.steps += 1
         self.last_step_at = time.monotonic()
         if scheduler_stats is not None:
-            self.running, self.waiting = scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs
+            self.running = scheduler_stats.num_running_reqs
             self.kv_used = scheduler_stats.kv_cache_usage
         if iteration_stats is not None:
             self.rows = iteration_stats.num_generation_tokens + iteration_stats.num_prompt_tokens

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from serving.compiled.build import fill
+from serving.compiled.build import fill, fill_whole, sweep
 from serving.compiled.steps import CompiledSteps
-from serving.compiled.store import BUCKETS, Wanted, bucket_of, buckets_up_to, store_of
+from serving.compiled.store import BUCKETS, Store, Wanted, bucket_of, buckets_up_to, store_of
 from serving.engine.kv_cache import KvCache
 from serving.experts.exchange import AloneExchange
 from serving.experts.product import ExpertProduct, Kernel
@@ -25,7 +27,8 @@ from tests.serving.tiny_checkpoint import write_tiny_checkpoint
 BLOCK, BLOCKS, ROWS = 4, 40, 4
 SLOTS = (BLOCKS + 1) * BLOCK
 ONE_KIND = {"num_hidden_layers": 2, "num_dense_layers": 0, "layer_types": ["sliding_attention"] * 2}
-CASES = [("afmoe", 1, ONE_KIND), ("afmoe", 2, ONE_KIND), ("deepseek_v3", 1, {"first_k_dense_replace": 0})]
+CASES = [("afmoe", 1, ONE_KIND), ("afmoe", 2, ONE_KIND)]
+WHOLE = [("afmoe", ONE_KIND), ("deepseek_v3", {"first_k_dense_replace": 0, "num_hidden_layers": 2})]
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +91,6 @@ def filled(case: tuple[Checkpoint, int, Path]) -> tuple[Checkpoint, int, Path]:
     store.folder.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         fill(store, checkpoint, Wanted(ranks, SLOTS, BLOCK, [ROWS]))
-        if ranks == 1:
-            fill(store, checkpoint, Wanted(ranks, SLOTS, BLOCK, [ROWS], whole=True))
     return case
 
 
@@ -119,10 +120,15 @@ def test_decode_steps_are_those_of_the_eager_network(filled: tuple[Checkpoint, i
         torch.testing.assert_close(fast.measure(found, all_rows[1:]).entropies, measured.entropies[1:])
 
 
-def test_a_whole_step_is_that_of_the_eager_network(filled: tuple[Checkpoint, int, Path]) -> None:
-    checkpoint, ranks, home = filled
-    if ranks > 1:
-        pytest.skip("several ranks exchange rows in the middle of a step")
+@pytest.mark.parametrize(("family", "changes"), WHOLE)
+def test_a_whole_step_is_that_of_the_eager_network(folder: Path, family: str, changes: dict[str, Any]) -> None:
+    if not (folder / family).exists():
+        write_tiny_checkpoint(folder / family, family=family, **changes)
+    checkpoint, home, ranks = open_checkpoint(folder / family), folder / "home", 1
+    store = store_of(home, checkpoint, slots=SLOTS, block_size=BLOCK)
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        fill_whole(store, checkpoint, Wanted(ranks, SLOTS, BLOCK, [ROWS], whole=True))
     eager, fast = Network(checkpoint, ranks, None), Network(checkpoint, ranks, home, whole=True)
     assert fast.steps is not None
     for network in (eager, fast):
@@ -215,3 +221,23 @@ def test_rows_go_through_compiled_experts_as_through_eager_ones(filled: tuple[Ch
             torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
         nobodys = torch.zeros(2, 2, dtype=torch.int64)  # of an expert that is held elsewhere
         assert not fast(torch.ones(2, config.hidden_size), nobodys, torch.ones(2, 2)).any()
+
+
+def test_another_config_of_the_same_weights_is_kept_apart(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        write_tiny_checkpoint(tmp_path / name, **ONE_KIND)
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
+    one, other = (open_checkpoint(tmp_path / name) for name in ("one", "other"))
+    assert one.digest == other.digest
+    stores = [store_of(folder, checkpoint, slots=SLOTS, block_size=BLOCK) for checkpoint in (one, other)]
+    assert stores[0].folder != stores[1].folder
+
+
+def test_what_a_killed_builder_left_is_removed_and_what_is_whole_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / "tmpabc").mkdir()
+    (tmp_path / "tmpabc" / "half.pt2").write_bytes(b"")
+    store.step(4).write_bytes(b"whole")
+    sweep(store)
+    assert list(tmp_path.iterdir()) == [store.step(4)]

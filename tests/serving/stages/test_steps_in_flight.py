@@ -166,3 +166,14 @@ def test_a_rank_runs_as_many_as_all_steps_in_flight_may_hold(checkpoint: Checkpo
     many.steps.run()
     assert few.steps.scheduler.running == few.steps.scheduler.running_limit == 2 * 2
     assert many.steps.scheduler.running == CONFIG.most_running
+
+
+def test_what_has_ended_needs_no_rank_any_more(checkpoint: Checkpoint) -> None:
+    driven = Driven(checkpoint)
+    driven.add("one", max_tokens=1)
+    driven.add("two", max_tokens=9)
+    while driven.steps.scheduler.running_by_rank[0] + driven.steps.scheduler.waiting > 1:
+        assert driven.steps.run() == []
+    assert [flight.request.request_id for flight, _ in driven.steps.take_ended()] == ["one"]
+    assert driven.steps.take_ended() == []
+    assert driven.run_all() == ["two"]
