@@ -37,13 +37,16 @@ CONTRACT = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """0 when all agrees, 1 when something differs, 2 when vLLM's environment is missing."""
     options = _options(arguments)
-    if options.prepare:
-        backends_environment.prepare(options.environment)
     try:
+        if options.prepare:
+            backends_environment.prepare(options.environment)
         backends_environment.require(options.environment)
     except EnvironmentMissing as error:
         print(f"backends: {error}", file=sys.stderr)
         return 2
+    except (subprocess.SubprocessError, OSError) as error:
+        print(f"backends: the environment could not be made ({error}).", file=sys.stderr)
+        return 1
     figures = measure(options.environment, options.home / "backends", options.degrees)
     print(json.dumps(figures, indent=None if options.json else 2))
     for sentence in figures["missed"]:
@@ -126,6 +129,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--degrees", type=int, nargs="+", default=list(DEGREES), help="of tensor parallelism")
     parser.add_argument("--json", action="store_true", help="the last line on standard output is one JSON object")
     options = parser.parse_args(arguments)
+    if min(options.degrees) < 1:
+        parser.error("--degrees must be at least 1")
     options.home = home
     return options
 

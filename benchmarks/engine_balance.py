@@ -107,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--json", action="store_true", help="one line")
     options = parser.parse_args(arguments)
+    if options.ranks < 2 or options.rounds < 1:
+        parser.error("--ranks must be at least 2 and --rounds 1")
     with tempfile.TemporaryDirectory(prefix="countersign-balance-") as folder:
         checkpoint = write_skewed(Path(folder) / "skewed")
         found = [measure(checkpoint, options.ranks, spare, rounds=options.rounds) for spare in (0, 1)]

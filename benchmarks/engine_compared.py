@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except engine_peers.PeersNotReady as error:
         print(f"engine_compared: {error}", file=sys.stderr)
         return 2
-    except (engine_peers.PeersFailed, subprocess.SubprocessError) as error:
+    except (engine_peers.PeersFailed, subprocess.SubprocessError, OSError) as error:
         print(f"engine_compared: {error}", file=sys.stderr)
         return 1
     print(json.dumps(found, indent=None if options.json else 2))

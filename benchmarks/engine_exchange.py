@@ -145,6 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=100)
     parser.add_argument("--json", action="store_true", help="one line")
     options = parser.parse_args(arguments)
+    if min(*options.ranks, *options.rows, *options.hidden, options.repeats) < 1:
+        parser.error("--ranks, --rows, --hidden and --repeats must be at least 1")
     figures = measure(options.ranks, options.rows, options.hidden, options.repeats)
     print(json.dumps(figures, indent=None if options.json else 2))
     return 0

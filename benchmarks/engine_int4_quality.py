@@ -96,6 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--json", action="store_true", help="one line")
     options = parser.parse_args(arguments)
+    if not options.checkpoint.is_dir():
+        parser.error(f"--checkpoint: {options.checkpoint} is no directory")
     with tempfile.TemporaryDirectory(prefix="countersign-int4-") as folder:
         packed = Path(folder) / "int4"
         pack(options.checkpoint, packed)

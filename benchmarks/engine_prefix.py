@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=30, help="of prompts, one fresh and one reused")
     parser.add_argument("--json", action="store_true", help="the last line on standard output is one JSON object")
     options = parser.parse_args(arguments)
+    if options.pairs < 1:
+        parser.error("--pairs must be at least 1")
     found = {**measure(options.pairs), "machine": machine()}
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
     return 0 if found["same_tokens"] and found["largest_logprob_difference"] <= 1e-4 else 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 import time
@@ -84,7 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true", help="the last line on standard output is one JSON object")
     options = parser.parse_args(arguments)
-    grids = [(int(stages), int(ranks)) for stages, ranks in (grid.split("x") for grid in options.grids)]
+    grids = []
+    for grid in options.grids:
+        sizes = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", grid)
+        if sizes is None:
+            parser.error(f"--grids: {grid!r} is not stages x ranks, as in 2x1")
+        grids.append((int(sizes[1]), int(sizes[2])))
     found = {**measure(options.checkpoint, grids, options.rounds), "machine": machine()}
     print(json.dumps(found) if options.json else json.dumps(found, indent=2))
     return 0

@@ -23,7 +23,7 @@ class LaunchSettings(BaseSettings):
         default=ROOT / "serving" / "checkpoints" / "reference", description="Directory of the model to serve."
     )
     replicas: int = Field(default=2, ge=1, le=16, description="Gangs of ranks side by side.")
-    ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in a gang.")
+    ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in each stage of a gang.")
     start_seconds: float = Field(default=180.0, gt=0, description="How long the product may take to become ready.")
     database_url: str = Field(
         default="",

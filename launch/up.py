@@ -50,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1 if check else 0  # a check that was cut short has shown nothing
     except ValidationError as error:
         first = error.errors()[0]
-        show_failure(console, CannotStart(f"The setting {'.'.join(map(str, first['loc']))} is wrong: {first['msg']}."))
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        variable = name if name.isupper() else f"COUNTERSIGN_{name.upper()}"  # some have a name of their own
+        show_failure(console, CannotStart(f"{variable} cannot be used: {first['msg'].removeprefix('Value error, ')}."))
         return 1
     except CannotStart as error:
         show_failure(console, error)

@@ -30,7 +30,7 @@ def read_settings() -> ServingSettings:
     except ValidationError as error:
         first = error.errors()[0]
         name = f"COUNTERSIGN_{str(first['loc'][0]).upper()}" if first["loc"] else "The settings"
-        raise CannotStart(f"{name} cannot be used: {first['msg']}.") from error
+        raise CannotStart(f"{name} cannot be used: {first['msg'].removeprefix('Value error, ')}.") from error
     try:
         check_degrees(settings)
     except BackendRefused as error:

@@ -16,6 +16,7 @@ from serving.planning.layout import layouts
 from serving.planning.shape import BF16, INT4, shape_of
 from serving.planning.tables import as_json, show
 
+USUAL_CONTEXT = 4096  # tokens
 BYTES = {"bf16": BF16, "int4": INT4}
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Countersign's serving half.")
@@ -30,8 +31,13 @@ def serving() -> None:
 def plan(
     checkpoint: Annotated[Path, typer.Option(help="A directory with a config.json; weights are not read.")],
     gpus: Annotated[str, typer.Option(help="Number and kind, as in 16xA100-80G.")],
-    experts: Annotated[str, typer.Option(help="How routed experts are kept: bf16 or int4.")] = "bf16",
-    context: Annotated[int, typer.Option(min=1, help="Tokens of a sequence, prompt and answer.")] = 4096,
+    experts: Annotated[
+        str | None, typer.Option(help="How routed experts are kept: bf16 or int4; default: as the checkpoint has them.")
+    ] = None,
+    context: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tokens of a sequence, prompt and answer; default: 4096 at most."),
+    ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Sequences at once; default: what the cache holds.")] = None,
     node: Annotated[int, typer.Option(min=1, help="Devices of one node.")] = 8,
     as_one_object: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
@@ -40,14 +46,24 @@ def plan(
 
     Exit code 1 where no layout fits.
     """
-    if experts not in BYTES:
+    config = read_model_config(checkpoint)
+    shape, fleet = shape_of(config), fleet_named(gpus, node)
+    if experts is None:
+        experts = "bf16" if config.packing is None else "int4"
+    elif experts not in BYTES:
         raise typer.BadParameter(
             f"{experts!r} is no way of keeping experts: take bf16 or int4.", param_hint="--experts"
         )
-    shape, fleet = shape_of(read_model_config(checkpoint)), fleet_named(gpus, node)
-    if context > shape.context:
+    if context is None:
+        context = min(USUAL_CONTEXT, shape.context)
+    elif context > shape.context:
         raise typer.BadParameter(f"the model's context has {shape.context} tokens.", param_hint="--context")
     found = layouts(shape, fleet, expert_bytes=BYTES[experts], context=context, batch=batch)
+    if not found:
+        raise UnknownDevices(
+            f"{fleet.count} devices cannot be split into stages (at most {shape.layers}, the layers) x ranks (at most "
+            f"{max(shape.experts, 1)}, the experts): name a number that can be."
+        )
     if as_one_object:
         typer.echo(json.dumps(as_json(shape, fleet, found, context)))
     else:

@@ -66,22 +66,34 @@ class ServingSettings(BaseSettings):
     kv_gib: float = Field(
         default=1.0,
         gt=0,
+        le=4096,
         description="vLLM on CPUs: memory of each rank for keys and values; GPUs give what the weights leave.",
     )
-    vllm_start_seconds: float = Field(default=600.0, gt=0, description="Longest start of vLLM, its loading included.")
+    vllm_start_seconds: float = Field(
+        default=600.0, gt=0, le=86_400, description="Longest start of vLLM, its loading included."
+    )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     token_seconds: float = Field(
-        default=0.05, gt=0, description="As long as a generated token may take: a rank runs fewer at once to keep it."
+        default=0.05,
+        gt=0,
+        le=86_400,
+        description="As long as a generated token may take: a rank runs fewer at once to keep it.",
     )
     most_running: int = Field(default=16, ge=1, le=128, description="Answers of one rank that are generated at once.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest accepted request body, in bytes.")
     sample_seconds: float = Field(
-        default=20.0, ge=0, description="Longest time for the samples that one answer is compared with; 0: draw none."
+        default=20.0,
+        ge=0,
+        le=86_400,
+        description="Longest time for the samples that one answer is compared with; 0: draw none.",
     )
-    stall_seconds: float = Field(default=45.0, gt=0, description="Busy without a finished step: the replica is ill.")
+    stall_seconds: float = Field(
+        default=45.0, gt=0, le=86_400, description="Busy without a finished step: the replica is ill."
+    )
     repair_seconds: float = Field(
         default=60.0,
         gt=0,
+        le=86_400,
         description="Longest start and longest loading of ranks in an attempt, and longest wait of an ask for them.",
     )
     otlp_endpoint: str | None = Field(default=None, description="OTLP/HTTP base address; unset: spans are not sent.")

@@ -5,6 +5,12 @@ from __future__ import annotations
 from serving.backends.backend import Backend, BackendRefused, ServedModel
 from serving.settings import ServingSettings
 
+_NATIVE_WORDS = {  # what divides the native backend in their place
+    "tensor_parallel": "the native backend is divided by COUNTERSIGN_RANKS",
+    "pipeline_parallel": "the native backend's stages are COUNTERSIGN_STAGES",
+    "expert_parallel": "the native backend's ranks share out experts in any case",
+}
+
 
 def open_backend(settings: ServingSettings, cpu_share: float) -> tuple[ServedModel, Backend]:
     """Raises CheckpointError or BackendRefused. Only the chosen backend is imported."""
@@ -20,18 +26,22 @@ def open_backend(settings: ServingSettings, cpu_share: float) -> tuple[ServedMod
 def check_degrees(settings: ServingSettings) -> None:
     """Whether the degrees of parallelism are those of the chosen backend. Raises BackendRefused."""
     if settings.backend == "vllm":
-        for name in ("spare_ranks", "stages"):
+        for name in ("spare_ranks", "spare_experts", "stages"):
             if getattr(settings, name) != type(settings).model_fields[name].default:
                 raise BackendRefused(
                     f"COUNTERSIGN_{name.upper()} is for the native backend: unset it, or unset COUNTERSIGN_BACKEND."
                 )
         return
-    for name in ("tensor_parallel", "pipeline_parallel", "expert_parallel"):
+    for name, instead in _NATIVE_WORDS.items():
         if getattr(settings, name) != type(settings).model_fields[name].default:
             raise BackendRefused(
-                f"COUNTERSIGN_{name.upper()} is for COUNTERSIGN_BACKEND=vllm: set that too, or COUNTERSIGN_RANKS, "
-                "by which the native backend is divided."
+                f"COUNTERSIGN_{name.upper()} is for COUNTERSIGN_BACKEND=vllm: set that too, or unset it; {instead}."
             )
+    if settings.spare_experts and not settings.migrate_experts:
+        raise BackendRefused(
+            "COUNTERSIGN_SPARE_EXPERTS is filled when experts move, which COUNTERSIGN_MIGRATE_EXPERTS=false forbids: "
+            "change one of them."
+        )
 
 
 def devices_of(settings: ServingSettings) -> int:

@@ -70,12 +70,16 @@ def weight_files_of(directory: Path) -> tuple[Path, ...]:
 
 
 def digest_of(files: tuple[Path, ...]) -> str:
-    """First 12 hex digits of sha256 over the files in this order."""
+    """First 12 hex digits of sha256 over the files in this order. Raises CheckpointError."""
     digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
+    try:
+        for file in files:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    except OSError as error:
+        told = error.strerror or error
+        raise CheckpointError(f"{file} cannot be read ({told}): let this user read the checkpoint.") from error
     return digest.hexdigest()[:12]
 
 
@@ -84,8 +88,11 @@ def generation_defaults(directory: Path) -> GenerationDefaults:
     path = directory / "generation_config.json"
     data = read_json(path) if path.is_file() else {}
     sampled = data.get("do_sample", False)
-    return GenerationDefaults(
-        max_tokens=int(data.get("max_new_tokens") or DEFAULT_MAX_TOKENS),
-        temperature=float(data.get("temperature") or 1.0) if sampled else 0.0,
-        top_p=float(data.get("top_p") or 1.0) if sampled else 1.0,
-    )
+    try:
+        return GenerationDefaults(
+            max_tokens=int(data.get("max_new_tokens") or DEFAULT_MAX_TOKENS),
+            temperature=float(data.get("temperature") or 1.0) if sampled else 0.0,
+            top_p=float(data.get("top_p") or 1.0) if sampled else 1.0,
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} misstates a field ({error}): export it again.") from error

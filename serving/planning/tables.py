@@ -43,7 +43,7 @@ def show(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], experts: str,
     console.print(_placement(best, fleet, shape))
     console.print(
         "Predicted from data sheets by the cost model of serving/planning/cost.py, for a fleet that does nothing else. "
-        "The engine itself runs on processors, and one stage, so far.",
+        "Our engine itself runs on processors so far, in fp32, with at most 16 stages and 16 ranks.",
         style="dim",
         highlight=False,
     )

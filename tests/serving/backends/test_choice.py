@@ -34,22 +34,47 @@ def with_package(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"), [("TENSOR_PARALLEL", "2"), ("PIPELINE_PARALLEL", "2"), ("EXPERT_PARALLEL", "true")]
+    ("variable", "value", "instead"),
+    [
+        ("TENSOR_PARALLEL", "2", "COUNTERSIGN_RANKS"),
+        ("PIPELINE_PARALLEL", "2", "COUNTERSIGN_STAGES"),
+        ("EXPERT_PARALLEL", "true", "share out experts in any case"),
+    ],
 )
 def test_a_degree_of_vllm_is_refused_for_the_native_backend(
-    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+    variable: str, value: str, instead: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"COUNTERSIGN_{variable}", value)
-    with pytest.raises(
-        CannotStart, match=f"^COUNTERSIGN_{variable} is for COUNTERSIGN_BACKEND=vllm.*COUNTERSIGN_RANKS"
-    ):
+    with pytest.raises(CannotStart, match=f"^COUNTERSIGN_{variable} is for COUNTERSIGN_BACKEND=vllm.*{instead}"):
         read_settings()
 
 
-def test_a_spare_rank_is_refused_for_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_places_for_experts_that_may_not_move_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERSIGN_SPARE_EXPERTS", "1")
+    assert read_settings().spare_experts == 1
+    monkeypatch.setenv("COUNTERSIGN_MIGRATE_EXPERTS", "false")
+    with pytest.raises(CannotStart, match=r"^COUNTERSIGN_SPARE_EXPERTS.*COUNTERSIGN_MIGRATE_EXPERTS"):
+        read_settings()
+
+
+@pytest.mark.parametrize("variable", ["KV_GIB", "TOKEN_SECONDS", "REPAIR_SECONDS", "VLLM_START_SECONDS"])
+def test_no_end_is_no_limit(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"COUNTERSIGN_{variable}", "inf")
+    with pytest.raises(CannotStart, match=f"^COUNTERSIGN_{variable} cannot be used"):
+        read_settings()
+
+
+def test_an_exchange_between_gpus_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERSIGN_EXCHANGE", "nccl")
+    with pytest.raises(CannotStart, match=r"^COUNTERSIGN_EXCHANGE cannot be used: nccl exchanges between GPUs"):
+        read_settings()
+
+
+@pytest.mark.parametrize("variable", ["SPARE_RANKS", "SPARE_EXPERTS"])
+def test_what_is_spare_is_refused_for_vllm(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUNTERSIGN_BACKEND", "vllm")
-    monkeypatch.setenv("COUNTERSIGN_SPARE_RANKS", "1")
-    with pytest.raises(CannotStart, match=r"^COUNTERSIGN_SPARE_RANKS is for the native backend"):
+    monkeypatch.setenv(f"COUNTERSIGN_{variable}", "1")
+    with pytest.raises(CannotStart, match=f"^COUNTERSIGN_{variable} is for the native backend"):
         read_settings()
 
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from serving.backends.vllm.checkpoint import open_any_checkpoint
 from serving.experts.placement import contiguous_placement
-from serving.model.checkpoint import open_checkpoint
+from serving.model.checkpoint import digest_of, open_checkpoint
 from serving.model.config import CheckpointError
 from serving.model.weights import ExpertWeights, MixtureWeights, load_weights
 
@@ -139,3 +140,24 @@ _PARTS = ("gate_proj", "up_proj", "down_proj")
 
 def _numbers(name: str) -> list[str]:
     return [f".{part}." for part in name.split(".") if part.isdigit()][1:]
+
+
+def test_generation_defaults_that_are_no_numbers_are_named(copy: Path) -> None:
+    (copy / "generation_config.json").write_text(json.dumps({"max_new_tokens": "many"}))
+    with pytest.raises(CheckpointError, match=r"generation_config\.json misstates a field"):
+        open_checkpoint(copy)
+
+
+def test_weights_that_cannot_be_read_are_named(copy: Path) -> None:
+    weights = next(copy.glob("*.safetensors"))
+    with pytest.raises(CheckpointError, match=f"{weights.name}/none cannot be read .*: let this user read"):
+        digest_of((weights / "none",))
+
+
+def test_what_vllm_is_to_serve_must_be_whole_too(copy: Path) -> None:
+    weights = next(copy.glob("*.safetensors"))
+    whole = weights.read_bytes()
+    for broken in (whole[: len(whole) // 2], whole + b"ab", b"version https://git-lfs.github.com/spec/v1\n"):
+        weights.write_bytes(broken)
+        with pytest.raises(CheckpointError, match="broken safetensors file: copy the checkpoint again"):
+            open_any_checkpoint(copy)

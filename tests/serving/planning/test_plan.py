@@ -13,6 +13,7 @@ from safetensors import safe_open
 from typer.testing import CliRunner, Result
 
 from serving.command import app
+from serving.experts.pack import pack
 from serving.experts.placement import contiguous_placement
 from serving.model.families.registry import read_model_config
 from serving.planning.cost import Machine, Work, experts_hit, stage_seconds, token_seconds, tokens_per_second
@@ -102,6 +103,21 @@ def test_what_names_no_devices_is_refused_with_what_does(text: str) -> None:
 
 def planned(*words: str) -> Result:
     return CliRunner().invoke(app, ["plan", "--checkpoint", str(REFERENCE_CHECKPOINT), *words])
+
+
+def test_a_number_of_devices_that_makes_no_grid_is_one_sentence() -> None:
+    refused = planned("--gpus", "97xH100-80G", "--context", "256")
+    assert isinstance(refused.exception, UnknownDevices)
+    assert "97 devices cannot be split" in str(refused.exception)
+
+
+def test_a_short_context_is_planned_whole_and_experts_as_they_are_kept(tmp_path: Path) -> None:
+    floats = json.loads(planned("--gpus", "2xA100-80G", "--json").stdout)
+    assert floats["context"] == 2048  # all that the reference model has
+    pack(Path(REFERENCE_CHECKPOINT), tmp_path / "packed")
+    words = ["plan", "--checkpoint", str(tmp_path / "packed"), "--gpus", "2xA100-80G", "--json"]
+    packed = json.loads(CliRunner().invoke(app, words).stdout)
+    assert packed["layouts"][0]["expert_bytes"] < 0.3 * floats["layouts"][0]["expert_bytes"]
 
 
 def test_the_command_shows_placement_memory_and_speed(tmp_path: Path) -> None:
