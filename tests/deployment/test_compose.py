@@ -256,7 +256,20 @@ def test_no_secret_is_written_down():
         assert re.search(rf"\$\{{{name}:\?", text), f"{name} must be required, without a default"
     asked = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", text))
     ours = {"COUNTERSIGN_GATEWAY_PORT", "COUNTERSIGN_DASHBOARD_PORT", "COUNTERSIGN_ALLOWED_HOSTS"}
-    assert asked == wanted | ours | {"TORCH_INDEX_URL"}
+    gang = {name for name, default in environment("serving").items() if default.startswith("${") and ":-" in default}
+    assert asked == wanted | ours | gang | {"TORCH_INDEX_URL"}
+
+
+def test_what_is_left_out_for_serving_is_what_it_would_take_itself():
+    passed = {
+        name: re.fullmatch(rf"\$\{{{name}:-(.*)\}}", str(value))[1]
+        for name, value in environment("serving").items()
+        if ":-" in str(value)
+    }
+    own = ServingSettings.model_fields
+    defaults = {name: str(own[name.removeprefix("COUNTERSIGN_").lower()].default) for name in passed}
+    defaults |= {"COUNTERSIGN_REPLICAS": "2"}  # one may be lost
+    assert {name: value.lower() for name, value in passed.items()} == {k: v.lower() for k, v in defaults.items()}
 
 
 def test_base_images_are_pinned():
