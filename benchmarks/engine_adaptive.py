@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.engine_replay import CONFIG, P99_SECONDS, TOKENS, Bench, RunToCompletion, request
+from benchmarks.engine_replay import CONFIG, P99_SECONDS, TOKENS, Bench, RunToCompletion, leave, request
 from benchmarks.engine_step_times import StandIn, measure_steps, processor_clock
 from benchmarks.machine import machine
 from serving.engine.batch_limit import FixedLimits
@@ -135,11 +135,13 @@ def _bench(clock: str, seed: int, repeats: int) -> Iterator[tuple[Bench, dict[st
 def _long_questions(bench: Bench, seed: int, wanted: int = 40) -> tuple[str, ...]:
     """Questions whose answers do not end before TOKENS."""
     draw, steps, admission = random.Random(seed), bench.steps(None), bench.admission()
-    for number in range(4 * wanted):
-        steps.add(admission.prepare(request(number, sample(draw).text)))
+    flights = [admission.prepare(request(number, sample(draw).text)) for number in range(4 * wanted)]
+    for flight in flights:
+        steps.add(flight)
     found: list[str] = []
     while len(found) < wanted and (ended := steps.run()) is not None:
         found += [flight.request.messages[0].content for flight, got in ended if got.finish_reason == "length"]
+    leave(steps, flights)
     return tuple(sorted(found))
 
 

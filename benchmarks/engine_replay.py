@@ -78,7 +78,7 @@ class Bench:
             now += self.clock() - began
             found += [now - arrivals[int(flight.request.request_id)] for flight, _ in ended]
             late = sum(seconds > P99_SECONDS for seconds in found)
-        _leave(steps, flights)
+        leave(steps, flights)
         return found
 
     def holds(self, limits: Limits | None, gaps: Sequence[float], rate: float) -> bool:
@@ -91,7 +91,7 @@ class Bench:
         return found[math.ceil(0.99 * len(found)) - 1]
 
 
-def _leave(steps: Steps, flights: Sequence[Flight]) -> None:
+def leave(steps: Steps, flights: Sequence[Flight]) -> None:
     """A step may be in flight; whoever replays next has the same gang."""
     for flight in flights:
         steps.drop(flight)
