@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 
 from serving.engine.admission import Admission
 from serving.engine.engine_config import EngineConfig
@@ -80,7 +81,8 @@ class Engine:
             self._flights[request.request_id] = flight
             self._submitted.append(flight)
             os.eventfd_write(self._wake, 1)  # under the lock: the engine's thread closes it as it ends
-        flight.future.add_done_callback(lambda future: self._give_up(flight) if future.cancelled() else None)
+        # By id, not by flight: a flight that its own future refers to would stay until garbage is collected.
+        flight.future.add_done_callback(partial(self._give_up_cancelled, request.request_id))
         return flight.future
 
     def abort(self, request_id: str) -> None:
@@ -171,6 +173,13 @@ class Engine:
             raise _again(self._lost)
         if self._closing:
             raise EngineClosed("the engine was closed")
+
+    def _give_up_cancelled(self, request_id: str, future: Future[Generated]) -> None:
+        if future.cancelled():
+            with self._lock:
+                flight = self._flights.get(request_id)
+            if flight is not None and flight.future is future:
+                self._give_up(flight)
 
     def _give_up(self, flight: Flight) -> None:
         with self._lock:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
@@ -95,6 +97,20 @@ def test_both_ranks_hold_sequences_and_all_blocks_come_back(engine: Engine) -> N
     futures = [engine.submit(ask(f"spread-{n}", max_tokens=12)) for n in range(8)]
     assert {future.result(WAIT).rank for future in futures} == {0, 1}
     assert engine.stats().free_blocks == (4 * CONTEXT // 16,) * 2
+
+
+def test_a_generation_that_has_ended_is_not_kept_for_the_garbage_collector(engine: Engine) -> None:
+    gc.disable()
+    try:
+        future = engine.submit(ask("kept", max_tokens=2))
+        future.result(WAIT)
+        kept = weakref.ref(future)
+        del future
+        for number in range(2):  # the engine's thread may still look at the last one that ended
+            engine.submit(ask(f"next {number}", max_tokens=2)).result(WAIT)
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_a_cancelled_future_leaves_the_engine(engine: Engine) -> None:
