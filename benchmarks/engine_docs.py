@@ -22,7 +22,9 @@ def write(figures: Figures, docs: Path) -> None:
     if "cost" in figures:
         draw_cost(docs / COST, figures["cost"], about)
     if "peers" in figures:
-        draw_rates(docs / PEERS, figures["own"], figures["peers"], f"{about}, one thread each")
+        draw_rates(
+            docs / PEERS, figures["own"], figures["peers"], f"{figures['machine']['processor']}, one thread each"
+        )
     (docs / PAGE).write_text("\n".join(page(figures)) + "\n", encoding="utf-8")
 
 

@@ -58,7 +58,7 @@ def _draw_series(axes: Axes, rows: Sequence[Mapping[str, Any]], place: str) -> N
     fitted = [row for row in rows if row["fitted"]]
     if fitted:
         known = [row[place] for row in fitted], [row["measured_ms"] for row in fitted]
-        axes.plot(*known, "o", color="white", markersize=3, label="the model is fitted to these")
+        axes.plot(*known, "o", color="white", markeredgecolor=BLUE, markersize=5, label="the model is fitted to these")
     axes.set_xticks(x)
     axes.legend(frameon=False, fontsize=8)
     _plain(axes)
