@@ -17,9 +17,9 @@ def test_of_four_and_eight_rows_the_worse_one_counts() -> None:
 
 
 def test_a_checkpoint_loses_nothing_against_itself() -> None:
-    found = quality(REFERENCE, REFERENCE, held_out(seed=3, per_cell=1)[:6])
-    assert found["questions"] == 6
-    assert found["tokens"] > 6 * 20
+    found = quality(REFERENCE, REFERENCE, held_out(seed=3, per_cell=1)[:3])
+    assert found["questions"] == 3
+    assert found["tokens"] > 3 * 20
     assert found["logit_difference_mean"] == 0
     assert found["same_greedy_token"] == found["same_answer"] == 1
     assert found["accuracy_floats"] == found["accuracy_int4"] > 0
