@@ -37,6 +37,7 @@ def page(figures: Figures) -> Iterator[str]:
         "Written by `./run bench engine --peers --write-docs docs`; the code that measures explains the words.",
         f"{machine['processor']}, {machine['cores']} cores shared with others, {machine['memory_gib']} GiB, no GPU;",
         f"Python {machine['python']}, torch {machine['versions']['torch']}. Load when each part began: {load}.",
+        "How steady some of it is from run to run: [figures.md](figures.md#the-engine-run-bench-engine---peers).",
     )
     yield "\n## Marks\n"
     yield from _table(("figure", "measured", "mark", ""), [_mark_row(mark, figures) for mark in measured(figures)])
