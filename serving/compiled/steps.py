@@ -182,13 +182,8 @@ class _Step:
     def __init__(self, steps: CompiledSteps, bucket: _Bucket, batch: Batch, turns: tuple[Tensor, Tensor]) -> None:
         self._steps, self._bucket, self._rows = steps, bucket, len(batch.tokens)
         more = bucket.rows - self._rows
-        tables, spare = batch.spans[0].tables, len(steps._cache.rows(0)) // steps._block_size - 1
-        if tables.shape[1] < 2:  # as traced
-            tables = pad(tables, (0, 1))
-        positions, slots = batch.positions, batch.slots
+        _, positions, slots, tables = steps._filled(batch, bucket.rows)
         if more:
-            positions, tables = pad(positions, (0, more)), pad(tables, (0, 0, 0, more), value=spare)
-            slots = pad(slots, (0, more), value=spare * steps._block_size)
             turns = (pad(turns[0], (0, 0, 0, 0, 0, more)), pad(turns[1], (0, 0, 0, 0, 0, more)))
         self._inputs = StepInputs(turns, positions, slots, tables.contiguous()).tensors
 

@@ -15,7 +15,7 @@ from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import Aborted, EngineClosed, EngineError, InvalidRequest, Overloaded, RankLost
 from serving.engine.flight import Flight
 from serving.engine.gang import Gang, RankReport
-from serving.engine.generation import Generated, GenerationRequest
+from serving.engine.generation import Generated, GenerationRequest, resolve
 from serving.engine.prompt import open_prompt_writer
 from serving.engine.stats import EngineStats, read_stats
 from serving.engine.steps import Steps
@@ -151,7 +151,7 @@ class Engine:
         """It leaves the engine; its blocks were free before anyone hears of it."""
         with self._lock:
             del self._flights[flight.request.request_id]
-        _resolve(flight.future, outcome)
+        resolve(flight.future, outcome)
 
     def _end(self, failure: EngineError) -> None:
         with self._lock:
@@ -162,7 +162,7 @@ class Engine:
             self._wake = -1
         self._gang.close()
         for flight in flights:
-            _resolve(flight.future, _again(failure))
+            resolve(flight.future, _again(failure))
         if isinstance(failure, RankLost):
             _log.error("%s; %d generations failed", failure, len(flights))
             if self._on_lost is not None:
@@ -191,12 +191,3 @@ class Engine:
 def _again(failure: EngineError) -> EngineError:
     """An exception of its own for every generation: a raised one carries its raiser's traceback."""
     return RankLost(failure.rank, failure.reason) if isinstance(failure, RankLost) else EngineClosed(str(failure))
-
-
-def _resolve(future: Future[Generated], outcome: Generated | EngineError) -> None:
-    if not future.set_running_or_notify_cancel():
-        return  # its caller has gone
-    if isinstance(outcome, EngineError):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
 from serving.answer import FinishReason, PromptTrace, TokenTrace, Usage
+from serving.engine.errors import EngineError
 
 Role = Literal["system", "user", "assistant"]
 
@@ -46,3 +48,13 @@ class Generated:
     rank: int  # which rank of each stage held the sequence
     reused_tokens: int = 0  # of the prompt: they were in that rank's cache already
     timings_ms: dict[str, float] = field(default_factory=dict)  # queue, prefill, decode
+
+
+def resolve(future: Future[Generated], outcome: Generated | EngineError) -> None:
+    """Tells the caller; one who has gone is told nothing."""
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(outcome, EngineError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

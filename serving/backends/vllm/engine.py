@@ -18,7 +18,7 @@ from serving.backends.vllm.load import VllmLoad
 from serving.engine.admission import check_request, max_tokens_of, sampling_of
 from serving.engine.errors import Aborted, EngineClosed, EngineError, InvalidRequest, Overloaded, RankLost
 from serving.engine.gang import RankReport, reported_placement
-from serving.engine.generation import Generated, GenerationRequest
+from serving.engine.generation import Generated, GenerationRequest, resolve
 from serving.engine.prompt import open_prompt_writer
 from serving.engine.stats import Counters, EngineStats, RankStats
 from serving.engine.vocabulary import load_vocabulary
@@ -140,7 +140,7 @@ class VllmEngine:
             self._closed = True
             flights, self._flights = list(self._flights.values()), {}
         for flight in flights:
-            _resolve(flight.future, EngineClosed("the engine was closed"))
+            resolve(flight.future, EngineClosed("the engine was closed"))
         self._generator.shutdown()
 
     def _prepare(self, request: GenerationRequest) -> VllmFlight:
@@ -176,13 +176,4 @@ class VllmEngine:
             return
         if isinstance(outcome, Generated):
             self._counters.count_finished(outcome)
-        _resolve(flight.future, outcome)
-
-
-def _resolve(future: Future[Generated], outcome: Generated | EngineError) -> None:
-    if not future.set_running_or_notify_cancel():
-        return  # its caller has gone
-    if isinstance(outcome, EngineError):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+        resolve(flight.future, outcome)
