@@ -62,7 +62,7 @@ def require(home: Path, names: Sequence[str] = tuple(ENVIRONMENTS)) -> None:
     if missing:
         raise PeersNotReady(
             f"{folder_of(home)} does not hold the peers' environments as they are now ({', '.join(missing)} missing); "
-            "./run bench engine --peers --prepare makes them."
+            "./run bench engine --prepare makes them."
         )
 
 
