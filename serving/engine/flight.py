@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from serving.answer import FinishReason, TokenTrace, Usage
 from serving.engine.block_pool import FullBlock
 from serving.engine.generation import Generated, GenerationRequest
-from serving.engine.plan import NO_TARGET, Choice, DrawnRow, Floats, Sampling, SequenceStep, read_choice
+from serving.engine.plan import NO_TARGET, Choice, DrawnRow, Floats, Sampling, SequenceStep, drawn_at, read_choice
 from serving.engine.prefix import BlockKeys
 from serving.engine.prompt import Prompt, trace_prompt
 from serving.engine.scheduler import Sequence, Turn
@@ -51,12 +51,16 @@ class Flight:
             self.started_at = time.monotonic()
             self._inherit(block_size)
         end = turn.start + turn.count
+        tokens = self.ids[turn.start : end]
+        if not tokens:  # it is being drawn
+            assert self.sequence.pending is not None
+            tokens = [drawn_at(self.sequence.pending)]
         return SequenceStep(
-            tokens=self.ids[turn.start : end],
+            tokens=tokens,
             start=turn.start,
             blocks=self.sequence.blocks[: -(-end // block_size)],
             sampled=turn.draws,
-            draw=self.drawn,
+            draw=self.sequence.length - self.sequence.prompt,
             sampling=self.sampling,
             targets=self.targets[turn.start : end] if end <= len(self.targets) else None,
         )

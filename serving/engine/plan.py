@@ -40,7 +40,7 @@ class Sampling:
 class SequenceStep:
     """One sequence's part of a step: compute tokens start..start+len(tokens), perhaps draw the next one."""
 
-    tokens: Sequence[int]
+    tokens: Sequence[int]  # or one that the rank draws in the step before, see `drawn_at`
     start: int
     blocks: Sequence[int]  # at least as many as the tokens so far need
     sampled: bool = False
@@ -144,6 +144,27 @@ def unpack_answer(payload: bytes) -> RankAnswer:
     logits = np.frombuffer(payload, np.float32, tokens * vocab, numbers_end).reshape(tokens, vocab) if vocab else None
     loads = load.astype(np.int64).reshape(layers, experts)
     return RankAnswer(step, drawn.reshape(count, width), targets, logits, header[7], header[8], loads)
+
+
+def drawn_at(place: int) -> int:
+    """What a plan has instead of a token that the same rank draws, for sequence number `place` of the plan before."""
+    return ~place
+
+
+def tokens_of(plan: RankPlan, drawn_before: Floats) -> Integers:
+    """[tokens] of all its sequences; `drawn_before` is RankAnswer.drawn of the step before.
+
+    Raises PlanError when that has not drawn a token that is asked for.
+    """
+    tokens = np.array([token for sequence in plan.sequences for token in sequence.tokens], np.int64)
+    unknown = np.flatnonzero(tokens < 0)
+    if len(unknown):
+        places = ~tokens[unknown]
+        drawn = drawn_before[places, 0] if places.max() < len(drawn_before) else np.array([np.nan])
+        if np.isnan(drawn).any():
+            raise PlanError("a plan asks for a token that the step before has not drawn")
+        tokens[unknown] = drawn.astype(np.int64)
+    return tokens
 
 
 def was_drawn(row: DrawnRow) -> bool:

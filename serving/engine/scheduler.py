@@ -4,7 +4,8 @@ A sequence reserves all the blocks it may ever need when it is admitted, so noth
 that hold the beginning of its prompt already are shared instead.
 
 Where ranks are a grid, a rank here is one of each stage: together they hold a sequence, each its own layers of it.
-Several steps are then in flight, each of other sequences.
+Several steps are then in flight, each of other sequences. Ranks that hold all layers know what they have just drawn:
+the step after may be sent while that is on its way, with the same sequences.
 """
 
 from __future__ import annotations
@@ -29,13 +30,15 @@ class Sequence:
     prompt: int
     longest: int  # prompt and all it may generate
     prefix: tuple[Link, ...] = ()  # full blocks of the prompt that may be found in a cache
-    length: int = 0  # tokens known so far
+    length: int = 0  # tokens so far, one that a step in flight draws among them
+    sent: int = 0  # of these, in the cache once all steps in flight have come back
     computed: int = 0  # of these, in the cache
+    pending: int | None = None  # where the newest step in flight has it, if that draws its next token
     rank: int = WAITING
     blocks: list[int] = field(default_factory=list)
     inherited: tuple[float, ...] = ()  # log-probabilities of its first tokens, known from those who computed them
-    in_flight: bool = False  # in a step whose answer has not come
-    given_up: bool = False  # when that comes, its blocks are free
+    in_flight: int = 0  # steps whose answers have not come
+    given_up: bool = False  # when they have, its blocks are free
 
     def __post_init__(self) -> None:
         self.length = self.length or self.prompt
@@ -48,10 +51,7 @@ class Turn:
     sequence: Sequence
     start: int
     count: int
-
-    @property
-    def draws(self) -> bool:
-        return self.start + self.count == self.sequence.length
+    draws: bool
 
 
 class Scheduler:
@@ -67,7 +67,7 @@ class Scheduler:
     ) -> None:
         """`blocks`, `step_tokens` and `most_running` (sequences) are each rank's; `limits` may allow less of both.
 
-        `depth` steps may be in flight, and `limits` speak of the sequences in one of them.
+        Stages compute `depth` steps at a time, each of other sequences, and `limits` speak of one of them.
         """
         if most_running >= step_tokens:
             raise ValueError(f"step_tokens ({step_tokens}) must exceed the sequences of a rank ({most_running})")
@@ -119,27 +119,31 @@ class Scheduler:
     def next_step(self) -> list[list[Turn]]:
         """The turns of each rank, those of one token first; all empty when there is nothing to do."""
         self._admit()
-        able = self._running if self._depth == 1 else [self._share(sequences) for sequences in self._running]
-        singles = [[Turn(s, s.computed, 1) for s in sequences if s.length - s.computed == 1] for sequences in able]
+        able = [self._able(sequences) for sequences in self._running]
+        singles = [[Turn(s, s.sent, 1, True) for s in sequences if s.length - s.sent == 1] for sequences in able]
         chunk = self._limits.chunk(max(map(len, singles)))  # ranks step together: each waits for the slowest
         return [self._turns(*rank, chunk) for rank in zip(able, singles, strict=True)]
 
     def depart(self, turns: Series[Series[Turn]]) -> None:
-        """The step is in flight: until its turns have advanced, no other has their sequences."""
+        """The step is in flight; what it draws will be the next tokens of its sequences."""
         for rank in turns:
-            for turn in rank:
-                turn.sequence.in_flight = True
+            for place, turn in enumerate(rank):
+                sequence = turn.sequence
+                sequence.sent = turn.start + turn.count
+                sequence.in_flight += 1
+                if turn.draws:
+                    sequence.length += 1
+                    sequence.pending = place
 
     def advance(self, turn: Turn) -> None:
-        """The turn's tokens are in the cache now; a sequence that was given up meanwhile is removed."""
+        """The turn's tokens are in the cache now; a sequence that was given up meanwhile may be removed."""
         sequence = turn.sequence
-        sequence.computed, sequence.in_flight = turn.start + turn.count, False
-        if sequence.given_up:
-            self.remove(sequence)
-
-    def grow(self, sequence: Sequence) -> None:
-        """One more token of it is known."""
-        sequence.length += 1
+        sequence.computed = turn.start + turn.count
+        sequence.in_flight -= 1
+        if not sequence.in_flight:
+            sequence.pending = None
+            if sequence.given_up:
+                self.remove(sequence)
 
     def publish(self, sequence: Sequence, first: int, blocks: Series[FullBlock]) -> None:
         """`blocks`, from its block number `first` on, are computed to their ends: others may use them."""
@@ -147,7 +151,7 @@ class Scheduler:
             self._pools[sequence.rank].publish(sequence.blocks[place], full)
 
     def remove(self, sequence: Sequence) -> None:
-        """It is finished or given up: its blocks are free again, at once or when the step it is in has come back."""
+        """It is finished or given up: its blocks are free again, at once or when the steps it is in have come back."""
         if sequence.rank == WAITING:
             self._waiting.remove(sequence)
             return
@@ -169,7 +173,7 @@ class Scheduler:
             sequence.rank = rank
             sequence.blocks = self._pools[rank].share(match)
             sequence.blocks += self._pools[rank].take(need - len(match.blocks))
-            sequence.computed = len(match.blocks) * self._block_size
+            sequence.sent = sequence.computed = len(match.blocks) * self._block_size
             sequence.inherited = match.logprobs
             self._running[rank].append(sequence)
 
@@ -186,18 +190,24 @@ class Scheduler:
         best = min(near, key=lambda p: (-len(p[2].blocks), p[0], -self._pools[p[1]].free), default=None)
         return None if best is None else best[1:]
 
-    def _share(self, sequences: list[Sequence]) -> list[Sequence]:
-        """Those that are in no step, but not more than keep all steps in flight equally large."""
+    def _able(self, sequences: list[Sequence]) -> list[Sequence]:
+        """Those that another step can compute; where stages have a step each, not more than keep these equally large.
+
+        What follows the last token that a sequence may have is never asked for.
+        """
+        able = [s for s in sequences if s.sent < s.length < s.longest and not s.given_up]
+        if self._depth == 1:
+            return able
         share = -(-len(sequences) // self._depth)
-        return [sequence for sequence in sequences if not sequence.in_flight][:share]
+        return [sequence for sequence in able if not sequence.in_flight][:share]
 
     def _turns(self, sequences: list[Sequence], singles: list[Turn], chunk: int) -> list[Turn]:
         left, chunks = min(chunk, self._step_tokens - len(singles)), []
         for sequence in sequences:
-            missing = sequence.length - sequence.computed
+            missing = sequence.length - sequence.sent
             if missing > 1 and left:
                 count = min(missing, left)
-                chunks.append(Turn(sequence, sequence.computed, count))
+                chunks.append(Turn(sequence, sequence.sent, count, count == missing))
                 left -= count
         return singles + sorted(chunks, key=lambda turn: turn.count > 1)  # the budget may leave one token to the last
 

@@ -26,12 +26,15 @@ class _InFlight:
     turns: list[list[Turn]]
     plans: list[RankPlan]
     began: float
+    extent: tuple[int, int]  # see scheduler.extent
 
 
 class Steps:
     """For one thread; knows neither futures nor locks. `clock` tells seconds, for the limits to follow.
 
-    As many steps are in flight as the gang has stages, so that each stage has one to work on.
+    As many steps are in flight as the gang has stages, so that each stage has one to work on. A gang of one stage is
+    sent the step after before it has answered, and never waits for the driver. That is done while sequences only
+    generate: who comes meanwhile waits for two such steps, but never for two that read prompts, which take longer.
     """
 
     def __init__(
@@ -82,13 +85,13 @@ class Steps:
         What has ended is written down while the next step is computed already. Ends sooner when `wake` is readable and
         another step could be sent meanwhile. Raises RankLost.
         """
-        while len(self._in_flight) < self._depth and self._send():
+        while self._has_room() and self._send():
             pass
         if self._ended:
             return self.take_ended()
         if not self._in_flight:
             return None
-        self._take_oldest(wake if len(self._in_flight) < self._depth else None)
+        self._take_oldest(wake if self._has_room() else None)
         return []
 
     def take_ended(self) -> list[tuple[Flight, Generated]]:
@@ -96,8 +99,15 @@ class Steps:
         ended, self._ended = self._ended, []
         return [(flight, self._result(flight, reason)) for flight, reason in ended]
 
+    def _has_room(self) -> bool:
+        """Whether another step may be sent now."""
+        if len(self._in_flight) < self._depth:
+            return True
+        _, prompt_tokens = self._in_flight[0].extent
+        return self._depth == len(self._in_flight) == 1 and not prompt_tokens
+
     def _send(self) -> bool:
-        """One more step, of sequences that are in none; False when there is none to send."""
+        """One more step; False when there is none to send."""
         began = self._clock()
         turns = self.scheduler.next_step()
         if not any(turns):
@@ -107,7 +117,7 @@ class Steps:
         plans = [self._plan(rank, counts, placement) for rank in turns]
         self._gang.submit(plans)
         self.scheduler.depart(turns)
-        self._in_flight.append(_InFlight(turns, plans, began))
+        self._in_flight.append(_InFlight(turns, plans, began, extent(turns)))
         self._sent += 1
         return True
 
@@ -115,15 +125,15 @@ class Steps:
         answers = self._gang.collect(wake)
         if answers is None:
             return
-        together, step = len(self._in_flight), self._in_flight.popleft()
+        together, step = min(len(self._in_flight), self._depth), self._in_flight.popleft()
         self.counters.count_step(step.plans, answers)
         of_last_stage = answers[-self._columns :]
         for rank, answer in zip(step.turns, of_last_stage, strict=True):
             self._take_answer(rank, answer)
         now, since = self._clock(), max(step.began, self._answered_at)
         self._answered_at = now
-        # The next token of its sequences comes after as many answers as there are steps in flight.
-        self.limits.observe(*extent(step.turns), together * (now - since))
+        # The next token of its sequences comes after as many answers as there are stages at work.
+        self.limits.observe(*step.extent, together * (now - since))
 
     def _plan(self, turns: list[Turn], counts: tuple[int, ...], placement: int) -> RankPlan:
         flights = [self._flights[turn.sequence] for turn in turns]
@@ -148,9 +158,7 @@ class Steps:
             if not drawn:
                 continue
             self.counters.generated += 1
-            if reason is None:
-                self.scheduler.grow(turn.sequence)
-            else:
+            if reason is not None:
                 self.drop(flight)
                 self._ended.append((flight, reason))
 

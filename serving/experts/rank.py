@@ -84,7 +84,7 @@ class _Rank:
         """The replies. Raises ExchangeBroken when the step is void, ValueError for what it cannot obey."""
         if kind is Kind.PLAN and self._seat is not None:
             plan, started = unpack_plan(payload), time.perf_counter()
-            if self._settings.stages > 1 and self._channel.called_away():  # of steps in flight, none is begun any more
+            if self._channel.called_away():  # of steps in flight, none is begun any more
                 raise ExchangeVoid
             self._seat.compute_by(plan.placement)
             answer = Kind.ANSWER, pack_answer(self._seat.runner.run(plan, started))

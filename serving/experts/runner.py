@@ -17,7 +17,7 @@ from serving.compiled.steps import Builder, CompiledSteps
 from serving.compiled.store import Wanted, buckets_up_to
 from serving.compiled.whole_step import is_whole
 from serving.engine.kv_cache import KvCache
-from serving.engine.plan import CHOICE, NO_TARGET, Floats, RankAnswer, RankPlan
+from serving.engine.plan import CHOICE, NO_TARGET, Floats, RankAnswer, RankPlan, tokens_of
 from serving.engine.sampler import choose
 from serving.experts.exchange import Exchange
 from serving.experts.placement import Placement, slots_of
@@ -61,6 +61,7 @@ class Runner:
         self._rank, self._model = rank, Transformer(config, self.weights, cache, exchange, steps)
         self.place(placement, {})
         self._block_size, self._window, self._exchange = settings.block_size, config.window, exchange
+        self._drawn_before = _NOTHING_DRAWN
 
     def close(self) -> None:
         if self._builder:
@@ -74,7 +75,7 @@ class Runner:
     def run(self, plan: RankPlan, started: float) -> RankAnswer:
         """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""
         waited = self._wait_seconds()
-        tokens = torch.from_numpy(np.array([token for s in plan.sequences for token in s.tokens], np.int64))
+        tokens = torch.from_numpy(tokens_of(plan, self._drawn_before))
         chunks = tuple(Chunk(s.start, len(s.tokens), tuple(s.blocks)) for s in plan.sequences)
         batch = build_batch(tokens, chunks, self._block_size, self._window, plan.counts)
         received = None if self._stage.is_first else self._links.receive(len(tokens))
@@ -83,9 +84,10 @@ class Runner:
         last = self._stage.is_last
         if not last:
             self._links.send(Handed(computed.hidden, gates))
+        self._drawn_before = self._drawn(plan, computed, gates) if last else _NOTHING_DRAWN
         return RankAnswer(
             step=plan.step,
-            drawn=self._drawn(plan, computed, gates) if last else _NOTHING_DRAWN,
+            drawn=self._drawn_before,
             target_logprobs=self._target_logprobs(plan, computed.hidden) if last else np.zeros(0),
             logits=self._model.logits(computed.hidden).numpy() if last and plan.want_logits else None,
             compute_seconds=time.perf_counter() - started,

@@ -24,7 +24,7 @@ def logits_of(
     """
     sequences = {}
     for number, (text, prompt) in enumerate(zip(texts, prompts, strict=True)):
-        sequences[str(number)] = Sequence(str(number), prompt, len(text))
+        sequences[str(number)] = Sequence(str(number), prompt, len(text) + 1)  # the last token is computed, too
         scheduler.add(sequences[str(number)])
     found: dict[str, list[Logits]] = {name: [] for name in sequences}
     in_flight: deque[list[list[Turn]]] = deque()
@@ -74,8 +74,5 @@ def _plans(
 
 def _go_on(scheduler: Scheduler, turn: Turn) -> None:
     scheduler.advance(turn)
-    if turn.draws:
-        if turn.sequence.length == turn.sequence.longest:
-            scheduler.remove(turn.sequence)
-        else:
-            scheduler.grow(turn.sequence)
+    if turn.draws and turn.sequence.length == turn.sequence.longest:
+        scheduler.remove(turn.sequence)

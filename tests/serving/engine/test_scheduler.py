@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import pytest
@@ -22,13 +23,11 @@ def new_scheduler() -> Scheduler:
 
 def run_step(scheduler: Scheduler, turns: list[list[Turn]]) -> None:
     """Every turn is computed; a sequence that reached its longest is removed."""
+    scheduler.depart(turns)
     for turn in (turn for rank in turns for turn in rank):
         scheduler.advance(turn)
-        if turn.draws:
-            if turn.sequence.length == turn.sequence.longest:
-                scheduler.remove(turn.sequence)
-            else:
-                scheduler.grow(turn.sequence)
+        if turn.sequence.length == turn.sequence.longest:
+            scheduler.remove(turn.sequence)
 
 
 lengths = st.tuples(st.integers(1, 30), st.integers(1, 18))
@@ -56,7 +55,7 @@ def test_any_load_is_finished_within_budget_and_without_shared_blocks(load: list
                 assert turn.start == turn.sequence.computed
                 assert turn.start + turn.count <= len(turn.sequence.blocks) * BLOCK_SIZE
         run_step(scheduler, turns)
-    assert all(sequence.computed == sequence.longest for sequence in sequences)
+    assert all(sequence.computed == sequence.longest - 1 for sequence in sequences)
     assert scheduler.free_blocks == (BLOCKS,) * RANKS
     assert scheduler.waiting == scheduler.running == 0
 
@@ -66,7 +65,7 @@ def test_a_long_sequence_at_the_head_is_not_overtaken() -> None:
     first, long, short = Sequence("first", 4, 8), Sequence("long", 40, 48), Sequence("short", 1, 2)
     for sequence in (first, long, short):
         scheduler.add(sequence)
-    while first.computed < first.longest:
+    while first.length < first.longest:
         turns = scheduler.next_step()
         assert [turn.sequence for turn in turns[0]] == [first]
         run_step(scheduler, turns)
@@ -126,7 +125,8 @@ def test_limits_are_followed_from_step_to_step_and_take_back_nothing_that_runs()
 
 def test_the_extent_of_a_step_is_that_of_its_fullest_ranks() -> None:
     one = Sequence("one", 9, 12)
-    turns = [[Turn(one, 8, 1), Turn(one, 8, 1)], [Turn(one, 8, 1), Turn(one, 0, 6), Turn(one, 0, 3)]]
+    single = Turn(one, 8, 1, True)
+    turns = [[single, single], [single, Turn(one, 0, 6, False), Turn(one, 0, 3, False)]]
     assert extent(turns) == (2, 9)
 
 
@@ -176,8 +176,10 @@ asks = st.tuples(prompts, st.integers(1, 18), st.integers(0, 12))  # steps after
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.lists(asks, min_size=1, max_size=25))
-def test_a_shared_block_always_holds_the_tokens_of_all_who_share_it(load: list[tuple[list[int], int, int]]) -> None:
+@given(st.lists(asks, min_size=1, max_size=25), st.integers(1, 2))
+def test_a_shared_block_always_holds_the_tokens_of_all_who_share_it(
+    load: list[tuple[list[int], int, int]], in_flight: int
+) -> None:
     scheduler, memory = new_scheduler(), Memory()
     texts: dict[str, list[int]] = {}
     keys: dict[str, BlockKeys] = {}
@@ -190,24 +192,30 @@ def test_a_shared_block_always_holds_the_tokens_of_all_who_share_it(load: list[t
         prefix = keys[name].links(prompt, [NO_TARGET] * len(prompt))
         live[name] = Sequence(name, len(prompt), len(prompt) + new, prefix)
         scheduler.add(live[name])
-    while any(turns := scheduler.next_step()):
-        for rank, mine in enumerate(turns):
+    steps: deque[list[list[Turn]]] = deque()
+    while live:
+        while len(steps) < in_flight and any(turns := scheduler.next_step()):
+            scheduler.depart(turns)
+            steps.append(turns)
+        for rank, mine in enumerate(steps.popleft()):
             for turn in mine:
                 sequence, text = turn.sequence, texts[turn.sequence.id]
                 assert memory.read(rank, sequence) == text[: turn.start]
                 memory.write(rank, sequence, turn.start, text[turn.start : turn.start + turn.count])
-                published = turn.start // BLOCK_SIZE
+                published, gone = turn.start // BLOCK_SIZE, sequence.given_up
                 scheduler.advance(turn)
+                if gone:
+                    continue
                 if turn.draws:
                     text.append(len(text) % 2)
-                    scheduler.grow(sequence)
                 keys[sequence.id].extend(text, [True] * len(text))
                 whole = keys[sequence.id].keys[published : sequence.computed // BLOCK_SIZE]
                 scheduler.publish(sequence, published, [FullBlock(key, (0.0,) * BLOCK_SIZE) for key in whole])
                 left[sequence.id] -= 1
-                if left[sequence.id] == 0 or sequence.length > sequence.longest:
+                if left[sequence.id] == 0 or len(text) == sequence.longest:
                     scheduler.remove(live.pop(sequence.id))
-    assert not live
+    for turn in (turn for step in steps for rank in step for turn in rank):
+        scheduler.advance(turn)
     assert scheduler.free_blocks == (BLOCKS,) * RANKS
 
 
@@ -216,8 +224,7 @@ def computed(scheduler: Scheduler, name: str, prompt: list[int], new: int = 2) -
     sequence = beginning(name, prompt, new)
     scheduler.add(sequence)
     while sequence.computed < len(prompt):
-        for turn in (turn for rank in scheduler.next_step() for turn in rank):
-            scheduler.advance(turn)
+        run_step(scheduler, scheduler.next_step())
     blocks = [FullBlock(link.key, (0.0,) * BLOCK_SIZE) for link in sequence.prefix]
     scheduler.publish(sequence, 0, blocks)
     scheduler.remove(sequence)

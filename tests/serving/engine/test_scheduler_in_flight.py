@@ -45,7 +45,5 @@ def test_any_load_is_finished_whatever_is_given_up_meanwhile(
                 scheduler.remove(turn.sequence)
                 if turn.sequence in dropped:
                     dropped.remove(turn.sequence)
-            else:
-                scheduler.grow(turn.sequence)
     assert scheduler.free_blocks == (BLOCKS,) * RANKS
     assert scheduler.waiting == scheduler.running == 0

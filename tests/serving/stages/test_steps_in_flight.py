@@ -2,93 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from serving.engine.admission import Admission
-from serving.engine.batch_limit import FixedLimits
-from serving.engine.engine_config import EngineConfig
-from serving.engine.flight import Flight
-from serving.engine.gang import Gang, RankReport
-from serving.engine.plan import Choice, RankAnswer, RankPlan, drawn_rows
-from serving.engine.prompt import open_prompt_writer
-from serving.engine.steps import Steps
-from serving.engine.vocabulary import load_vocabulary
 from serving.model.checkpoint import Checkpoint, open_checkpoint
-from tests.serving.stages.grids import ask
-from tests.serving.tiny_checkpoint import CONTEXT
-
-STEP_SECONDS = 0.01  # between two answers
-CONFIG = EngineConfig(ranks=1, stages=2, block_size=4, kv_tokens=4 * CONTEXT, most_running=6, step_tokens=64)
-
-
-class PretendedGang(Gang):
-    """Two stages that always say the same, and whose steps take the same time: only what is sent when counts here."""
-
-    def __init__(self) -> None:
-        super().__init__([], [RankReport(stage, 1, 1, 1, {}, stage) for stage in (0, 1)], 0.0)
-        self.now = 0.0  # seconds
-        self.events: list[str] = []
-        self.sent: deque[RankPlan] = deque()
-
-    def submit(self, plans: Sequence[RankPlan]) -> None:
-        (plan,) = plans
-        self.events.append(f"sent {plan.step}")
-        self.sent.append(plan)
-
-    def collect(self, wake: int | None = None) -> list[RankAnswer] | None:
-        if wake is not None:  # somebody always calls
-            self.events.append("called")
-            return None
-        plan = self.sent.popleft()
-        self.events.append(f"answered {plan.step}")
-        self.now += STEP_SECONDS
-        word = Choice(ord("x"), -1.0, 1.0, 1.0, ())
-        choices = tuple(word if sequence.sampled else None for sequence in plan.sequences)
-        first = RankAnswer(plan.step, drawn_rows((), 0), np.zeros(0), None, 0.0, 0.0)
-        return [first, RankAnswer(plan.step, drawn_rows(choices, 0), np.full(plan.counts[0], -1.0), None, 0.0, 0.0)]
-
-
-class Watched(FixedLimits):
-    """Limits that note what they are told."""
-
-    def __init__(self, running: int) -> None:
-        super().__init__(running, CONFIG.step_tokens)
-        object.__setattr__(self, "told", [])
-
-    told: list[tuple[int, int, float]]
-
-    def observe(self, rows: int, tokens: int, seconds: float) -> None:
-        self.told.append((rows, tokens, round(seconds, 6)))
+from tests.serving.pretended_steps import STEP_SECONDS, Driven, config_of
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_checkpoint: Path) -> Checkpoint:
     return open_checkpoint(tiny_checkpoint)
-
-
-class Driven:
-    def __init__(self, checkpoint: Checkpoint, running: int = 3) -> None:
-        self.gang, self.limits = PretendedGang(), Watched(running)
-        vocabulary = load_vocabulary(checkpoint.directory)
-        writer = open_prompt_writer(vocabulary, checkpoint.directory)
-        self._admission = Admission(writer, checkpoint.defaults, CONTEXT, CONFIG.block_size)
-        self.steps = Steps(self.gang, checkpoint, vocabulary, CONFIG, self.limits, lambda: self.gang.now)
-
-    def add(self, name: str, max_tokens: int = 8) -> Flight:
-        flight = self._admission.prepare(ask(name, max_tokens=max_tokens))
-        self.steps.add(flight)
-        return flight
-
-    def run_all(self) -> list[str]:
-        ended = []
-        while (found := self.steps.run()) is not None:
-            ended += [flight.request.request_id for flight, _ in found]
-        return ended
 
 
 def test_the_second_plan_is_sent_before_the_first_answer(checkpoint: Checkpoint) -> None:
@@ -165,7 +89,7 @@ def test_a_rank_runs_as_many_as_all_steps_in_flight_may_hold(checkpoint: Checkpo
     few.steps.run()
     many.steps.run()
     assert few.steps.scheduler.running == few.steps.scheduler.running_limit == 2 * 2
-    assert many.steps.scheduler.running == CONFIG.most_running
+    assert many.steps.scheduler.running == config_of(stages=2).most_running
 
 
 def test_what_has_ended_needs_no_rank_any_more(checkpoint: Checkpoint) -> None:
