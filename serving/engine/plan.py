@@ -15,8 +15,8 @@ DrawnRow = list[float]  # one of RankAnswer.drawn
 
 NO_TARGET = -1  # this token's successor needs no log-probability
 _FLOATS, _WORDS = struct.Struct("<dd"), struct.Struct("<qq")
-_HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, placement
-_FIELDS = 7  # start, count, sampled, seed, draw, temperature (float bits), top_p (float bits)
+HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, placement
+FIELDS = 7  # start, count, sampled, seed, draw, temperature (float bits), top_p (float bits)
 _ANSWER_HEADER = 9  # step, sequences, tokens, top_k, logits' width, expert layers, experts, then two times in seconds
 CHOICE = 4  # a drawn row: token id, its log-probability, entropy, gate entropy; then k ids, k log-probabilities
 
@@ -99,27 +99,6 @@ def pack_plan(plan: RankPlan) -> bytes:
     return np.array(words, np.int64).tobytes()
 
 
-def unpack_plan(payload: bytes) -> RankPlan:
-    """Raises PlanError when lengths do not agree."""
-    words = np.frombuffer(payload, np.int64)
-    if len(words) < _HEADER:
-        raise PlanError("a plan is shorter than its header")
-    step, ranks, count, tokens, width, top_k, want_logits, placement = words[:_HEADER].tolist()
-    if len(words) != _HEADER + ranks + count * (_FIELDS + width) + 2 * tokens:
-        raise PlanError("a plan's length does not agree with its header")
-    cuts = np.cumsum([_HEADER, ranks, count * _FIELDS, tokens, tokens]).tolist()
-    _, counts, fields, ids, targets, tables = np.split(words, cuts)
-    rows, floats = fields.reshape(count, _FIELDS), fields.view(np.float64).reshape(count, _FIELDS)[:, 5:]
-    given, asked, first, sequences = ids.tolist(), targets.tolist(), 0, []
-    aims = bool((targets != NO_TARGET).any())
-    for row, warmth, blocks in zip(rows.tolist(), floats.tolist(), tables.reshape(count, width).tolist(), strict=True):
-        last, sampling = first + row[1], Sampling(warmth[0], warmth[1], row[3])
-        aim = asked[first:last] if aims else None
-        sequences.append(SequenceStep(given[first:last], row[0], blocks, bool(row[2]), row[4], sampling, aim))
-        first = last
-    return RankPlan(step, tuple(counts.tolist()), tuple(sequences), top_k, bool(want_logits), placement)
-
-
 def pack_answer(answer: RankAnswer) -> bytes:
     drawn, logits = answer.drawn, answer.logits
     width, load = 0 if logits is None else logits.shape[1], answer.expert_load
@@ -149,22 +128,6 @@ def unpack_answer(payload: bytes) -> RankAnswer:
 def drawn_at(place: int) -> int:
     """What a plan has instead of a token that the same rank draws, for sequence number `place` of the plan before."""
     return ~place
-
-
-def tokens_of(plan: RankPlan, drawn_before: Floats) -> Integers:
-    """[tokens] of all its sequences; `drawn_before` is RankAnswer.drawn of the step before.
-
-    Raises PlanError when that has not drawn a token that is asked for.
-    """
-    tokens = np.array([token for sequence in plan.sequences for token in sequence.tokens], np.int64)
-    unknown = np.flatnonzero(tokens < 0)
-    if len(unknown):
-        places = ~tokens[unknown]
-        drawn = drawn_before[places, 0] if places.max() < len(drawn_before) else np.array([np.nan])
-        if np.isnan(drawn).any():
-            raise PlanError("a plan asks for a token that the step before has not drawn")
-        tokens[unknown] = drawn.astype(np.int64)
-    return tokens
 
 
 def was_drawn(row: DrawnRow) -> bool:

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from serving.engine.plan import CHOICE, Floats, Integers, Sampling
+from serving.engine.opened_plan import Draws
+from serving.engine.plan import CHOICE, Floats, Integers
 from serving.model.likelihoods import Likelihoods
 
 _MASK = (1 << 64) - 1
 _LIKELIEST = 256  # tokens that are looked at first where only the likeliest may be drawn
 
 
-def choose(
-    found: Likelihoods, gates: Floats, samplings: Sequence[Sampling], draws: Sequence[int], top_k: int
-) -> Floats:
+def choose(found: Likelihoods, gates: Floats, draws: Draws, top_k: int) -> Floats:
     """A choice for each row, laid out as `serving.engine.plan` has it, [rows, CHOICE + 2 * top_k].
 
-    `gates` [rows] nats, the mean entropy of the gates, is told with it. `draws` says how
-    many tokens the row's sequence drew before; `top_k` is at most that of `found`.
+    `gates` [rows] nats, the mean entropy of the gates, is told with it; `top_k` is at most that of `found`.
     """
     rows = np.empty((len(found.best), CHOICE + 2 * top_k))
     rows[:, 0], rows[:, 1] = found.best.numpy(), found.best_logprobs.numpy()
     rows[:, 2], rows[:, 3] = found.entropies.numpy(), gates
     rows[:, CHOICE : CHOICE + top_k] = found.top_ids.numpy()[:, :top_k]
     rows[:, CHOICE + top_k :] = found.top_logprobs.numpy()[:, :top_k]
-    for row, sampling in enumerate(samplings):
-        if sampling.temperature > 0:
-            logprobs = found.logprobs[row].double().numpy()
-            token = _draw(logprobs, sampling, draws[row])
-            rows[row, 0], rows[row, 1] = token, logprobs[token]
+    for row in np.flatnonzero(draws.temperatures > 0).tolist():
+        logprobs = found.logprobs[row].double().numpy()
+        token = _draw(logprobs, draws, row)
+        rows[row, 0], rows[row, 1] = token, logprobs[token]
     return rows
 
 
@@ -49,14 +44,15 @@ def uniform(seed: int, draw: int) -> float:
     return ((state ^ (state >> 31)) >> 11) / (1 << 53)
 
 
-def _draw(logprobs: Floats, sampling: Sampling, draw: int) -> int:
-    probabilities = np.exp(log_softmax(logprobs / sampling.temperature))
-    order = _likeliest(probabilities, sampling.top_p)
+def _draw(logprobs: Floats, draws: Draws, row: int) -> int:
+    top_p, seed, number = float(draws.top_ps[row]), int(draws.seeds[row]), int(draws.numbers[row])
+    probabilities = np.exp(log_softmax(logprobs / draws.temperatures[row]))
+    order = _likeliest(probabilities, top_p)
     cumulative = probabilities[order].cumsum()
     # The smallest set of tokens that reaches top_p; at least the most probable one.
-    kept = int(np.searchsorted(cumulative, sampling.top_p * probabilities.sum())) + 1
+    kept = int(np.searchsorted(cumulative, top_p * probabilities.sum())) + 1
     cumulative = cumulative[:kept]
-    place = int(np.searchsorted(cumulative, uniform(sampling.seed, draw) * cumulative[-1], side="right"))
+    place = int(np.searchsorted(cumulative, uniform(seed, number) * cumulative[-1], side="right"))
     return int(order[min(place, len(cumulative) - 1)])
 
 

@@ -15,8 +15,9 @@ import torch
 
 from serving.engine.control import Channel, ChannelClosed, Kind, connect
 from serving.engine.fault import Fault, fault_to_json
+from serving.engine.opened_plan import open_plan
 from serving.engine.placed import readiness_to_json
-from serving.engine.plan import pack_answer, unpack_plan
+from serving.engine.plan import pack_answer
 from serving.experts.exchange import AloneExchange, Exchange, ExchangeBroken, ExchangeTimeout, ExchangeVoid
 from serving.experts.exchange_of_epoch import ExchangeOfEpoch
 from serving.experts.gloo_exchange import GlooExchange
@@ -83,7 +84,7 @@ class _Rank:
     def obey(self, kind: Kind, payload: bytes) -> list[tuple[Kind, bytes]]:
         """The replies. Raises ExchangeBroken when the step is void, ValueError for what it cannot obey."""
         if kind is Kind.PLAN and self._seat is not None:
-            plan, started = unpack_plan(payload), time.perf_counter()
+            plan, started = open_plan(payload), time.perf_counter()
             if self._channel.called_away():  # of steps in flight, none is begun any more
                 raise ExchangeVoid
             self._seat.compute_by(plan.placement)

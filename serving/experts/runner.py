@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,13 @@ from serving.compiled.steps import Builder, CompiledSteps
 from serving.compiled.store import Wanted, buckets_up_to
 from serving.compiled.whole_step import is_whole
 from serving.engine.kv_cache import KvCache
-from serving.engine.plan import CHOICE, NO_TARGET, Floats, RankAnswer, RankPlan, tokens_of
+from serving.engine.opened_plan import OpenedPlan
+from serving.engine.plan import CHOICE, NO_TARGET, Floats, RankAnswer
 from serving.engine.sampler import choose
 from serving.experts.exchange import Exchange
 from serving.experts.placement import Placement, slots_of
 from serving.experts.rank_settings import RankSettings
-from serving.model.batch import Chunk, build_batch
+from serving.model.batch import Chunks, build_batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import ModelConfig
 from serving.model.packed_experts import PackedExperts
@@ -72,11 +72,11 @@ class Runner:
         own = replace(placement, by_layer=self._stage.numbered(placement.by_layer))
         self._model.place(own, self._rank, self._stage.numbered(incoming))
 
-    def run(self, plan: RankPlan, started: float) -> RankAnswer:
+    def run(self, plan: OpenedPlan, started: float) -> RankAnswer:
         """`started` is when the plan arrived, by time.perf_counter(). Raises ExchangeTimeout."""
         waited = self._wait_seconds()
-        tokens = torch.from_numpy(tokens_of(plan, self._drawn_before))
-        chunks = tuple(Chunk(s.start, len(s.tokens), tuple(s.blocks)) for s in plan.sequences)
+        tokens = torch.from_numpy(plan.known_tokens(self._drawn_before))
+        chunks = Chunks(plan.starts, plan.lengths, plan.tables)
         batch = build_batch(tokens, chunks, self._block_size, self._window, plan.counts)
         received = None if self._stage.is_first else self._links.receive(len(tokens))
         computed = self._model.forward(batch, received.hidden if received else None)
@@ -95,36 +95,32 @@ class Runner:
             expert_load=self._model.expert_load().numpy(),
         )
 
-    def _drawn(self, plan: RankPlan, computed: Computed, gate_entropy: Tensor) -> Floats:
+    def _drawn(self, plan: OpenedPlan, computed: Computed, gate_entropy: Tensor) -> Floats:
         """A row for each sequence, as RankAnswer has it."""
-        places, ends = _drawing(plan)
-        if not places:
-            return np.full((len(plan.sequences), CHOICE + 2 * plan.top_k), np.nan)
-        every = len(places) == len(computed.hidden)  # the usual step: nothing need be picked out
-        wanted = None if every else torch.from_numpy(np.array(ends) - 1)
+        sequences = np.flatnonzero(plan.sampled)
+        if not len(sequences):
+            return np.full((len(plan.sampled), CHOICE + 2 * plan.top_k), np.nan)
+        every = len(sequences) == len(computed.hidden)  # the usual step: nothing need be picked out
+        wanted = None if every else torch.from_numpy(plan.lengths.cumsum()[sequences] - 1)
         found = self._model.measure(computed, wanted, plan.top_k)
         gates = (gate_entropy if wanted is None else gate_entropy[wanted]).numpy() / (self._expert_layers or math.nan)
-        drawing = [plan.sequences[place] for place in places]
-        drawn = choose(found, gates, [s.sampling for s in drawing], [s.draw for s in drawing], plan.top_k)
+        drawn = choose(found, gates, plan.draws if every else plan.draws.of(sequences), plan.top_k)
         if every:
             return drawn
-        rows = np.full((len(plan.sequences), drawn.shape[1]), np.nan)
-        rows[places] = drawn
+        rows = np.full((len(plan.sampled), drawn.shape[1]), np.nan)
+        rows[sequences] = drawn
         return rows
 
     def _wait_seconds(self) -> float:
         """For other ranks, of this stage and of the ones beside it."""
         return self._exchange.wait_seconds + self._links.wait_seconds
 
-    def _target_logprobs(self, plan: RankPlan, hidden: Tensor) -> Floats:
+    def _target_logprobs(self, plan: OpenedPlan, hidden: Tensor) -> Floats:
         found = np.full(len(hidden), np.nan)
-        if all(sequence.targets is None for sequence in plan.sequences):
-            return found
-        targets = np.array([t for s in plan.sequences for t in s.targets or [NO_TARGET] * len(s.tokens)], np.int64)
-        wanted = np.flatnonzero(targets != NO_TARGET)
+        wanted = np.flatnonzero(plan.targets != NO_TARGET)
         if len(wanted):
             logprobs = torch.log_softmax(self._model.logits(hidden[torch.from_numpy(wanted)]), 1)
-            column = torch.from_numpy(targets[wanted]).unsqueeze(1)
+            column = torch.from_numpy(plan.targets[wanted]).unsqueeze(1)
             found[wanted] = logprobs.gather(1, column).squeeze(1).double().numpy()
         return found
 
@@ -132,10 +128,3 @@ class Runner:
 def _wanted(settings: RankSettings, config: ModelConfig, slots: int) -> Wanted:
     rows, whole = buckets_up_to(settings.most_running), is_whole(config, settings.ranks, settings.stages)
     return Wanted(settings.ranks, slots, settings.block_size, rows, whole)
-
-
-def _drawing(plan: RankPlan) -> tuple[list[int], list[int]]:
-    """The places of the sequences whose next token is drawn, and where the rows of each end."""
-    ends = accumulate(len(sequence.tokens) for sequence in plan.sequences)
-    found = [(place, end) for place, (end, s) in enumerate(zip(ends, plan.sequences, strict=True)) if s.sampled]
-    return [place for place, _ in found], [end for _, end in found]

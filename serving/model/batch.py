@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,15 @@ Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Tokens start..start+count of one sequence and the blocks that hold it from its first token."""
+class Chunks:
+    """Of each sequence tokens start..start+count, and the blocks that hold it from its first token.
 
-    start: int
-    count: int
-    blocks: tuple[int, ...]
+    Those of one token come first. Behind the blocks of a sequence shorter than others are any: the mask hides them.
+    """
+
+    starts: Integers  # [sequences]
+    counts: Integers  # [sequences]
+    tables: Integers  # [sequences, blocks]
 
 
 class Span:
@@ -64,37 +68,28 @@ class Batch:
     counts: tuple[int, ...]  # rows of every rank in this step
 
 
-def build_batch(
-    tokens: Tensor, chunks: tuple[Chunk, ...], block_size: int, window: int, counts: tuple[int, ...]
-) -> Batch:
-    """Leading chunks of one token form one span; every other chunk is a span of its own."""
-    if not chunks:
+def build_batch(tokens: Tensor, chunks: Chunks, block_size: int, window: int, counts: tuple[int, ...]) -> Batch:
+    """Chunks of one token form one span; every other chunk is a span of its own."""
+    sequences = len(chunks.starts)
+    if not sequences:
         empty = torch.empty(0, dtype=torch.int64)
         return Batch(tokens, empty, empty, (), counts)
-    single = next((place for place, chunk in enumerate(chunks) if chunk.count > 1), len(chunks))
-    groups = ([chunks[:single]] if single else []) + [(chunk,) for chunk in chunks[single:]]
+    longer = np.flatnonzero(chunks.counts > 1)
+    single = int(longer[0]) if len(longer) else sequences
+    bounds = [0, *range(single or 1, sequences + 1)]
     spans, positions, slots, first = [], [], [], 0
-    for group in groups:
-        at, tables = _positions(group), _tables(group, block_size)
+    for begin, end in pairwise(bounds):
+        at = chunks.starts[begin:end, None]
+        if chunks.counts[begin] > 1:
+            at = at + np.arange(chunks.counts[begin])
+        blocks = at // block_size
+        tables = np.ascontiguousarray(chunks.tables[begin:end, : blocks.max() + 1])
         last = first + at.size
         spans.append(Span(first, last, torch.from_numpy(at), torch.from_numpy(tables), block_size, window))
         positions.append(at.ravel())
-        slots.append((np.take_along_axis(tables, at // block_size, 1) * block_size + at % block_size).ravel())
+        slots.append((np.take_along_axis(tables, blocks, 1) * block_size + at % block_size).ravel())
         first = last
     return Batch(tokens, _joined(positions), _joined(slots), tuple(spans), counts)
-
-
-def _positions(group: tuple[Chunk, ...]) -> Integers:
-    """[sequences, tokens of each]."""
-    starts: Integers = np.array([[chunk.start] for chunk in group], np.int64)
-    return starts + np.arange(group[0].count)
-
-
-def _tables(group: tuple[Chunk, ...], block_size: int) -> Integers:
-    """Sequences shorter than the longest point to block 0 behind their end; the mask hides it."""
-    width = max(-(-(chunk.start + chunk.count) // block_size) for chunk in group)
-    rows = [[*chunk.blocks[:width], *[0] * (width - len(chunk.blocks))] for chunk in group]
-    return np.array(rows, np.int64)
 
 
 def _joined(parts: list[Integers]) -> Tensor:

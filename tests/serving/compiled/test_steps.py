@@ -16,12 +16,13 @@ from serving.compiled.store import BUCKETS, Store, Wanted, bucket_of, buckets_up
 from serving.engine.kv_cache import KvCache
 from serving.experts.exchange import AloneExchange
 from serving.experts.product import ExpertProduct, Kernel
-from serving.model.batch import Batch, Chunk, build_batch
+from serving.model.batch import Batch, build_batch
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.likelihoods import Likelihoods
 from serving.model.transformer import Computed, Transformer
 from serving.model.weights import MixtureWeights, load_layer, load_weights
 from serving.stages.stage import PipelineStage, stages_of
+from tests.serving.model.one_rank import chunks_of
 from tests.serving.tiny_checkpoint import write_tiny_checkpoint
 
 BLOCK, BLOCKS, ROWS = 4, 40, 4
@@ -70,7 +71,7 @@ class Network:
 
     def run(self, *parts: tuple[list[int], int, int], received: torch.Tensor | None = None) -> tuple[Computed, Batch]:
         """Each part: tokens, where they begin, and the first of its sequence's blocks."""
-        chunks = tuple(Chunk(start, len(tokens), tuple(range(first, first + 8))) for tokens, start, first in parts)
+        chunks = chunks_of(*((start, len(tokens), range(first, first + 8)) for tokens, start, first in parts))
         ids = torch.tensor([token for tokens, _, _ in parts for token in tokens])
         batch = build_batch(ids, chunks, BLOCK, self._window, (len(ids),))
         with torch.inference_mode():

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serving.engine.opened_plan import open_plan
 from serving.engine.plan import (
     NO_TARGET,
     Choice,
@@ -20,7 +21,6 @@ from serving.engine.plan import (
     pack_plan,
     read_choice,
     unpack_answer,
-    unpack_plan,
     was_drawn,
 )
 
@@ -41,18 +41,19 @@ def steps(draw: st.DrawFn) -> SequenceStep:
 def test_a_plan_reads_back_as_written(
     step: int, counts: list[int], sequences: list[SequenceStep], top_k: int, want_logits: bool
 ) -> None:
-    read = unpack_plan(pack_plan(RankPlan(step, tuple(counts), tuple(sequences), top_k, want_logits)))
+    read = open_plan(pack_plan(RankPlan(step, tuple(counts), tuple(sequences), top_k, want_logits)))
     assert (read.step, read.counts, read.top_k, read.want_logits) == (step, tuple(counts), top_k, want_logits)
-    for got, wanted in zip(read.sequences, sequences, strict=True):
-        assert list(got.tokens) == list(wanted.tokens)
-        assert list(got.targets or [NO_TARGET] * len(wanted.tokens)) == list(wanted.targets or [])
-        assert list(got.blocks)[: len(wanted.blocks)] == list(wanted.blocks)  # padded to the widest
-        assert (got.start, got.sampled, got.draw, got.sampling) == (
-            wanted.start,
-            wanted.sampled,
-            wanted.draw,
-            wanted.sampling,
-        )
+    assert read.starts.tolist() == [wanted.start for wanted in sequences]
+    assert read.lengths.tolist() == [len(wanted.tokens) for wanted in sequences]
+    assert [bool(sampled) for sampled in read.sampled] == [wanted.sampled for wanted in sequences]
+    assert read.draws.numbers.tolist() == [wanted.draw for wanted in sequences]
+    drawing = zip(read.draws.temperatures.tolist(), read.draws.top_ps.tolist(), read.draws.seeds.tolist(), strict=True)
+    assert [Sampling(*each) for each in drawing] == [wanted.sampling for wanted in sequences]
+    assert read.tokens.tolist() == [token for wanted in sequences for token in wanted.tokens]
+    assert read.targets.tolist() == [target for wanted in sequences for target in wanted.targets or []]
+    for got, wanted in zip(read.tables.tolist(), sequences, strict=True):
+        width = len(wanted.blocks)
+        assert (got[:width], set(got[width:]) - {0}) == (list(wanted.blocks), set())  # padded to the widest
 
 
 def test_an_answer_reads_back_as_written() -> None:
@@ -73,6 +74,6 @@ def test_a_message_of_the_wrong_length_is_refused(cut: int) -> None:
     plan = pack_plan(RankPlan(1, (2,), (SequenceStep([1, 2], 0, [0]),)))
     answer = pack_answer(RankAnswer(1, drawn_rows([None], 2), np.array([np.nan]), None, 0.0, 0.0))
     with pytest.raises(PlanError):
-        unpack_plan(plan[:cut])
+        open_plan(plan[:cut])
     with pytest.raises(PlanError):
         unpack_answer(answer[:cut])

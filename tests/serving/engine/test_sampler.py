@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from serving.engine.opened_plan import Draws
 from serving.engine.plan import Choice, Sampling, read_choice
 from serving.engine.sampler import choose, uniform
 from serving.model.likelihoods import measure
@@ -23,7 +24,9 @@ def choose_one(logits: np.ndarray, sampling: Sampling, draw: int = 0, top_k: int
 def choose_all(
     logits: np.ndarray, samplings: list[Sampling], draws: list[int], top_k: int, gates: list[float]
 ) -> list[Choice]:
-    drawn = choose(measure(torch.from_numpy(logits), top_k), np.array(gates), samplings, draws, top_k)
+    floats, integers = np.array([(s.temperature, s.top_p) for s in samplings]).T, [s.seed for s in samplings]
+    how = Draws(floats[0], floats[1], np.array(integers), np.array(draws))
+    drawn = choose(measure(torch.from_numpy(logits), top_k), np.array(gates), how, top_k)
     return [read_choice(row) for row in drawn.tolist()]
 
 

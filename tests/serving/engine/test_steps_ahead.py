@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.engine.plan import PlanError, RankPlan, SequenceStep, drawn_at, drawn_rows, tokens_of
+from serving.engine.opened_plan import open_plan
+from serving.engine.plan import PlanError, RankPlan, SequenceStep, drawn_at, drawn_rows, pack_plan
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from tests.serving.pretended_steps import STEP_SECONDS, Driven
 
@@ -84,7 +85,7 @@ def test_what_was_not_drawn_is_not_computed() -> None:
     for place in (0, 1):
         plan = RankPlan(1, (1,), (SequenceStep([drawn_at(place)], 4, [0]),))
         with pytest.raises(PlanError, match="has not drawn"):
-            tokens_of(plan, drawn)
+            open_plan(pack_plan(plan)).known_tokens(drawn)
     drawn[0, 0] = 7.0
     plan = RankPlan(1, (2,), (SequenceStep([drawn_at(0)], 4, [0]), SequenceStep([5], 1, [1])))
-    np.testing.assert_array_equal(tokens_of(plan, drawn), [7, 5])
+    np.testing.assert_array_equal(open_plan(pack_plan(plan)).known_tokens(drawn), [7, 5])

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from serving.engine.plan import RankAnswer, RankPlan
+from serving.engine.opened_plan import open_plan
+from serving.engine.plan import RankAnswer, RankPlan, pack_plan
 from serving.engine.scheduler import Scheduler
 from serving.experts.exchange import Exchange
 from serving.experts.gloo_exchange import GlooExchange
@@ -89,7 +90,7 @@ class SeatedRanks:
     def _run(seat: Seat, plan: RankPlan) -> RankAnswer:
         with torch.inference_mode():
             seat.compute_by(plan.placement)
-            return seat.runner.run(plan, 0.0)
+            return seat.runner.run(open_plan(pack_plan(plan)), 0.0)
 
 
 @contextmanager

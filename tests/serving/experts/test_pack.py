@@ -23,11 +23,12 @@ from serving.engine.scheduler import Scheduler
 from serving.experts.pack import main, pack
 from serving.experts.placement import contiguous_placement
 from serving.experts.quantise import Quantised, dequantise
-from serving.model.batch import Chunk, build_batch
+from serving.model.batch import build_batch
 from serving.model.checkpoint import open_checkpoint
 from serving.model.config import CheckpointError
 from serving.model.packed_experts import PackedExperts
 from serving.model.weights import MixtureWeights, load_weights
+from tests.serving.model.one_rank import chunks_of
 from tests.serving.teacher import logits_of
 from tests.serving.tiny_checkpoint import reference_logits, some_prompt, write_tiny_checkpoint
 
@@ -162,7 +163,7 @@ def test_steps_with_packed_experts_are_left_uncompiled(packed: Path, tmp_path: P
     weights = load_weights(checkpoint, contiguous_placement(config, 1).held_by(0))
     cache = KvCache(config.layers, 8, 4, config.attention.cache_width)
     steps = CompiledSteps(tmp_path, checkpoint, weights, cache, Wanted(1, len(cache.rows(0)), 4, (1,)))
-    batch = build_batch(torch.tensor([7]), (Chunk(0, 1, (0,)),), 4, config.window, (1,))
+    batch = build_batch(torch.tensor([7]), chunks_of((0, 1, (0,))), 4, config.window, (1,))
     assert steps.of(batch, (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))) is None
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from serving.model.batch import Chunk, build_batch
-from tests.serving.model.one_rank import BLOCK, TEXT, logits_in_chunks, open_model
+from serving.model.batch import build_batch
+from tests.serving.model.one_rank import BLOCK, TEXT, chunks_of, logits_in_chunks, open_model
 from tests.serving.tiny_checkpoint import FAMILIES, reference_logits, write_tiny_checkpoint
 
 YARN = {"rope_type": "yarn", "rope_theta": 10_000.0, "factor": 4.0, "original_max_position_embeddings": 16}
@@ -69,10 +69,10 @@ def test_a_sequence_does_not_see_its_neighbours_or_what_blocks_held_before(tmp_p
     model, window = open_model(directory)
     tokens = torch.tensor(TEXT[:12])
     with torch.inference_mode():
-        dirty = build_batch(torch.tensor(TEXT[20:52]), (Chunk(0, 32, tuple(range(8))),), BLOCK, window, (32,))
+        dirty = build_batch(torch.tensor(TEXT[20:52]), chunks_of((0, 32, range(8))), BLOCK, window, (32,))
         model.forward(dirty)
         both = torch.cat((tokens, torch.tensor(TEXT[30:37])))
-        chunks = (Chunk(0, 12, (2, 0, 1)), Chunk(0, 7, (5, 3)))
+        chunks = chunks_of((0, 12, (2, 0, 1)), (0, 7, (5, 3)))
         beside = model.logits(model.forward(build_batch(both, chunks, BLOCK, window, (19,))).hidden)
     assert (beside[:12] - reference_logits(directory, TEXT[:12])).abs().max() < 1e-4
     assert (beside[12:] - reference_logits(directory, TEXT[30:37])).abs().max() < 1e-4
@@ -83,7 +83,7 @@ def test_gate_entropies_are_summed_over_every_expert_layer(tmp_path: Path, famil
     directory = write_tiny_checkpoint(tmp_path / "checkpoint", family=family)
     model, window = open_model(directory)
     with torch.inference_mode():
-        batch = build_batch(torch.tensor(TEXT[:8]), (Chunk(0, 8, (0, 1)),), BLOCK, window, (8,))
+        batch = build_batch(torch.tensor(TEXT[:8]), chunks_of((0, 8, (0, 1))), BLOCK, window, (8,))
         found = model.forward(batch).gate_entropy
     assert found.shape == (8,)
     assert ((found > 0) & (found < 2 * math.log(8))).all()  # two layers of eight experts

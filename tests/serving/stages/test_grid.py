@@ -15,12 +15,12 @@ import torch
 from serving.engine.engine_config import EngineConfig
 from serving.engine.errors import RankLost
 from serving.engine.plan import RankPlan, SequenceStep
-from serving.model.batch import Chunk, build_batch
+from serving.model.batch import build_batch
 from serving.model.checkpoint import open_checkpoint
 from serving.model.layout import needed_tensors
 from serving.planning.shape import shape_of
 from tests.serving.model.one_rank import BLOCK as ALONE_BLOCK
-from tests.serving.model.one_rank import open_model
+from tests.serving.model.one_rank import chunks_of, open_model
 from tests.serving.stages.grids import (
     BLOCK,
     CHOSEN,
@@ -93,7 +93,7 @@ def gate_entropies_of(directory: Path, ids: list[int]) -> np.ndarray:
     """[tokens], the mean over all layers with experts, of one rank that has them all."""
     model, window = open_model(directory)
     blocks = tuple(range(-(-len(ids) // ALONE_BLOCK)))
-    batch = build_batch(torch.tensor(ids), (Chunk(0, len(ids), blocks),), ALONE_BLOCK, window, (len(ids),))
+    batch = build_batch(torch.tensor(ids), chunks_of((0, len(ids), blocks)), ALONE_BLOCK, window, (len(ids),))
     with torch.inference_mode():
         found = model.forward(batch).gate_entropy
     entropies: np.ndarray = found.numpy() / len(open_checkpoint(directory).config.expert_layers)
