@@ -106,6 +106,8 @@ class Transformer:
             self._chosen = found.experts
             return Computed(found.hidden, found.gate_entropy, likelihoods=found.likelihoods)
         hidden = self._embedded(batch.tokens) if received is None else received
+        if not len(hidden):
+            return self._beside(hidden, batch.counts)
         turns = self._rotary.at(batch.positions)
         step = self._compiled.of(batch, turns) if self._compiled else None
         routings = []
@@ -156,12 +158,21 @@ class Transformer:
         assert self._weights.embedding is not None
         return F.embedding(tokens, self._weights.embedding) * self._config.embedding_scale
 
+    def _beside(self, hidden: Tensor, counts: tuple[int, ...]) -> Computed:
+        """A rank without rows still computes its experts for the others."""
+        nothing = torch.zeros(0, self._config.experts_per_token)
+        routing = Routing(nothing.sum(1), nothing.long(), nothing)
+        for mixture in self._mixtures:
+            if mixture is not None:
+                mixture(hidden, routing, counts)
+        self._chosen = None
+        return Computed(hidden, routing.entropies)
+
     def _layer(
         self, layer: int, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Routing | None]:
         own, mixture = self._layers[layer], self._mixtures[layer]
-        if len(hidden):  # a rank without rows still computes its experts for the others
-            hidden = own.attend(hidden, batch, turns, self._cache)
+        hidden = own.attend(hidden, batch, turns, self._cache)
         normed = own.normed(hidden)
         if mixture is None:
             return own.finish(hidden, normed, None), None
