@@ -24,7 +24,9 @@ class LaunchSettings(BaseSettings):
     )
     replicas: int = Field(default=2, ge=1, le=16, description="Gangs of ranks side by side.")
     ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in each stage of a gang.")
-    start_seconds: float = Field(default=180.0, gt=0, description="How long the product may take to become ready.")
+    start_seconds: float = Field(
+        default=180.0, gt=0, le=86_400, description="How long the product may take to become ready."
+    )
     database_url: str = Field(
         default="",
         alias="DATABASE_URL",
