@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 class LaunchSettings(BaseSettings):
     """Read from the environment; every field is described in docs/settings.md."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", populate_by_name=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="COUNTERSIGN_", env_ignore_empty=True, populate_by_name=True, extra="ignore"
+    )
 
     home: Path = Field(default=ROOT / ".countersign", description="Folder of all state: database, queue, keys, logs.")
     port: int = Field(default=8000, ge=1, le=65535, description="The gateway's port.")

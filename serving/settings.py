@@ -14,7 +14,7 @@ REFERENCE_CHECKPOINT = Path(__file__).parent / "checkpoints" / "reference"
 class ServingSettings(BaseSettings):
     """What `python -m serving.start` reads; the defaults serve the reference model on this machine alone."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(default=Path(".countersign"), description="Where state, tokens and logs are kept.")
     host: str = Field(default="127.0.0.1", description="Address HAProxy listens on; keep it on loopback.")
