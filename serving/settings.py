@@ -72,6 +72,13 @@ class ServingSettings(BaseSettings):
     vllm_start_seconds: float = Field(
         default=600.0, gt=0, le=86_400, description="Longest start of vLLM, its loading included."
     )
+    kv_tokens: int = Field(
+        default=16_384,
+        ge=1,
+        le=16_777_216,
+        description="Tokens whose keys and values each rank keeps, in whole blocks of 16; memory is touched as it "
+        "fills. Fewer than the model's context shorten it.",
+    )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     token_seconds: float = Field(
         default=0.05,
