@@ -122,7 +122,7 @@ def _in_environment(environment: Path, folder: Path, what: str, checkpoint: Path
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    home = Path(os.environ.get("COUNTERSIGN_HOME", ".countersign"))
+    home = Path(os.environ.get("COUNTERSIGN_HOME") or ".countersign")
     parser = argparse.ArgumentParser(prog="./run bench backends", description=__doc__)
     parser.add_argument("--prepare", action="store_true", help="first make vLLM's environment: minutes, 3 GB")
     parser.add_argument("--environment", type=Path, default=home / "vllm-environment", help="where that is")

@@ -146,7 +146,7 @@ def finite(value: Any) -> Any:
 
 
 def _environment(home: Path) -> Path:
-    return Path(os.environ.get("COUNTERSIGN_PEERS", home / "peers")) / "confidence"
+    return Path(os.environ.get("COUNTERSIGN_PEERS") or home / "peers") / "confidence"
 
 
 def _folder(home: Path) -> Path:
@@ -168,8 +168,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--questions must be at least 5: one for each difficulty")
     if options.peers and "own" not in options.parts:
         parser.error("--peers are measured on the part own")
-    options.data = Path(os.environ.get("COUNTERSIGN_DATA", "data"))
-    options.home = Path(os.environ.get("COUNTERSIGN_HOME", ".countersign"))
+    options.data = Path(os.environ.get("COUNTERSIGN_DATA") or "data")
+    options.home = Path(os.environ.get("COUNTERSIGN_HOME") or ".countersign")
     return options
 
 

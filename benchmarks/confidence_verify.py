@@ -195,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"confidence_verify: {options.own} is not there; ./run calibrate writes such a file.", file=sys.stderr)
         return 2
     try:
-        figures = measure(Path(os.environ.get("COUNTERSIGN_DATA", "data")), options.own)
+        figures = measure(Path(os.environ.get("COUNTERSIGN_DATA") or "data"), options.own)
     except MissingData as missing:
         print(f"confidence_verify: {missing}", file=sys.stderr)
         return 2

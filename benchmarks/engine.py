@@ -143,7 +143,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"--only: {name!r} is none of {', '.join(names)} (peers needs --peers)")
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    options.home = Path(os.environ.get("COUNTERSIGN_HOME", ".countersign")).absolute()
+    options.home = Path(os.environ.get("COUNTERSIGN_HOME") or ".countersign").absolute()
     return options
 
 

@@ -137,7 +137,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    options.home = Path(os.environ.get("COUNTERSIGN_HOME", ".countersign"))
+    options.home = Path(os.environ.get("COUNTERSIGN_HOME") or ".countersign")
     return options
 
 

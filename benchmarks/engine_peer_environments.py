@@ -49,7 +49,7 @@ ENVIRONMENTS = {  # transformers runs beside vLLM, which needs it
 
 
 def folder_of(home: Path) -> Path:
-    return Path(os.environ.get("COUNTERSIGN_PEERS", home / "peers")) / "engine"
+    return Path(os.environ.get("COUNTERSIGN_PEERS") or home / "peers") / "engine"
 
 
 def python_of(home: Path, name: str) -> Path:

@@ -54,7 +54,7 @@ def mapie_thresholds(confidence: Floats, wrong: Flags, alpha: float, delta: floa
 
 def _environment() -> Path:
     """The interpreter of a virtual environment that holds MAPIE, made once and kept."""
-    folder = Path(os.environ.get("COUNTERSIGN_PEERS", ".countersign/peers")) / "mapie"
+    folder = Path(os.environ.get("COUNTERSIGN_PEERS") or ".countersign/peers") / "mapie"
     python = folder / "bin" / "python"
     done = folder / "installed"
     if not done.exists():

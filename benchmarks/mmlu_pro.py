@@ -86,7 +86,7 @@ class Score:
 
 
 def data_folder() -> Path:
-    return Path(os.environ.get("COUNTERSIGN_DATA", "data"))
+    return Path(os.environ.get("COUNTERSIGN_DATA") or "data")
 
 
 def read(data: Path, model: str) -> Answers:

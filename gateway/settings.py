@@ -14,7 +14,9 @@ from storage import embedded_valkey, log_keys, retention
 class Settings(BaseSettings):
     """Read from the environment; `COUNTERSIGN_` begins every name but DATABASE_URL and REDIS_URL."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="COUNTERSIGN_", env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
 
     home: Path = Field(
         default=Path(".countersign"), description="Folder for the embedded database, Valkey's data and logs."

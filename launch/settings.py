@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 class LaunchSettings(BaseSettings):
     """Read from the environment; every field is described in docs/settings.md."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", populate_by_name=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="COUNTERSIGN_", env_ignore_empty=True, populate_by_name=True, extra="ignore"
+    )
 
     home: Path = Field(default=ROOT / ".countersign", description="Folder of all state: database, queue, keys, logs.")
     port: int = Field(default=8000, ge=1, le=65535, description="The gateway's port.")
@@ -24,7 +26,9 @@ class LaunchSettings(BaseSettings):
     )
     replicas: int = Field(default=2, ge=1, le=16, description="Gangs of ranks side by side.")
     ranks: int = Field(default=2, ge=1, le=16, description="Expert-parallel ranks in each stage of a gang.")
-    start_seconds: float = Field(default=180.0, gt=0, description="How long the product may take to become ready.")
+    start_seconds: float = Field(
+        default=180.0, gt=0, le=86_400, description="How long the product may take to become ready."
+    )
     database_url: str = Field(
         default="",
         alias="DATABASE_URL",

@@ -12,7 +12,7 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 class Settings(BaseSettings):
     """Every field is the environment variable `COUNTERSIGN_<FIELD>`."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", env_ignore_empty=True, extra="ignore")
 
     gateway_url: str = Field(default="http://127.0.0.1:8000", description="Where the gateway listens.")
     host: str = Field(default="127.0.0.1", description="The address that the dashboard listens on.")

@@ -12,7 +12,7 @@ import typer
 from serving.model.config import CheckpointError
 from serving.model.families.registry import read_model_config
 from serving.planning.devices import UnknownDevices, fleet_named
-from serving.planning.layout import layouts
+from serving.planning.layout import Wanted, layouts
 from serving.planning.shape import BF16, INT4, shape_of
 from serving.planning.tables import as_json, show
 
@@ -29,7 +29,9 @@ def serving() -> None:
 
 @app.command()
 def plan(
-    checkpoint: Annotated[Path, typer.Option(help="A directory with a config.json; weights are not read.")],
+    checkpoint: Annotated[
+        Path, typer.Option(exists=True, file_okay=False, help="A directory with a config.json; weights are not read.")
+    ],
     gpus: Annotated[str, typer.Option(help="Number and kind, as in 16xA100-80G.")],
     experts: Annotated[
         str | None, typer.Option(help="How routed experts are kept: bf16 or int4; default: as the checkpoint has them.")
@@ -40,6 +42,12 @@ def plan(
     ] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Sequences at once; default: what the cache holds.")] = None,
     node: Annotated[int, typer.Option(min=1, help="Devices of one node.")] = 8,
+    spare_experts: Annotated[
+        int,
+        typer.Option(
+            min=0, max=64, envvar="COUNTERSIGN_SPARE_EXPERTS", help="Experts of a layer beyond a rank's even part."
+        ),
+    ] = 0,
     as_one_object: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
 ) -> None:
     """How the model would be laid over these devices: placement, memory of each rank, predicted tokens a second.
@@ -58,16 +66,17 @@ def plan(
         context = min(USUAL_CONTEXT, shape.context)
     elif context > shape.context:
         raise typer.BadParameter(f"the model's context has {shape.context} tokens.", param_hint="--context")
-    found = layouts(shape, fleet, expert_bytes=BYTES[experts], context=context, batch=batch)
+    wanted = Wanted(BYTES[experts], context, batch, spare_experts)
+    found = layouts(shape, fleet, wanted)
     if not found:
         raise UnknownDevices(
             f"{fleet.count} devices cannot be split into stages (at most {shape.layers}, the layers) x ranks (at most "
             f"{max(shape.experts, 1)}, the experts): name a number that can be."
         )
     if as_one_object:
-        typer.echo(json.dumps(as_json(shape, fleet, found, context)))
+        typer.echo(json.dumps(as_json(shape, fleet, found, wanted)))
     else:
-        show(shape, fleet, found, experts, context)
+        show(shape, fleet, found, experts, wanted)
     raise typer.Exit(0 if found[0].fits else 1)
 
 

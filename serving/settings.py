@@ -14,7 +14,7 @@ REFERENCE_CHECKPOINT = Path(__file__).parent / "checkpoints" / "reference"
 class ServingSettings(BaseSettings):
     """What `python -m serving.start` reads; the defaults serve the reference model on this machine alone."""
 
-    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="COUNTERSIGN_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(default=Path(".countersign"), description="Where state, tokens and logs are kept.")
     host: str = Field(default="127.0.0.1", description="Address HAProxy listens on; keep it on loopback.")
@@ -71,6 +71,13 @@ class ServingSettings(BaseSettings):
     )
     vllm_start_seconds: float = Field(
         default=600.0, gt=0, le=86_400, description="Longest start of vLLM, its loading included."
+    )
+    kv_tokens: int = Field(
+        default=16_384,
+        ge=1,
+        le=16_777_216,
+        description="Tokens whose keys and values each rank keeps, in whole blocks of 16; memory is touched as it "
+        "fills. Fewer than the model's context shorten it.",
     )
     max_asks: int = Field(default=64, ge=1, description="Asks a replica holds, generating or waiting; more: 429.")
     token_seconds: float = Field(

@@ -14,7 +14,7 @@ settings.load_profile("product")
 HERE = Path(__file__).parent
 # They start Ray, browsers and whole products, and take turns; they come first because they are half of the time.
 BY_TURNS = ("system", "faults", "browser", "launch")
-SERVING_APPLICATIONS = ("test_families_answer.py",)  # beside all that lies in tests/serving itself
+SERVING_APPLICATIONS = ("test_app.py", "test_repair.py", "test_replica.py")  # in tests/serving
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,5 +37,5 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByTurns:
 
 
 def group_of(file: Path) -> str:
-    starts_serving = file.parts[0] == "serving" and (len(file.parts) == 2 or file.name in SERVING_APPLICATIONS)
+    starts_serving = file.parts[0] == "serving" and len(file.parts) == 2 and file.name in SERVING_APPLICATIONS
     return "by-turns" if starts_serving or file.parts[0] in BY_TURNS else file.as_posix()

@@ -59,7 +59,7 @@ def graded_rows(rows: list[Row]) -> Collected:
 
 
 def _gsm8k() -> Path:
-    path = Path(os.environ.get("COUNTERSIGN_DATA", "data")) / "gsm8k" / "train.jsonl"
+    path = Path(os.environ.get("COUNTERSIGN_DATA") or "data") / "gsm8k" / "train.jsonl"
     if not path.is_file():
         raise MissingData(f"{path} does not exist; COUNTERSIGN_DATA must name the folder that holds gsm8k/.")
     return path

@@ -93,8 +93,10 @@ def finish(seat: Seat) -> None:
         st.warning(f"Your verdict is not sent. {why} Go back to the desk.", icon=":material/warning:")
 
 
-def _claim_next(work: Work, seat: Seat) -> None:
-    _guarded(work, lambda: working.claim_next(work, seat.gateway, time.time()))
+def _claim_next(work: Work, seat: Seat, in_hand: str | None) -> None:
+    """From a page with that item: pressed twice on a slow page, it must not claim a second one."""
+    if work.item_id == in_hand:
+        _guarded(work, lambda: working.claim_next(work, seat.gateway, time.time()))
 
 
 def _claim_again(work: Work, seat: Seat, item_id: str) -> None:
@@ -134,7 +136,8 @@ def _what_waits(work: Work, seat: Seat, told: working.Notice | None) -> None:
             st.write(_oldest(page))
         st.button(
             "Claim the next", type="primary", shortcut="N", key="claim-next", disabled=waiting == 0,
-            on_click=_claim_next, args=(work, seat), help="Takes the most urgent item; it is yours until you decide.",
+            on_click=_claim_next, args=(work, seat, None),
+            help="Takes the most urgent item; it is yours until you decide.",
         )  # fmt: skip
 
     if seat.me.skills is not None:
@@ -209,6 +212,6 @@ def _not_mine(work: Work, review: Review, seat: Seat) -> None:
                 st.button("Claim it again", shortcut="A", key=f"again-{summary.id}", on_click=_claim_again,
                           args=(work, seat, summary.id))  # fmt: skip
             st.button("Claim the next", type="primary", shortcut="N", key="claim-next", on_click=_claim_next,
-                      args=(work, seat))  # fmt: skip
+                      args=(work, seat, summary.id))  # fmt: skip
     with st.expander("What it was about"):
         reading.conversation(review)

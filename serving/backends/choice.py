@@ -26,7 +26,7 @@ def open_backend(settings: ServingSettings, cpu_share: float) -> tuple[ServedMod
 def check_degrees(settings: ServingSettings) -> None:
     """Whether the degrees of parallelism are those of the chosen backend. Raises BackendRefused."""
     if settings.backend == "vllm":
-        for name in ("spare_ranks", "spare_experts", "stages"):
+        for name in ("spare_ranks", "spare_experts", "stages", "kv_tokens"):
             if getattr(settings, name) != type(settings).model_fields[name].default:
                 raise BackendRefused(
                     f"COUNTERSIGN_{name.upper()} is for the native backend: unset it, or unset COUNTERSIGN_BACKEND."

@@ -21,6 +21,7 @@ def open_native(settings: ServingSettings, cpu_share: float) -> tuple[ServedMode
         ranks=settings.ranks,
         stages=settings.stages,
         exchange=best_exchange() if settings.exchange == "auto" else settings.exchange,
+        kv_tokens=settings.kv_tokens,
         start_seconds=settings.repair_seconds,
         compiled=str(settings.home / "compiled") if settings.compiled else "",
         token_seconds=settings.token_seconds,

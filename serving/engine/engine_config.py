@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from serving.experts.rank_settings import ExchangeKind, best_exchange
 
+MUSTER_SECONDS = 5.0  # for a rank that is not lost to leave its step: the longest computation between two exchanges
+
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
@@ -22,6 +24,7 @@ class EngineConfig:
     start_seconds: float = 60.0
     step_seconds: float = 30.0  # a step that takes longer means a lost rank
     exchange_seconds: float = 10.0
+    muster_seconds: float = MUSTER_SECONDS
     compiled: str = ""  # folder for compiled decode steps; none: they run eagerly
     migrate: bool = True  # experts move between ranks when their load is uneven
     spare_experts: int = 0  # that a rank may hold of a layer beyond its even part: copies of the most loaded

@@ -18,6 +18,7 @@ from serving.engine.rendezvous import GangMember, Rendezvous
 from serving.engine.roster import Roster
 from serving.experts.rank_settings import settings_to_json
 from serving.model.checkpoint import Checkpoint, open_checkpoint
+from serving.own_folder import sweep
 
 _END_SECONDS = 5.0
 
@@ -71,6 +72,7 @@ class LocalRanks:
             member.channel.close()
         for process in self._processes:
             _end(process)
+        sweep()  # after those that were killed
 
 
 def _all_alive(processes: list[subprocess.Popen[bytes]]) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.engine.engine_config import EngineConfig
-from serving.experts.shm_layout import Sized, create_shared_file, shm_layout
+from serving.engine.errors import RankLost
+from serving.experts.shm_layout import SharedMemoryFull, Sized, create_shared_file, shm_layout
 from serving.model.config import ModelConfig
 from serving.stages.handoff_layout import handoff_layout
 
@@ -26,7 +27,10 @@ class MeetingPoint:
 
 @contextmanager
 def meeting_points(model: ModelConfig, config: EngineConfig) -> Iterator[list[MeetingPoint]]:
-    """For each rank in order; gone once they have them open, so a killed driver leaves nothing behind."""
+    """For each rank in order; gone once they have them open, so a killed driver leaves nothing behind.
+
+    Raises RankLost where shared memory has no room for them.
+    """
     with tempfile.TemporaryDirectory(prefix="countersign-") as directory:  # mode 0700
         files = _Files(Path(directory), in_memory=config.exchange == "shm")
         try:
@@ -59,7 +63,10 @@ class _Files:
             memory = Path("/dev/shm")  # noqa: S108 - files are created exclusively, for this user only
             path = memory / f"{self._directory.name}-{name}" if os.access(memory, os.W_OK) else path
             self._made.append(path)
-            create_shared_file(path, layout)
+            try:
+                create_shared_file(path, layout)
+            except SharedMemoryFull as error:
+                raise RankLost(None, str(error)) from error
         return str(path)
 
     def remove(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from serving.engine.control import ChannelClosed, Kind
-from serving.engine.engine_config import EngineConfig
+from serving.engine.engine_config import MUSTER_SECONDS, EngineConfig
 from serving.engine.errors import RankLost
 from serving.engine.fault import fault_from_json
 from serving.engine.gang import Gang, RankReport, read_report
@@ -18,8 +18,6 @@ from serving.engine.rendezvous import GangMember
 from serving.experts.placement import contiguous_placement, placement_to_json
 from serving.model.checkpoint import Checkpoint
 from serving.stages.stage import stages_of
-
-MUSTER_SECONDS = 5.0  # for a rank that is not lost to leave its step: the longest computation between two exchanges
 
 
 class Roster:
@@ -54,8 +52,8 @@ class Roster:
         return member
 
     def muster(self, epoch: int) -> list[GangMember]:
-        """Void the former epoch on every rank; who does not say so within MUSTER_SECONDS is dismissed and returned."""
-        present = answering(self._members, epoch)
+        """Void the former epoch on every rank; who does not say so in `muster_seconds` is dismissed and returned."""
+        present = answering(self._members, epoch, self._config.muster_seconds)
         gone = [self.dismiss(rank) for rank in sorted(self._members) if rank not in present]
         return [member for member in gone if member is not None]
 
@@ -77,7 +75,7 @@ class Roster:
             self._reports[rank] = _report(rank, payload)
         with meeting_points(self._checkpoint.config, self._config) as points:
             orders = {rank: asdict(point) | {"placement": in_force.now.version} for rank, point in enumerate(points)}
-            self._tell(Kind.JOIN, orders, self._config.exchange_seconds + MUSTER_SECONDS)
+            self._tell(Kind.JOIN, orders, self._config.exchange_seconds + self._config.muster_seconds)
         channels = [self._members[rank].channel for rank in places]
         return Gang(channels, [self._reports[rank] for rank in places], self._config.step_seconds, in_force)
 
@@ -103,14 +101,14 @@ class Roster:
         return {rank: _reply(rank, self._members[rank], deadline) for rank in orders}
 
 
-def answering(members: Mapping[int, GangMember], epoch: int) -> set[int]:
-    """The keys of those that obey a VOID within MUSTER_SECONDS; late messages of earlier epochs count for nothing."""
-    deadline, present = time.monotonic() + MUSTER_SECONDS, set()
+def answering(members: Mapping[int, GangMember], epoch: int, seconds: float = MUSTER_SECONDS) -> set[int]:
+    """The keys of those that obey a VOID in time; late messages of earlier epochs count for nothing."""
+    deadline, present = time.monotonic() + seconds, set()
     told = []
     for key, member in members.items():
         member.channel.epoch = epoch
         try:
-            _send(key, member, Kind.VOID, b"", MUSTER_SECONDS)
+            _send(key, member, Kind.VOID, b"", seconds)
             told.append(key)
         except RankLost:
             continue

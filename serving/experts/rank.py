@@ -7,7 +7,8 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from serving.experts.seat import Seat
 from serving.experts.shm_exchange import ShmExchange
 from serving.experts.shm_layout import shm_layout
 from serving.model.checkpoint import open_checkpoint
+from serving.own_folder import own_folder, temporary_files_in
 from serving.stages.handoff import named_in_the_gang
 from serving.stages.opening import open_handoffs
 from serving.stages.stage_links import StageLinks
@@ -43,7 +45,7 @@ def run_rank(settings: RankSettings) -> None:
     torch.set_num_threads(1)  # several ranks share the cores: two threads each would fight
     channel = connect(settings.control_path, _CONNECT_SECONDS)
     try:
-        with torch.inference_mode():
+        with _room_to_unpack(settings), torch.inference_mode():
             _live(settings, channel)
     except ChannelClosed:
         _log.info("the driver is gone")
@@ -52,6 +54,19 @@ def run_rank(settings: RankSettings) -> None:
         raise
     finally:
         channel.close()
+
+
+@contextmanager
+def _room_to_unpack(settings: RankSettings) -> Iterator[None]:
+    """Torch unpacks compiled steps among temporary files, and does not come to remove them in a rank that is killed."""
+    if not settings.compiled:
+        yield
+        return
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir  # a second, only for who compiles
+
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())  # stays where all builders have it
+    with own_folder() as folder, temporary_files_in(folder):
+        yield
 
 
 def _live(settings: RankSettings, channel: Channel) -> None:

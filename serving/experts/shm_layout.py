@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +55,27 @@ class Sized(Protocol):
         ...
 
 
+class SharedMemoryFull(OSError):
+    """There is no room for an exchange; the message says where, and what to do."""
+
+
 def create_shared_file(path: Path, layout: Sized) -> None:
-    """An empty file of the layout's size, readable by this user only; all counters start at zero."""
+    """An empty file of the layout's size, readable by this user only; all counters start at zero.
+
+    Its memory is its own from here on: without room for it a rank would die of SIGBUS at some later step. Raises
+    SharedMemoryFull.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.ftruncate(descriptor, layout.size)
+        os.posix_fallocate(descriptor, 0, layout.size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        if error.errno != errno.ENOSPC:
+            raise
+        raise SharedMemoryFull(
+            f"{path.parent} has no room for the {layout.size / 2**20:.1f} MiB through which ranks exchange rows: "
+            "enlarge it (docker: --shm-size) or remove what fills it, or set COUNTERSIGN_EXCHANGE=gloo"
+        ) from error
     finally:
         os.close(descriptor)
 

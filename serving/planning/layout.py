@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from serving.experts.placement import even_bounds
+from serving.experts.placement import even_bounds, slots_of
 from serving.planning.cost import Machine, Work, token_seconds, tokens_per_second
 from serving.planning.devices import Fleet
 from serving.planning.shape import BF16, ModelShape
@@ -14,6 +14,7 @@ from serving.planning.shape import BF16, ModelShape
 RESERVED = 0.08  # of a device's memory, for the runtime, activations and what no plan foresees
 EXCHANGE_SECONDS = 12e-6  # a collective over few rows, on one node
 NETWORK_SECONDS = 40e-6
+USUAL_BATCH = 256  # sequences of one rank at most, unless told
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,19 @@ class Layout:
         return self.cache_bytes > 0 and self.batch > 0
 
 
-def layouts(shape: ModelShape, fleet: Fleet, *, expert_bytes: float, context: int, batch: int | None) -> list[Layout]:
-    """Those that fit, fastest first; if none does, those that lack least. `expert_bytes` are of one number.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a plan is for."""
 
-    `batch` sequences of `context` tokens each; None: as many as the cache of the layout holds, at most 256 a rank.
-    """
-    found = [_layout(shape, fleet, *grid, expert_bytes, context, batch) for grid in _grids(shape, fleet)]
+    expert_bytes: float  # of one number
+    context: int  # tokens of a sequence
+    batch: int | None = None  # sequences; None: as many as the cache of a layout holds, at most USUAL_BATCH a rank
+    spare_experts: int = 0  # of a layer, that a rank has room for beyond its even part
+
+
+def layouts(shape: ModelShape, fleet: Fleet, wanted: Wanted) -> list[Layout]:
+    """Those that fit, fastest first; if none does, those that lack least. A batch is cut to what the cache holds."""
+    found = [_layout(shape, fleet, *grid, wanted) for grid in _grids(shape, fleet)]
     fitting = [each for each in found if each.fits]
     if fitting:
         return sorted(fitting, key=lambda each: -each.tokens_per_second)
@@ -73,20 +81,18 @@ def _grids(shape: ModelShape, fleet: Fleet) -> Iterator[tuple[int, int]]:
             yield stages, ranks
 
 
-def _layout(
-    shape: ModelShape, fleet: Fleet, stages: int, ranks: int, expert_bytes: float, context: int, batch: int | None
-) -> Layout:
+def _layout(shape: ModelShape, fleet: Fleet, stages: int, ranks: int, wanted: Wanted) -> Layout:
     layers, experts = evenly(shape.layers, stages), evenly(shape.experts, ranks)
     dense = max(_dense(shape, layers)) * BF16
     mixed = max(_mixed(shape, layers))
-    held = max(experts, default=0) * mixed * shape.one_expert * expert_bytes
+    held = slots_of(shape.experts, ranks, wanted.spare_experts) * mixed * shape.one_expert * wanted.expert_bytes
     left = fleet.device.memory * (1.0 - RESERVED) - dense - held
     a_token = shape.cached * max(layers) * BF16
     tokens = max(int(left / a_token), 0)
     # every stage keeps its own layers' cache of all sequences, which its ranks share out
-    most = min(tokens // context, 256) * ranks
-    batch = most if batch is None else min(batch, most)
-    work = Work(batch, context, ranks, stages, BF16, expert_bytes, BF16)
+    each = tokens // wanted.context
+    batch = min(each, USUAL_BATCH) * ranks if wanted.batch is None else min(wanted.batch, each * ranks)
+    work = Work(batch, wanted.context, ranks, stages, BF16, wanted.expert_bytes, BF16)
     machine = machine_of(fleet, ranks)
     speed = tokens_per_second(shape, work, machine) if batch and left > 0 else 0.0
     apart = token_seconds(shape, work, machine) if batch and left > 0 else 0.0

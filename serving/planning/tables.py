@@ -11,21 +11,22 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.planning.devices import GIB, Fleet
-from serving.planning.layout import Layout
+from serving.planning.layout import Layout, Wanted
 from serving.planning.shape import ModelShape
 
 SHOWN = 4  # layouts
 
 
-def as_json(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], context: int) -> dict[str, Any]:
-    """Bytes and seconds; layouts best first."""
+def as_json(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], wanted: Wanted) -> dict[str, Any]:
+    """Bytes and seconds; layouts best first. `batch` is the one asked for: a layout's own is less where it is cut."""
     told = [{**asdict(each), "fits": each.fits} for each in found]
     model = {"parameters": shape.total, "active_parameters": shape.active, "layers": shape.layers}
     devices = {"name": fleet.device.name, "count": fleet.count, "of_node": fleet.of_node}
-    return {"model": model, "devices": devices, "context": context, "layouts": told}
+    asked = {"context": wanted.context, "batch": wanted.batch, "spare_experts": wanted.spare_experts}
+    return {"model": model, "devices": devices, **asked, "layouts": told}
 
 
-def show(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], experts: str, context: int) -> None:
+def show(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], experts: str, wanted: Wanted) -> None:
     console, best = Console(width=110), found[0]
     console.print(
         f"{shape.total / 1e9:.4g} B parameters, {shape.active / 1e9:.3g} B of them for a token; {shape.layers} layers, "
@@ -35,11 +36,18 @@ def show(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], experts: str,
     )
     if not best.fits:
         lacking = (best.held - (best.held + best.cache_bytes)) / GIB if best.cache_bytes < 0 else 0.0
-        told = f"a rank lacks {lacking:.1f} GiB" if lacking else f"no sequence of {context} tokens fits the cache"
+        told = (
+            f"a rank lacks {lacking:.1f} GiB" if lacking else f"no sequence of {wanted.context} tokens fits the cache"
+        )
         advice = "more or larger devices" if experts == "int4" else "more or larger devices, or --experts int4"
         console.print(f"It does not fit: {told} in the best of {len(found)} layouts. Take {advice}.", highlight=False)
         return
-    console.print(_summary(found))
+    shown = [layout for layout in found if layout.fits][:SHOWN]
+    console.print(_summary(shown))
+    if wanted.batch is not None and any(each.batch < wanted.batch for each in shown):
+        console.print(
+            f"Where the batch is less than the {wanted.batch:,} asked for, the cache holds no more.", highlight=False
+        )
     console.print(_placement(best, fleet, shape))
     console.print(
         "Predicted from data sheets by the cost model of serving/planning/cost.py, for a fleet that does nothing else. "
@@ -49,11 +57,11 @@ def show(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], experts: str,
     )
 
 
-def _summary(found: Sequence[Layout]) -> Table:
+def _summary(shown: Sequence[Layout]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("stages x ranks", "weights GiB", "cache GiB", "cache tokens", "batch", "tokens/s", "ms a token"):
         table.add_column(name, justify="right")
-    for each in [layout for layout in found if layout.fits][:SHOWN]:
+    for each in shown:
         table.add_row(
             f"{each.stages} x {each.ranks}",
             f"{each.held / GIB:.1f}",

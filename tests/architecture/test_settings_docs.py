@@ -19,6 +19,17 @@ def test_every_setting_says_what_it_is_for(process):
     assert [name for name, field in PROCESSES[process].model_fields.items() if not field.description] == []
 
 
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_variable_set_to_nothing_counts_as_unset(process, monkeypatch):
+    settings = PROCESSES[process]
+    for name in variables(settings):
+        monkeypatch.delenv(name, raising=False)
+    unset = settings().model_dump()
+    for name in variables(settings):
+        monkeypatch.setenv(name, "")
+    assert settings().model_dump() == unset
+
+
 def test_no_variable_is_read_that_is_not_documented():
     known = {name for settings in PROCESSES.values() for name in variables(settings)}
     known |= set(re.findall(r"^\| `([A-Z_]+)`", DOCUMENT.read_text(), re.M))

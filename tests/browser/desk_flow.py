@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from playwright.sync_api import Locator, Page, expect
-from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 WAIT_MS = 30_000
 TOO_QUICK = "too quick to have been read"
@@ -28,17 +27,30 @@ def use_link(page: Page, link: str) -> None:
 
 def claim_next(page: Page) -> str:
     """Claims the most urgent item with the keyboard; its id."""
-    button = page.get_by_role("button", name="Claim the next")
-    expect(button).to_be_enabled(timeout=WAIT_MS)
-    _press_until_visible(page, "n", page.get_by_role("button", name="Approve"))
+    expect(page.get_by_role("button", name="Claim the next")).to_be_enabled(timeout=WAIT_MS)
+    press(page, "n")
     return item_in_hand(page)
 
 
 def item_in_hand(page: Page) -> str:
-    """The id of the item on the desk, once its verdict keys are there."""
+    """The id of the item on the desk, once its verdict keys are there and heard."""
     expect(page.get_by_role("button", name="Approve")).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_text("The model’s answer", exact=True)).to_be_visible(timeout=WAIT_MS)
+    wait_until_drawn(page)
     return parse_qs(urlsplit(page.url).query)["item"][0]
+
+
+def wait_until_drawn(page: Page) -> None:
+    """Until Streamlit's script has ended: before that a key may be lost, or stand for what is no longer there."""
+    page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for(timeout=WAIT_MS)
+
+
+def press(page: Page, key: str, shown: Locator | None = None) -> None:
+    """Presses the key once the page hears it, and waits for what it brings up."""
+    wait_until_drawn(page)
+    page.keyboard.press(key)
+    if shown is not None:
+        expect(shown).to_be_visible(timeout=WAIT_MS)
 
 
 def next_item_in_hand(page: Page, before: str) -> str:
@@ -48,14 +60,8 @@ def next_item_in_hand(page: Page, before: str) -> str:
 
 
 def press_for_next(page: Page, before: str) -> str:
-    """The id of the item that N leads to; pressed while the page is drawn anew a key may be lost, so it is repeated."""
-    for _ in range(10):
-        page.keyboard.press("n")
-        try:
-            page.wait_for_url(lambda url: before not in url, timeout=WAIT_MS / 10)
-            break
-        except PlaywrightTimeoutError:
-            continue
+    """The id of the item that N leads to."""
+    press(page, "n")
     return next_item_in_hand(page, before)
 
 
@@ -75,7 +81,7 @@ def approve(page: Page) -> str:
 def press_until_read(page: Page, key: str) -> None:
     """A verdict in the first second does not count; then it says so, and is given again."""
     for _ in range(20):
-        page.keyboard.press(key)
+        press(page, key)
         answer = page.get_by_text(re.compile(f"You approve this answer|{TOO_QUICK}|^Approved: ")).first
         expect(answer).to_be_visible(timeout=WAIT_MS)
         if TOO_QUICK not in answer.inner_text():
@@ -86,35 +92,25 @@ def press_until_read(page: Page, key: str) -> None:
 
 def edit(page: Page, text: str, reason: str) -> str:
     """Replaces the answer by `text`; the confirmation."""
-    _press_until_asked(page, "e", "The answer, in your words").fill(text)
+    form(page, "e", "The answer, in your words").fill(text)
     return _give_reason(page, "What was wrong?", reason)
 
 
 def reject(page: Page, reason: str) -> str:
-    _press_until_asked(page, "x", "Why must it not leave?")
+    form(page, "x", "Why must it not leave?")
     return _give_reason(page, "Why must it not leave?", reason)
 
 
 def refer(page: Page, reason: str) -> str:
-    _press_until_asked(page, "Shift+E", "What should the other person look at?")
+    form(page, "Shift+E", "What should the other person look at?")
     return _give_reason(page, "What should the other person look at?", reason)
 
 
-def _press_until_asked(page: Page, key: str, label: str) -> Locator:
+def form(page: Page, key: str, label: str) -> Locator:
     """The field that the key opens."""
-    return _press_until_visible(page, key, page.get_by_label(label))
-
-
-def _press_until_visible(page: Page, key: str, shown: Locator) -> Locator:
-    """What the key brings up. A key that is pressed while a page is still being drawn may be lost: again then."""
-    for _ in range(8):
-        page.keyboard.press(key)
-        try:
-            expect(shown).to_be_visible(timeout=4_000)
-        except AssertionError:
-            continue
-        return shown
-    raise AssertionError(f"{key} never brought up {shown}.")
+    field = page.get_by_label(label)
+    press(page, key, field)
+    return field
 
 
 def _give_reason(page: Page, label: str, reason: str) -> str:
@@ -125,7 +121,7 @@ def _give_reason(page: Page, label: str, reason: str) -> str:
 
 
 def skip(page: Page) -> None:
-    _press_until_visible(page, "s", page.get_by_text("Skipped. It waits again"))
+    press(page, "s", page.get_by_text("Skipped. It waits again"))
 
 
 def confirmation(page: Page) -> str:
@@ -137,7 +133,7 @@ def confirmation(page: Page) -> str:
 
 def settle(page: Page) -> None:
     """Until nothing on the page is still being drawn."""
-    page.locator("[data-testid='stApp'][data-test-script-state='notRunning']").wait_for(timeout=WAIT_MS)
+    wait_until_drawn(page)
     page.evaluate("() => document.fonts.ready.then(() => true)")
     page.wait_for_timeout(400)  # charts and fades have no event to wait for
 

@@ -31,6 +31,16 @@ def test_a_reviewer_approves_one_answer_and_edits_another(house: House) -> None:
     assert verdict["reason"] == "Unclear wording"
 
 
+def test_rapid_keys_claim_only_once(house: House) -> None:
+    desk_flow.sign_in(house.page, house.link)
+    expect(house.page.get_by_role("button", name="Claim the next")).to_be_enabled()
+    for _ in range(5):
+        house.page.keyboard.press("n")
+
+    assert desk_flow.item_in_hand(house.page) == "rev_0000"
+    assert [name for name, each in house.gateway.items.items() if each["state"] == "claimed"] == ["rev_0000"]
+
+
 def test_reject_refer_and_skip_go_by_keyboard_alone(house: House) -> None:
     desk_flow.sign_in(house.page, house.link)
     desk_flow.claim_next(house.page)
@@ -49,8 +59,7 @@ def test_reject_refer_and_skip_go_by_keyboard_alone(house: House) -> None:
 def test_keys_typed_into_the_editor_decide_nothing(house: House) -> None:
     desk_flow.sign_in(house.page, house.link)
     item_id = desk_flow.claim_next(house.page)
-    house.page.keyboard.press("e")
-    words = house.page.get_by_label("The answer, in your words")
+    words = desk_flow.form(house.page, "e", "The answer, in your words")
     expect(words).to_be_focused()
 
     house.page.keyboard.type("axsenE")
@@ -63,9 +72,10 @@ def test_keys_typed_into_the_editor_decide_nothing(house: House) -> None:
 def test_the_editor_shows_live_what_changes(house: House) -> None:
     desk_flow.sign_in(house.page, house.link)
     desk_flow.claim_next(house.page)
-    house.page.keyboard.press("e")
 
-    house.page.get_by_label("The answer, in your words").fill("14 * 23 = 322. 322 - 57 = 265. The answer is 265.")
+    desk_flow.form(house.page, "e", "The answer, in your words").fill(
+        "14 * 23 = 322. 322 - 57 = 265. The answer is 265."
+    )
 
     expect(house.page.locator(".difference ins")).to_have_text(["265", "265"])
     expect(house.page.locator(".difference del")).to_have_text(["275", "275"])
@@ -74,8 +84,7 @@ def test_the_editor_shows_live_what_changes(house: House) -> None:
 def test_an_edit_without_change_or_reason_is_not_sent(house: House) -> None:
     desk_flow.sign_in(house.page, house.link)
     item_id = desk_flow.claim_next(house.page)
-    house.page.keyboard.press("e")
-    house.page.get_by_label("The answer, in your words").press("Control+Enter")
+    desk_flow.form(house.page, "e", "The answer, in your words").press("Control+Enter")
     expect(house.page.get_by_text("Nothing is changed")).to_be_visible()
 
     house.page.get_by_label("The answer, in your words").fill("265")
@@ -122,8 +131,7 @@ def test_a_reload_keeps_the_claim_and_a_new_session_finds_it(house: House) -> No
 def test_a_draft_survives_a_restart_of_the_dashboard(house: House) -> None:
     desk_flow.sign_in(house.page, house.link)
     item_id = desk_flow.claim_next(house.page)
-    house.page.keyboard.press("e")
-    house.page.get_by_label("The answer, in your words").fill("It is 265, I checked.")
+    desk_flow.form(house.page, "e", "The answer, in your words").fill("It is 265, I checked.")
     house.page.get_by_label("What was wrong?").fill("Wrong result")
     expect(house.page.get_by_text("Draft saved.")).to_be_visible()
 
@@ -131,7 +139,7 @@ def test_a_draft_survives_a_restart_of_the_dashboard(house: House) -> None:
     house.dashboard.start()
     house.page.goto(f"{house.dashboard.url}/?item={item_id}")
     desk_flow.item_in_hand(house.page)
-    house.page.keyboard.press("e")
+    desk_flow.press(house.page, "e")
 
     expect(house.page.get_by_label("The answer, in your words")).to_have_value("It is 265, I checked.")
     expect(house.page.get_by_label("What was wrong?")).to_have_value("Wrong result")

@@ -46,8 +46,8 @@ def test_hostile_text_is_inert_on_the_desk_and_in_the_editor(house: House) -> No
     for line in HOSTILE[:-1]:
         expect(house.page.get_by_label("The model's answer")).to_contain_text(line)
 
-    house.page.keyboard.press("e")
-    house.page.get_by_label("The answer, in your words").fill(ALL + " <img src=https://evil.example/d.png>")
+    words = desk_flow.form(house.page, "e", "The answer, in your words")
+    words.fill(ALL + " <img src=https://evil.example/d.png>")
     expect(house.page.get_by_text("Draft saved.")).to_be_visible()
 
     nothing_happened(house)

@@ -91,15 +91,14 @@ def test_a_draft_is_kept_by_the_gateway_when_the_dashboard_restarts(
     gateway.ask("What is 9 + 9? [0.50]")
     desk_flow.sign_in(page, signin_link(gateway, desk, "grace"))
     item_id = desk_flow.claim_next(page)
-    page.keyboard.press("e")
-    page.get_by_label("The answer, in your words").fill("Eighteen.")
+    desk_flow.form(page, "e", "The answer, in your words").fill("Eighteen.")
     expect(page.get_by_text("Draft saved.")).to_be_visible()
 
     desk.stop()
     desk.start()
     page.goto(desk.url)
     assert desk_flow.item_in_hand(page) == item_id
-    page.keyboard.press("e")
+    desk_flow.press(page, "e")
 
     expect(page.get_by_label("The answer, in your words")).to_have_value("Eighteen.")
     assert "Edited" in desk_flow.edit(page, "Eighteen.", "Unclear wording")

@@ -52,6 +52,13 @@ def launch_that(monkeypatch, ends, started):
     monkeypatch.setattr(up, "run", run)
 
 
+@pytest.mark.parametrize("seconds", ["0", "86401", "inf", "nan"])
+def test_a_start_without_a_bound_is_refused_by_its_name(monkeypatch, capsys, signals_put_back, seconds):
+    monkeypatch.setenv("COUNTERSIGN_START_SECONDS", seconds)
+    assert up.main([]) == 1
+    assert "COUNTERSIGN_START_SECONDS cannot be used" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("held", [[True, True], [False, False]])
 def test_answers_that_all_went_one_way_prove_nothing(held, console):
     with pytest.raises(CannotStart, match="some should be, not all"):

@@ -1,4 +1,4 @@
-"""Two replicas of two ranks under real Ray Serve and HAProxy answer, refuse, fail typed, and repair themselves."""
+"""Two replicas of two ranks under real Ray Serve and HAProxy answer, refuse, fail typed, repair themselves, and end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 from serving.answer import answer_from_json
 from serving.confidence.calibration import calibration_to_json
+from serving.processes import remove_abandoned_runs
 from tests.serving.confidence.made import calibration
 from tests.serving_process import RunningServing, running_serving, stopped_ranks, until
 
@@ -236,6 +237,19 @@ def test_spans_never_hold_content(serving: RunningServing, client: httpx2.Client
 
     written = [serving.home / "spans.jsonl", *Path(serving.home / "logs").glob("*")]
     assert not [path for path in written if secret in path.read_text()]
+
+
+def test_after_kill_9_the_next_start_removes_what_remained(serving: RunningServing) -> None:
+    """Last: it ends the application."""
+    processes, temp = serving.processes(), Path(serving.run)
+    serving.process.kill()
+    serving.process.wait()
+
+    assert remove_abandoned_runs(serving.home) == 1  # what `python -m serving.start` does first
+
+    assert processes
+    assert not [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert not temp.exists()
 
 
 def ask_at_once(client: httpx2.Client, count: int) -> list[Future[httpx2.Response]]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.serving_process import RunningServing, running_serving, until
+from tests.serving_process import RunningServing, running_serving, stop, stopped_ranks, until
 
 QUESTIONS = [f"What is {first} + {second}?" for first in (12, 25, 71) for second in (30, 8)]
 
@@ -81,6 +83,30 @@ def test_without_a_spare_a_fresh_rank_takes_the_place(
 
     assert pids(after)[0] == pids(before)[0]
     assert {**undisturbed, **answered} == undisturbed
+
+
+def test_sigterm_lets_an_ask_finish_and_leaves_no_process_and_no_file(
+    serving: RunningServing, client: httpx2.Client
+) -> None:
+    """Last: it ends the application."""
+    question = {"messages": [{"role": "user", "content": QUESTIONS[0]}]}
+    processes, temp, steps = serving.processes(), Path(serving.run), [step["step"] for step in serving.steps]
+    with ThreadPoolExecutor(1) as pool:
+        with stopped_ranks(serving):
+            asked = pool.submit(client.post, "/ask", json=question)
+            until(lambda: client.get("/health").json()["asks"] == 1)
+            serving.process.terminate()
+            assert json.loads(serving.process.stdout.readline())["step"] == "stopping"  # type: ignore[union-attr]
+        stop(serving.process)
+
+    assert asked.result().status_code == 200
+    assert "replica.stopped" in (serving.home / "logs" / "replicas.log").read_text()  # spans were flushed
+    assert steps == ["checkpoint", "ray", "proxy", "replicas", "ready"]
+    assert serving.process.returncode == 0
+    assert processes
+    assert not [process for process in processes if process.is_running()]
+    assert not temp.exists()
+    assert (serving.home / "ray" / "token").stat().st_mode & 0o777 == 0o600
 
 
 @contextmanager

@@ -37,3 +37,14 @@ def test_moving_experts_is_set_up_as_told(tiny_checkpoint: Path) -> None:
     assert (config_of(tiny_checkpoint).migrate, config_of(tiny_checkpoint).spare_experts) == (True, 0)
     told = config_of(tiny_checkpoint, migrate_experts=False, spare_experts=2)
     assert (told.migrate, told.spare_experts) == (False, 2)
+
+
+def test_the_cache_has_the_tokens_told_in_whole_blocks(tiny_checkpoint: Path) -> None:
+    assert config_of(tiny_checkpoint).kv_tokens == EngineConfig().kv_tokens
+    told = config_of(tiny_checkpoint, kv_tokens=100)
+    assert (told.kv_tokens, told.kv_blocks, told.block_size) == (100, 7, 16)
+
+
+def test_a_cache_shorter_than_the_context_shortens_it(tiny_checkpoint: Path) -> None:
+    replica = Replica("replica", ServingSettings(checkpoint=tiny_checkpoint, kv_tokens=100), 1.0)
+    assert replica.model.context_length == 112

@@ -1,4 +1,4 @@
-"""Starting the serving application refuses in one sentence what cannot work, and leaves nothing behind at its end."""
+"""Starting the serving application refuses in one sentence what cannot work, and starts nothing then."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import shutil
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from serving.ports import free_port
-from serving.processes import remove_abandoned_runs
 from serving.settings import REFERENCE_CHECKPOINT
-from tests.serving_process import running_serving, serving_environment, stop, stopped_ranks, until
+from tests.serving_process import serving_environment
 
 
 def start(home: Path, *arguments: str, port: int | None = None, **settings: object) -> subprocess.CompletedProcess[str]:
@@ -66,35 +63,3 @@ def test_verifying_names_the_model_and_starts_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["model"].startswith("countersign-reference@")
     assert not (tmp_path / "ray").exists()
-
-
-def test_sigterm_lets_an_ask_finish_and_leaves_no_process_and_no_file(tmp_path: Path) -> None:
-    question = {"messages": [{"role": "user", "content": "What is 12 + 30?"}]}
-    with running_serving(tmp_path) as serving, serving.client() as client, ThreadPoolExecutor(1) as pool:
-        processes, temp = serving.processes(), Path(serving.run)
-        with stopped_ranks(serving):
-            asked = pool.submit(client.post, "/ask", json=question)
-            until(lambda: client.get("/health").json()["asks"] == 1)
-            serving.process.terminate()
-            assert json.loads(serving.process.stdout.readline())["step"] == "stopping"  # type: ignore[union-attr]
-        stop(serving.process)
-
-    assert asked.result().status_code == 200
-    assert "replica.stopped" in (tmp_path / "logs" / "replicas.log").read_text()  # spans were flushed
-    assert [step["step"] for step in serving.steps] == ["checkpoint", "ray", "proxy", "replicas", "ready"]
-    assert serving.process.returncode == 0
-    assert not [process for process in processes if process.is_running()]
-    assert not temp.exists()
-    assert (tmp_path / "ray" / "token").stat().st_mode & 0o777 == 0o600
-
-
-def test_after_kill_9_the_next_start_removes_what_remained(tmp_path: Path) -> None:
-    with running_serving(tmp_path) as serving:
-        processes, temp = serving.processes(), Path(serving.run)
-        serving.process.kill()
-        serving.process.wait()
-
-        assert remove_abandoned_runs(tmp_path) == 1  # what `python -m serving.start` does first
-
-    assert not [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert not temp.exists()

@@ -33,6 +33,7 @@ def environment():
             "COUNTERSIGN_SERVING_PORT": str(serving),
             "COUNTERSIGN_DASHBOARD_PORT": str(dashboard),
             "COUNTERSIGN_REPLICAS": "1",
+            "COUNTERSIGN_RANKS": "1",  # more of both: tests/system/conftest.py
         }
 
 
@@ -170,15 +171,19 @@ def test_kill_9_of_the_launcher_ends_every_process(environment):
 
 
 def test_a_closed_terminal_ends_the_launch_in_order(environment):
+    """While Ray is still coming up; once all is ready: tests/launch/test_up.py."""
     ours, theirs = os.openpty()
     process = subprocess.Popen(UP, env=environment, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
     os.close(theirs)
     home = Path(environment["COUNTERSIGN_HOME"])
-    while not (home / "access.json").exists():  # ready
+    while not (home / "logs" / "dashboard.log").exists():  # the last part has been started
         assert os.read(ours, 65536)
+    assert len([each for each in psutil.process_iter() if started_from(each, str(home))]) > 3
     os.close(ours)  # nobody reads any more
     process.send_signal(signal.SIGHUP)
     process.wait(60)
+    assert process.returncode != -signal.SIGHUP
+    assert (home / "countersign.db").exists()
     assert not (home / "access.json").exists()
     assert not (home / "launch.json").exists()
     assert [each for each in psutil.process_iter() if started_from(each, str(home))] == []

@@ -24,6 +24,7 @@ def vllm_environment(
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_CACHE_ROOT": str(home / "vllm"),
+        "TORCHINDUCTOR_CACHE_DIR": str(home / "vllm" / "inductor"),
         "VLLM_LOGGING_LEVEL": "WARNING",
         "VLLM_ENGINE_READY_TIMEOUT_S": str(int(start_seconds) or 1),
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a replica has threads: it must not be forked

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Mapping
 from concurrent.futures import Future
-from contextlib import aclosing, suppress
+from contextlib import ExitStack, aclosing, suppress
 from typing import Any, TypeVar
 
 import psutil
@@ -20,6 +20,7 @@ from serving.backends.vllm.outputs import output_since
 from serving.backends.vllm.probe import PROBE, PROBE_PROMPT, check_probe
 from serving.engine.errors import InvalidRequest, RankLost
 from serving.engine.gang import RankReport
+from serving.own_folder import own_folder, temporary_files_in
 
 RPC_SECONDS = 60.0
 PROBE_SECONDS = 120.0  # the first step compiles a kernel or two
@@ -42,14 +43,17 @@ class VllmHost:
         self._llm: Any = None
         self._children: list[psutil.Process] = []
         self._before = set(psutil.Process().children())
+        self._own = ExitStack()  # of what its processes leave in files
         self._thread = threading.Thread(target=self.loop.run_forever, name="vllm", daemon=True)
 
     def start(self, environment: Mapping[str, str]) -> None:
         """Blocks until it can generate. Raises RankLost, also when that takes longer than the start may."""
-        os.environ.update(environment)
         self._thread.start()
         try:
-            self._run(self._open(), self._sizes.start_seconds)
+            own = self._own.enter_context(own_folder())
+            os.environ.update({**environment, "VLLM_RPC_BASE_PATH": str(own)})  # its sockets
+            with temporary_files_in(own):
+                self._run(self._open(), self._sizes.start_seconds)
             self._run(self._probe(), PROBE_SECONDS)
         except BaseException as error:
             self.shutdown()
@@ -85,6 +89,7 @@ class VllmHost:
             with suppress(psutil.Error):
                 process.kill()
         psutil.wait_procs(left, timeout=STOP_SECONDS)
+        self._own.close()
 
     # -- on the loop ---------------------------------------------------------------------------------------------
 

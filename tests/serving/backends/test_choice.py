@@ -70,8 +70,15 @@ def test_an_exchange_between_gpus_is_refused_in_one_sentence(monkeypatch: pytest
         read_settings()
 
 
-@pytest.mark.parametrize("variable", ["SPARE_RANKS", "SPARE_EXPERTS"])
-def test_what_is_spare_is_refused_for_vllm(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tokens", ["0", "-16", "1e4", "16777217"])
+def test_a_cache_of_no_size_is_refused_by_its_variable(tokens: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERSIGN_KV_TOKENS", tokens)
+    with pytest.raises(CannotStart, match=r"^COUNTERSIGN_KV_TOKENS cannot be used: .*\.$"):
+        read_settings()
+
+
+@pytest.mark.parametrize("variable", ["SPARE_RANKS", "SPARE_EXPERTS", "KV_TOKENS"])
+def test_what_is_of_the_native_backend_is_refused_for_vllm(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUNTERSIGN_BACKEND", "vllm")
     monkeypatch.setenv(f"COUNTERSIGN_{variable}", "1")
     with pytest.raises(CannotStart, match=f"^COUNTERSIGN_{variable} is for the native backend"):

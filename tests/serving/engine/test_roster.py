@@ -108,7 +108,7 @@ def test_a_stopped_rank_is_named_and_loses_its_place(checkpoint: Checkpoint) -> 
 
 
 def test_a_rank_that_does_not_answer_the_muster_loses_its_place(checkpoint: Checkpoint) -> None:
-    config = EngineConfig(ranks=2, **SIZES)
+    config = EngineConfig(ranks=2, muster_seconds=1.0, **SIZES)
     with LocalRanks(checkpoint, config) as ranks:
         ranks.roster.fill(ranks.start(2))
         ranks.roster.assemble(1)

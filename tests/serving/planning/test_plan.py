@@ -18,7 +18,7 @@ from serving.experts.placement import contiguous_placement
 from serving.model.families.registry import read_model_config
 from serving.planning.cost import Machine, Work, experts_hit, stage_seconds, token_seconds, tokens_per_second
 from serving.planning.devices import UnknownDevices, fleet_named
-from serving.planning.layout import RESERVED, evenly, layouts
+from serving.planning.layout import RESERVED, USUAL_BATCH, Wanted, evenly, layouts
 from serving.planning.shape import BF16, INT4, ModelShape, shape_of
 from serving.settings import REFERENCE_CHECKPOINT
 
@@ -44,7 +44,7 @@ def test_experts_hit_are_those_of_the_published_table() -> None:
 
 def test_layouts_that_fit_hold_all_weights_and_leave_their_cache() -> None:
     fleet = fleet_named("32xA100-80G")
-    found = layouts(LARGE, fleet, expert_bytes=INT4, context=4_096, batch=None)
+    found = layouts(LARGE, fleet, Wanted(INT4, 4_096))
     assert found[0].fits
     for each in found:
         assert each.stages * each.ranks == 32
@@ -60,9 +60,30 @@ def test_layouts_that_fit_hold_all_weights_and_leave_their_cache() -> None:
 
 def test_what_does_not_fit_is_said_and_four_bits_may_help() -> None:
     fleet = fleet_named("8xA100-80G")
-    assert not layouts(LARGE, fleet, expert_bytes=BF16, context=4_096, batch=None)[0].fits
-    assert not layouts(LARGE, fleet, expert_bytes=INT4, context=10**9, batch=None)[0].fits
-    assert layouts(LARGE, fleet, expert_bytes=INT4, context=4_096, batch=None)[0].fits
+    assert not layouts(LARGE, fleet, Wanted(BF16, 4_096))[0].fits
+    assert not layouts(LARGE, fleet, Wanted(INT4, 10**9))[0].fits
+    assert layouts(LARGE, fleet, Wanted(INT4, 4_096))[0].fits
+
+
+def test_room_for_copies_of_experts_is_held_by_every_rank_that_has_neighbours() -> None:
+    fleet, copies = fleet_named("32xA100-80G"), 3
+    without = {(each.stages, each.ranks): each for each in layouts(LARGE, fleet, Wanted(INT4, 4_096))}
+    found = layouts(LARGE, fleet, Wanted(INT4, 4_096, spare_experts=copies))
+    assert {each.ranks for each in found} >= {2, 4}
+    for each in found:
+        more = each.expert_bytes - without[each.stages, each.ranks].expert_bytes
+        mixed = 60 if each.stages == 1 else max(each.layers[1:])  # the first two of 62 layers have none
+        assert more == pytest.approx(0 if each.ranks == 1 else copies * mixed * LARGE.one_expert * INT4)
+        assert each.held + each.cache_bytes == pytest.approx(80e9 * (1 - RESERVED))
+
+
+def test_a_batch_is_cut_to_what_the_cache_holds_and_to_nothing_less() -> None:
+    fleet, more = fleet_named("32xA100-80G"), 10**9
+    for context in (16, 4_096):
+        for each in layouts(LARGE, fleet, Wanted(INT4, context, batch=more)):
+            assert each.batch == each.cache_tokens // context * each.ranks
+        for each in layouts(LARGE, fleet, Wanted(INT4, context)):
+            assert each.batch == min(each.cache_tokens // context, USUAL_BATCH) * each.ranks
 
 
 def test_experts_are_shared_out_as_ranks_hold_them() -> None:
@@ -109,6 +130,31 @@ def test_a_number_of_devices_that_makes_no_grid_is_one_sentence() -> None:
     refused = planned("--gpus", "97xH100-80G", "--context", "256")
     assert isinstance(refused.exception, UnknownDevices)
     assert "97 devices cannot be split" in str(refused.exception)
+
+
+def test_a_batch_that_is_cut_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "less than the 100,000,000 asked for, the cache holds no more"
+    words = ("--gpus", "2xA100-80G", "--context", "256", "--batch")
+    assert sentence in " ".join(planned(*words, "100000000").stdout.split())
+    assert "asked for" not in planned(*words, "8").stdout
+    told = json.loads(planned(*words, "100000000", "--json").stdout)
+    assert told["batch"] == 100_000_000 > told["layouts"][0]["batch"] > 0
+
+
+def test_copies_of_experts_are_planned_for_as_serving_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("--gpus", "2xA100-80G", "--json")
+    told = [json.loads(planned(*words, *more).stdout)["layouts"][0] for more in ((), ("--spare-experts", "2"))]
+    monkeypatch.setenv("COUNTERSIGN_SPARE_EXPERTS", "2")
+    assert json.loads(planned(*words).stdout)["layouts"][0] == told[1]
+    assert told[0]["ranks"] == told[1]["ranks"] == 2
+    assert told[1]["expert_bytes"] == pytest.approx(told[0]["expert_bytes"] * 34 / 32)
+
+
+def test_a_missing_directory_is_told_by_the_option_that_named_it(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(app, ["plan", "--checkpoint", str(tmp_path / "nowhere"), "--gpus", "1xA100-80G"])
+    assert refused.exit_code == 2
+    assert "--checkpoint" in refused.output
+    assert "COUNTERSIGN_CHECKPOINT" not in refused.output
 
 
 def test_a_short_context_is_planned_whole_and_experts_as_they_are_kept(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -103,9 +105,13 @@ def test_a_host_that_cannot_start_says_why_and_leaves_no_thread(
 ) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     host = VllmHost(open_any_checkpoint(write_llama(tmp_path / "llama")), VllmSizes(), "cpu")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("VLLM_RPC_BASE_PATH", "/elsewhere")  # and put back afterwards
     with pytest.raises(RankLost, match=r"vLLM did not start: .*vllm"):
         host.start({})
     assert not host.loop.is_running()
+    assert Path(os.environ["VLLM_RPC_BASE_PATH"]).parent == tmp_path
+    assert not Path(os.environ["VLLM_RPC_BASE_PATH"]).exists()
 
 
 async def test_a_caller_that_leaves_gives_its_generation_up(replica: Replica, generator: ScriptedGenerator) -> None:
