@@ -6,15 +6,11 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from serving.compiled.steps import Builder, CompiledSteps
-from serving.compiled.store import Wanted, buckets_up_to
-from serving.compiled.whole_step import is_whole
 from serving.engine.kv_cache import KvCache
 from serving.engine.opened_plan import OpenedPlan
 from serving.engine.plan import CHOICE, NO_TARGET, Floats, RankAnswer
@@ -24,7 +20,6 @@ from serving.experts.placement import Placement, slots_of
 from serving.experts.rank_settings import RankSettings
 from serving.model.batch import Chunks, build_batch
 from serving.model.checkpoint import Checkpoint
-from serving.model.config import ModelConfig
 from serving.model.packed_experts import PackedExperts
 from serving.model.transformer import Computed, Transformer
 from serving.model.weights import ExpertWeights, load_weights
@@ -55,9 +50,9 @@ class Runner:
         cache = KvCache(config.layers, settings.kv_blocks, settings.block_size, config.attention.cache_width)
         steps, self._builder = None, None
         if settings.compiled:
-            home, wanted = Path(settings.compiled), _wanted(settings, config, len(cache.rows(0)))
-            steps = CompiledSteps(home, checkpoint, self.weights, cache, wanted)
-            self._builder = Builder(home, checkpoint, wanted)
+            from serving.experts.compiling import begin_compiling  # half a second, for who compiles alone
+
+            steps, self._builder = begin_compiling(settings, checkpoint, self.weights, cache)
         self._rank, self._model = rank, Transformer(config, self.weights, cache, exchange, steps)
         self.place(placement, {})
         self._block_size, self._window, self._exchange = settings.block_size, config.window, exchange
@@ -123,8 +118,3 @@ class Runner:
             column = torch.from_numpy(plan.targets[wanted]).unsqueeze(1)
             found[wanted] = logprobs.gather(1, column).squeeze(1).double().numpy()
         return found
-
-
-def _wanted(settings: RankSettings, config: ModelConfig, slots: int) -> Wanted:
-    rows, whole = buckets_up_to(settings.most_running), is_whole(config, settings.ranks, settings.stages)
-    return Wanted(settings.ranks, slots, settings.block_size, rows, whole)
