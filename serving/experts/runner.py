@@ -22,6 +22,7 @@ from serving.engine.sampler import choose
 from serving.experts.exchange import Exchange
 from serving.experts.placement import Placement, slots_of
 from serving.experts.rank_settings import RankSettings
+from serving.kernels.library import build_and_load
 from serving.model.batch import Chunk, build_batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import ModelConfig
@@ -47,6 +48,8 @@ class Runner:
         links: StageLinks,
     ) -> None:
         """`rank` is the number in the stage, whose layers `placement` has among the others. Raises CheckpointError."""
+        if settings.compiled and checkpoint.config.packing is not None:
+            build_and_load(Path(settings.compiled))  # by then it is decided in which order codes are held
         places = slots_of(checkpoint.config.experts, settings.ranks, settings.spare_experts)
         self.weights = load_weights(checkpoint, placement.held_by(rank, stage.layers), stage.layers, places)
         self._stage, self._links, self._expert_layers = stage, links, len(checkpoint.config.expert_layers)
