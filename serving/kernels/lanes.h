@@ -33,6 +33,12 @@ inline Vector some(const void* from, int64_t bytes) {  // fewer than it holds; t
 
 inline void store(float* to, Floats values) { std::memcpy(to, &values, sizeof values); }
 
+inline Ints numbered() {
+    Ints found;
+    for (int lane = 0; lane < LANES; lane++) found[lane] = lane;
+    return found;
+}
+
 // The lower halves of pairs of runs of `WIDTH` lanes beside each other, or the upper ones (`from` = WIDTH / 2).
 template <int WIDTH>
 inline Ints halves(int from) {

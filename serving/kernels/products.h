@@ -53,7 +53,7 @@ struct FloatMatrix {
 // A block is one vector of bytes, 8 codes a lane. A code is masked where it stands, so that it counts 16^i times too
 // much; rows are prepared to count as much less, which is exact, and with 8 times their sum to be taken away.
 struct Int4Matrix {
-    static constexpr int TOGETHER = 2;  // to unpack rows takes longer than to fetch them, and both use the same part of what they meet
+    static constexpr int TOGETHER = 2;  // unpacking takes longer than fetching, and both meet the same part of a row
     static constexpr int BLOCK = 8 * LANES, PREPARED = 9 * LANES;  // codes, and floats of a prepared row, a block
 
     const uint8_t* codes;    // [height, width / 2]: the first of two in the low half
@@ -74,6 +74,7 @@ struct Int4Matrix {
 #pragma GCC unroll 4
             for (int r = 0; r < R; r++) {
                 const uint8_t* own = from + r * bytes + at;
+                if (T <= 2) __builtin_prefetch(own + R * bytes);  // with more, adding takes longer than fetching
                 eights[r] = left >= int64_t(sizeof(Ints)) ? load<Ints>(own) : some<Ints>(own, left);
 #pragma GCC unroll 4
                 for (int t = 0; t < T; t++) inside[r][t] = load<Floats>(rows[t] + mine + 8 * LANES);
@@ -111,10 +112,11 @@ struct Int4Matrix {
     Floats of_groups(const uint16_t* from, int64_t block, int64_t size) const {
         const Floats none = {};
         if (size >= BLOCK) return none + wide(from[block * BLOCK / size * parts]);
-        Floats found = none;
-        for (int64_t lane = 0; lane < LANES; lane++) {
-            const int64_t group = (block * BLOCK + lane * 8) / size;
-            found[lane] = wide(from[(group < groups ? group : groups - 1) * parts]);
+        const int64_t first = block * BLOCK / size;
+        Floats found = none + wide(from[first * parts]);
+        for (int64_t group = first + 1; group < groups && group < first + BLOCK / size; group++) {
+            const int32_t lane = (group - first) * size / 8;  // its first
+            found = numbered() >= lane ? none + wide(from[group * parts]) : found;
         }
         return found;
     }
