@@ -1,11 +1,17 @@
-"""Times the experts' products in this process, with the instructions that it may use; prints one JSON object."""
+"""Times the experts' products in this process, with the instructions that it may use; prints one JSON object.
+
+`int4` is the product that the engine uses: by the kernels in C++, which are built for the same instructions, or without
+g++ by torch's own, which is timed as `int4_torch` in any case.
+"""
 
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,8 +19,10 @@ from torch import Tensor
 
 from serving.experts.int4 import Int4Matrices
 from serving.experts.matrices import FloatMatrices, Matrices
+from serving.experts.plain_int4 import PlainInt4
 from serving.experts.product import ExpertProduct, Kernel
 from serving.experts.quantise import quantise
+from serving.kernels.library import build_and_load, loaded
 from serving.model.packed_experts import PackedExperts
 from serving.model.packing import best_grouping
 from serving.model.weights import ExpertWeights
@@ -31,8 +39,10 @@ Work = Callable[[], object]
 def measure() -> dict[str, Any]:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    with torch.inference_mode():
+    with tempfile.TemporaryDirectory(prefix="countersign-kernels-") as folder, torch.inference_mode():
+        kernels = build_and_load(Path(folder))
         return {
+            "kernels": kernels,
             "capability": torch.backends.cpu.get_cpu_capability(),
             "square_hot": _products(torch.randn(1, SQUARE, SQUARE)),
             "expert_hot": _products(torch.randn(1, 2 * NARROW, WIDE)),
@@ -47,8 +57,10 @@ def _products(weights: Tensor) -> dict[str, Any]:
     held: dict[str, Matrices] = {
         "fp32": FloatMatrices(weights),
         "bf16": FloatMatrices(weights.bfloat16()),
-        "int4": Int4Matrices([quantise(matrix, best_grouping(width)) for matrix in weights]),
     }
+    packed = [quantise(matrix, best_grouping(width)) for matrix in weights]
+    held["int4_torch"] = Int4Matrices(packed)
+    held["int4"] = PlainInt4.of(packed) if loaded() else held["int4_torch"]
     found = {}
     for rows in ROWS:
         taken = torch.randn(rows, width)
@@ -75,7 +87,7 @@ def _kernels(experts: int, hidden: int, size: int, top_k: int = 2) -> dict[str, 
     gate_up, down = torch.randn(experts, 2 * size, hidden), torch.randn(experts, hidden, size)
     ids = tuple(range(experts))
     packed = (
-        Int4Matrices([quantise(matrix, best_grouping(width)) for matrix in matrices])
+        (PlainInt4.of if loaded() else Int4Matrices)([quantise(matrix, best_grouping(width)) for matrix in matrices])
         for matrices, width in ((gate_up, hidden), (down, size))
     )
     products = {

@@ -1,7 +1,8 @@
 """Bytes and speed of packed experts beside bf16 and fp32 ones, and which kernel suits how many rows.
 
-The marks were set for processors with AVX2 and no bf16 units: products are timed in a process that is held to AVX2, and
-in one that uses all that this processor has; one thread each. `python -m benchmarks.engine_products --json`
+The product of packed experts is the one that the engine uses, by the kernels in C++ where there is g++. The marks were
+set for processors with AVX2 and no bf16 units: products are timed in a process that is held to AVX2, the kernels with
+it, and in one that uses all that this processor has; one thread each. `python -m benchmarks.engine_products --json`
 """
 
 from __future__ import annotations

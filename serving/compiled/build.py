@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from serving.compiled.pieces import ExpertsPiece, HeadPiece, LayerKind, Piece, Sizes, can_be_gathered, kind_of, parts_of
+from serving.compiled.pieces import HeadPiece, LayerKind, Piece, Sizes, can_be_compiled, kind_of, parts_of
 from serving.compiled.store import BUCKETS, Store, Wanted, store_of
 from serving.compiled.whole_step import StepPiece
+from serving.kernels.library import build_and_load, direct_calls, loaded
 from serving.model.checkpoint import Checkpoint, open_checkpoint
 from serving.model.config import ModelConfig
 from serving.model.rotary import Rotary
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(NICE)
     torch.set_num_threads(1)  # what is generated runs on one thread, as ranks do
+    build_and_load(options.home)
     checkpoint = open_checkpoint(options.checkpoint)
     store = store_of(options.home, checkpoint, slots=options.slots, block_size=options.block_size)
     wanted = Wanted(options.ranks, options.slots, options.block_size, options.rows, options.whole)
@@ -54,15 +56,11 @@ def sweep(store: Store) -> None:
 
 
 def fill(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
-    """Compiles what is missing; steps first, then the experts' product, which is for chunks and for several ranks."""
+    """Compiles what is missing."""
     if wanted.whole:
         fill_whole(store, checkpoint, wanted)
     else:
         _fill_layers(store, checkpoint, wanted)
-    config = checkpoint.config
-    if config.expert_layers and config.packing is None and not store.experts.exists():
-        experts = ExpertsPiece(config)
-        compile_piece(experts, experts.inputs(), store.experts, experts.sizes())
 
 
 def _fill_layers(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
@@ -108,7 +106,11 @@ def fill_whole(store: Store, checkpoint: Checkpoint, wanted: Wanted) -> None:
 def compile_piece(piece: Module, given: tuple[Tensor, ...], file: Path, sizes: Sizes | None = None) -> None:
     """The file appears when it is whole; `sizes`: which of each input's dimensions change from step to step."""
     exported = torch.export.export(piece, given, dynamic_shapes=sizes)
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+    calls = direct_calls() if loaded() else {}
+    with (
+        tempfile.TemporaryDirectory(dir=file.parent) as folder,
+        torch._inductor.config.patch({"aot_inductor.custom_ops_to_c_shims": calls}),
+    ):
         made = Path(folder) / file.name
         torch._inductor.aoti_compile_and_package(exported, package_path=str(made))
         made.replace(file)
@@ -121,7 +123,7 @@ def _held(config: ModelConfig, kind: LayerKind, ranks: int) -> tuple[int, ...]:
 
 
 def _fits(weights: LayerWeights) -> bool:
-    return not isinstance(weights.mlp, MixtureWeights) or can_be_gathered(weights.mlp.experts)
+    return not isinstance(weights.mlp, MixtureWeights) or can_be_compiled(weights.mlp.experts)
 
 
 @contextlib.contextmanager

@@ -17,11 +17,15 @@ from torch.nn.functional import silu
 from serving.compiled.tensors import tensors_of, with_tensors
 from serving.engine.kv_cache import LayerCache
 from serving.experts.matrices import gathered
+from serving.experts.plain_int4 import PlainInt4
+from serving.kernels.library import loaded
+from serving.kernels.products import routed_experts, routed_experts_int4
 from serving.model.batch import Batch, Span
 from serving.model.config import GroupedShape, ModelConfig
 from serving.model.layer import Layer
 from serving.model.likelihoods import logits, measure
 from serving.model.mixture import Routing
+from serving.model.packed_experts import PackedExperts
 from serving.model.transformer import MOST_TOP
 from serving.model.weights import ExpertWeights, LayerWeights, MixtureWeights
 
@@ -125,37 +129,20 @@ def layer_pass(
     normed = layer.normed(hidden)
     if not isinstance(weights.mlp, MixtureWeights):
         return layer.finish(hidden, normed, None), None
-    experts = weights.mlp.experts
-    if not isinstance(experts, ExpertWeights):
-        raise TypeError("packed experts are not compiled: ask can_be_gathered first")
     routing = layer.route(normed)
-    return layer.finish(hidden, normed, gathered_product(normed, routing, experts)), routing
+    return layer.finish(hidden, normed, _product(normed, routing, weights.mlp.experts)), routing
 
 
-class ExpertsPiece(torch.nn.Module):
-    """Rows through experts that lie in stacks. Forward takes rows, places, gate and up, down."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self._config = config
-
-    def inputs(self) -> tuple[Tensor, ...]:
-        """Of the right shapes, for tracing."""
-        hidden, size = self._config.hidden_size, self._config.expert_size
-        stacks = torch.zeros(3, 2 * size, hidden), torch.zeros(3, hidden, size)
-        return (torch.zeros(5, hidden), torch.zeros(5, dtype=torch.int64), *stacks)
-
-    def sizes(self) -> Sizes:
-        """How many rows and experts there are changes from step to step, and from rank to rank."""
-        rows, held = (
-            {0: torch.export.Dim("rows", min=2, max=1 << 20)},
-            {0: torch.export.Dim("held", min=2, max=1 << 16)},
-        )
-        return (rows, rows, held, held)
-
-    def forward(self, rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> tuple[Tensor, ...]:
-        gate, up = gathered(gate_up, rows, places).chunk(2, -1)
-        return (gathered(down, silu(gate) * up, places),)
+def _product(rows: Tensor, routing: Routing, experts: ExpertWeights | PackedExperts) -> Tensor:
+    """[rows, hidden] of a rank that holds all experts, each in its own place."""
+    if isinstance(experts, ExpertWeights):
+        if loaded():
+            return routed_experts(rows, routing.experts, routing.weights, experts.gate_up, experts.down)
+        return gathered_product(rows, routing, experts)
+    gate_up, down = experts.gate_up, experts.down
+    if not (isinstance(gate_up, PlainInt4) and isinstance(down, PlainInt4)):
+        raise TypeError("experts in torch's order are not compiled: ask can_be_compiled first")
+    return routed_experts_int4(rows, routing.experts, routing.weights, gate_up.tensors, down.tensors)
 
 
 class HeadPiece(torch.nn.Module):
@@ -184,9 +171,10 @@ def gathered_product(rows: Tensor, routing: Routing, experts: ExpertWeights) -> 
     return products.view(count, top_k, -1).sum(1)
 
 
-def can_be_gathered(experts: Any) -> bool:
+def can_be_compiled(experts: ExpertWeights | PackedExperts) -> bool:
     """Whether these are plain tensors with every expert in its own place."""
-    return isinstance(experts, ExpertWeights) and experts.ids == tuple(range(len(experts.ids)))
+    plain = isinstance(experts, ExpertWeights) or isinstance(experts.gate_up, PlainInt4)
+    return plain and experts.ids == tuple(range(len(experts.ids)))
 
 
 def without_routed(weights: LayerWeights) -> LayerWeights:

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from serving.compiled.pieces import Part, StepInputs, can_be_gathered, kind_of, parts_of, without_routed
+from serving.compiled.pieces import Part, StepInputs, can_be_compiled, kind_of, parts_of, without_routed
 from serving.compiled.store import Wanted, bucket_of, store_of
 from serving.compiled.tensors import tensors_of
 from serving.compiled.whole_step import step_inputs
 from serving.engine.kv_cache import KvCache
-from serving.experts.product import CompiledProduct
+from serving.kernels.library import load
 from serving.model.batch import Batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.config import ModelConfig
@@ -46,18 +46,17 @@ class CompiledSteps:
         wanted: Wanted,
     ) -> None:
         config, ranks = checkpoint.config, wanted.ranks
-        self._store = store_of(home, checkpoint, slots=wanted.slots, block_size=wanted.block_size)
+        self._home, self._store = home, store_of(home, checkpoint, slots=wanted.slots, block_size=wanted.block_size)
         self._config, self._cache, self._ranks, self._block_size = config, cache, ranks, wanted.block_size
         self._weights = [tensors_of(layer if ranks == 1 else without_routed(layer)) for layer in weights.layers]
         self._ends = (weights.norm, weights.head)
         self._able = all(
-            ranks > 1 or not isinstance(layer.mlp, MixtureWeights) or can_be_gathered(layer.mlp.experts)
+            ranks > 1 or not isinstance(layer.mlp, MixtureWeights) or can_be_compiled(layer.mlp.experts)
             for layer in weights.layers
         )
         self._is_whole = self._able and wanted.whole
         self._fixed = _fixed_inputs(config, weights, cache) if self._is_whole else []
         self._broken: set[tuple[Path, int]] = set()  # files that could not be loaded, as of when
-        self._experts: CompiledProduct | None = None
         self._whole: dict[int, Run] = {}
         self._buckets: dict[int, _Bucket] = {}
         self._looked: dict[int, float] = {}  # when, by bucket that was not whole then
@@ -103,12 +102,6 @@ class CompiledSteps:
                 self._whole[size] = run
         return self._whole.get(size)
 
-    def product(self) -> CompiledProduct | None:
-        if self._experts is None and self._may_look(0):
-            run = self._loaded(self._store.experts)
-            self._experts = None if run is None else _product_by(run)
-        return self._experts
-
     def _bucket(self, rows: int) -> _Bucket | None:
         size = bucket_of(rows)
         if size is None or size in self._buckets:
@@ -151,11 +144,13 @@ class CompiledSteps:
             return None
 
     def _may_look(self, size: int) -> bool:
-        """Now and then, at files of so many rows."""
+        """Now and then, at files of so many rows; the kernels are there before them, and are part of them."""
         now = time.monotonic()
         if now - self._looked.get(size, -_LOOK_SECONDS) < _LOOK_SECONDS:
             return False
         self._looked[size] = now
+        if self._config.packing is None:  # where they are packed, what multiplies them was chosen with their loading
+            load(self._home)
         return True
 
 
@@ -233,13 +228,3 @@ class Builder:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-
-
-def _product_by(run: Run) -> CompiledProduct:
-    def product(rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-        if len(rows) == 1:  # it was compiled for several
-            return product(rows.repeat(2, 1), places.repeat(2), gate_up, down)[:1]
-        found: list[Tensor] = run.run([rows, places, gate_up, down])
-        return found[0]
-
-    return product

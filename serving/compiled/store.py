@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,11 @@ from pathlib import Path
 import torch
 
 from serving.compiled.pieces import LayerKind, Part
+from serving.kernels.library import processor, source_digest
 from serving.model.checkpoint import Checkpoint
 
 BUCKETS = (1, 2, 4, 8, 16, 32)  # rows; fewer are filled up
-_OUR_CODE = ("compiled", "model", "engine/kv_cache.py")
+_OUR_CODE = ("compiled", "model", "kernels", "engine/kv_cache.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,6 @@ class Store:
     def file(self, kind: LayerKind, part: Part, rows: int) -> Path:
         return self.folder / f"{kind.name}-{part}-{rows}.pt2"
 
-    @property
-    def experts(self) -> Path:
-        return self.folder / "experts.pt2"
-
     def step(self, rows: int) -> Path:
         return self.folder / f"step-{rows}.pt2"
 
@@ -51,7 +47,7 @@ class Store:
 def store_of(home: Path, checkpoint: Checkpoint, *, slots: int, block_size: int) -> Store:
     """Below `home`; made by whoever compiles."""
     config = hashlib.sha256((checkpoint.directory / "config.json").read_bytes()).hexdigest()  # it is traced in as well
-    facts = (checkpoint.digest, config, slots, block_size, torch.__version__, platform.machine(), _processor(), _code())
+    facts = (checkpoint.digest, config, slots, block_size, torch.__version__, processor(), _code(), source_digest())
     return Store(home / hashlib.sha256(repr(facts).encode()).hexdigest()[:16])
 
 
@@ -64,16 +60,6 @@ def buckets_up_to(rows: int) -> tuple[int, ...]:
 def bucket_of(rows: int) -> int | None:
     """The least bucket that holds them."""
     return next((bucket for bucket in BUCKETS if bucket >= rows), None)
-
-
-def _processor() -> str:
-    """Code is generated for the very processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return f"{torch.backends.cpu.get_cpu_capability()} {flags}"
 
 
 def _code() -> str:

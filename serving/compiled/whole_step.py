@@ -12,6 +12,7 @@ from torch.nn.functional import embedding as embedded
 from serving.compiled.pieces import WIDTH, Sizes, layer_pass
 from serving.compiled.tensors import tensors_of, with_tensors
 from serving.engine.kv_cache import LayerCache
+from serving.kernels.library import loaded
 from serving.model.batch import Batch, Span
 from serving.model.config import ModelConfig
 from serving.model.likelihoods import logits, measure
@@ -26,7 +27,7 @@ _TABLES = 3  # their place
 
 def is_whole(config: ModelConfig, ranks: int, stages: int) -> bool:
     """Whether one rank computes the whole network, and that is compiled whole."""
-    return ranks == stages == 1 and config.layers <= MOST_LAYERS and config.packing is None
+    return ranks == stages == 1 and config.layers <= MOST_LAYERS and (config.packing is None or loaded())
 
 
 class StepPiece(torch.nn.Module):

@@ -11,10 +11,13 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from serving.experts.matrices import FloatMatrices, Matrices
+from serving.experts.plain_int4 import PlainInt4
+from serving.kernels.library import loaded
+from serving.kernels.products import routed_experts, routed_experts_int4
 from serving.model.packed_experts import PackedExperts
 from serving.model.weights import ExpertWeights
 
-_COMPILED_ROWS = 256  # above, grouping is as fast or faster
+_FEW_ROWS = 256  # above, grouping is as fast or faster
 _LOOP_ROWS = 40  # measured with benchmarks/engine_products.py: above, grouping is as fast or faster
 
 
@@ -22,30 +25,19 @@ class Kernel(Enum):
     LOOP = "loop"  # one product for each expert that is hit
     GROUPED = "grouped"  # one product for all experts
     GATHERED = "gathered"  # each row with a copy of its expert: no shape depends on data, so it can be compiled
-    COMPILED = "compiled"  # the same of this rank's rows alone, an expert's beside each other
+    FEW = "few"  # all of it in C++, where that is built: an expert that is hit is read once
 
 
-def choose_kernel(rows: int) -> Kernel:
-    """For steps that are not compiled; `rows` counts a row once for each of its experts on this rank."""
+def choose_kernel(rows: int, *, few: bool) -> Kernel:
+    """`rows` counts a row once for each of its experts on this rank; `few`: whether the operators in C++ are there."""
+    if few and rows <= _FEW_ROWS:
+        return Kernel.FEW
     return Kernel.LOOP if rows <= _LOOP_ROWS else Kernel.GROUPED
 
 
-CompiledProduct = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""[rows, hidden], the place of each row's expert, and both stacks of matrices → [rows, hidden]."""
-
-
 class ExpertProduct:
-    def __init__(
-        self,
-        weights: ExpertWeights | PackedExperts,
-        experts: int,
-        compiled: Callable[[], CompiledProduct | None] = lambda: None,
-    ) -> None:
-        """Places beyond those of `weights.ids` are free for experts to come.
-
-        `compiled` is asked at every step of few rows: what is compiled comes when it is ready.
-        """
-        self._compiled = compiled
+    def __init__(self, weights: ExpertWeights | PackedExperts, experts: int) -> None:
+        """Places beyond those of `weights.ids` are free for experts to come."""
         self._gate_up, self._down = _matrices(weights)
         self._experts, self._held = experts, self._gate_up.places
         self._holding: list[int | None] = [*weights.ids, *[None] * (self._held - len(weights.ids))]  # by place
@@ -87,14 +79,12 @@ class ExpertProduct:
         if not len(rows) or not self._asked:
             return torch.zeros_like(rows)
         own = expert_ids.numel() * self._asked // self._experts  # when all are hit alike
-        compiled = (
-            self._compiled() if self._held > 1 and own <= _COMPILED_ROWS and kernel in (None, Kernel.COMPILED) else None
-        )
-        if compiled is not None and isinstance(self._gate_up, FloatMatrices) and isinstance(self._down, FloatMatrices):
-            return self._by_compiled(rows, expert_ids, weights, compiled, (self._gate_up.stacked, self._down.stacked))
-        if kernel in (None, Kernel.COMPILED):
-            kernel = choose_kernel(own)
-        by = {Kernel.LOOP: self._by_loop, Kernel.GROUPED: self._grouped, Kernel.GATHERED: self._gathered}[kernel]
+        by = {
+            Kernel.LOOP: self._by_loop,
+            Kernel.GROUPED: self._grouped,
+            Kernel.GATHERED: self._gathered,
+            Kernel.FEW: self._by_few,
+        }[kernel or choose_kernel(own, few=loaded())]
         return by(rows, expert_ids, weights)
 
     def _by_loop(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
@@ -112,17 +102,15 @@ class ExpertProduct:
         ends = counts[:-1].cumsum(0).to(torch.int32)
         return self._share(rows, order, weights, self._multiplying(lambda held, taken: held.grouped(taken, ends)))
 
-    def _by_compiled(
-        self,
-        rows: Tensor,
-        expert_ids: Tensor,
-        weights: Tensor,
-        compiled: CompiledProduct,
-        stacks: tuple[Tensor, Tensor],
-    ) -> Tensor:
-        places, order = torch.sort(self._place[expert_ids.reshape(-1)])  # an expert is read from memory once
-        own = int(torch.searchsorted(places, self._held))
-        return self._share(rows, order[:own], weights, lambda taken: compiled(taken, places[:own], *stacks))
+    def _by_few(self, rows: Tensor, expert_ids: Tensor, weights: Tensor) -> Tensor:
+        """Raises AttributeError where the operators are not loaded."""
+        places = self._place[expert_ids]
+        match self._gate_up, self._down:
+            case FloatMatrices() as gate_up, FloatMatrices() as down:
+                return routed_experts(rows, places, weights, gate_up.stacked, down.stacked)
+            case PlainInt4() as gate_up, PlainInt4() as down:
+                return routed_experts_int4(rows, places, weights, gate_up.tensors, down.tensors)
+        return self._by_loop(rows, expert_ids, weights)  # packed in torch's own order
 
     def _share(self, rows: Tensor, order: Tensor, weights: Tensor, through: Callable[[Tensor], Tensor]) -> Tensor:
         """`order`: entries of [rows * k], an expert's beside each other."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from serving.engine.sampler import choose
 from serving.experts.exchange import Exchange
 from serving.experts.placement import Placement, slots_of
 from serving.experts.rank_settings import RankSettings
+from serving.kernels.library import build_and_load
 from serving.model.batch import Chunks, build_batch
 from serving.model.checkpoint import Checkpoint
 from serving.model.packed_experts import PackedExperts
@@ -42,6 +44,8 @@ class Runner:
         links: StageLinks,
     ) -> None:
         """`rank` is the number in the stage, whose layers `placement` has among the others. Raises CheckpointError."""
+        if settings.compiled and checkpoint.config.packing is not None:
+            build_and_load(Path(settings.compiled))  # by then it is decided in which order codes are held
         places = slots_of(checkpoint.config.experts, settings.ranks, settings.spare_experts)
         self.weights = load_weights(checkpoint, placement.held_by(rank, stage.layers), stage.layers, places)
         self._stage, self._links, self._expert_layers = stage, links, len(checkpoint.config.expert_layers)

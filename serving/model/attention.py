@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serving.kernels.products import linear
 from serving.model.batch import Batch, Span
 from serving.model.config import GroupedShape, ModelConfig
 from serving.model.rotary import rotate
@@ -69,7 +70,7 @@ class GroupedAttention:
 
     def __call__(self, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor], cache: Cache) -> Tensor:
         tokens = hidden.shape[0]
-        qk, values, gate = torch.split(F.linear(hidden, self._weights.inward), self._split, dim=1)
+        qk, values, gate = torch.split(linear(hidden, self._weights.inward), self._split, dim=1)
         qk = F.rms_norm(qk.reshape(tokens, -1, self._head_dim), (self._head_dim,), None, self._eps)
         qk = qk * self._weights.qk_norm
         if self._rotary:
@@ -78,7 +79,7 @@ class GroupedAttention:
         cache.write(self._layer, batch.slots, torch.cat((keys.flatten(1), values), 1))
         parts = [self._attend(queries[span.first : span.last], span, cache) for span in batch.spans]
         seen = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return F.linear(seen * torch.sigmoid(gate) if self._gated else seen, self._weights.output)
+        return linear(seen * torch.sigmoid(gate) if self._gated else seen, self._weights.output)
 
     def _attend(self, queries: Tensor, span: Span, cache: Cache) -> Tensor:
         """[span's tokens, heads, head_dim] → [span's tokens, heads * head_dim]."""

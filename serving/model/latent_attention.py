@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serving.kernels.products import linear
 from serving.model.attention import Cache, attend
 from serving.model.batch import Batch, Span
 from serving.model.config import LatentShape
@@ -29,7 +30,7 @@ class LatentAttention:
 
     def __call__(self, hidden: Tensor, batch: Batch, turns: tuple[Tensor, Tensor], cache: Cache) -> Tensor:
         shape = self._shape
-        queries, latent, key = torch.split(F.linear(hidden, self._weights.inward), self._split, dim=1)
+        queries, latent, key = torch.split(linear(hidden, self._weights.inward), self._split, dim=1)
         latent = F.rms_norm(latent, (shape.kv_rank,), self._weights.latent_norm, _EPS)
         key = rotate(key.unsqueeze(1), *turns).squeeze(1)
         cache.write(self._layer, batch.slots, torch.cat((latent, key), 1))
@@ -37,13 +38,13 @@ class LatentAttention:
         turned = rotate(turned, *turns)
         parts = [self._attend(plain[s.first : s.last], turned[s.first : s.last], s, cache) for s in batch.spans]
         seen = parts[0] if len(parts) == 1 else torch.cat(parts)
-        return F.linear(seen, self._weights.output)
+        return linear(seen, self._weights.output)
 
     def _queries(self, queries: Tensor) -> Tensor:
         """[tokens, query rank, or all heads' queries] → [tokens, heads, plain_dims + rotary_dims]."""
         if self._weights.query_up is not None:
             queries = F.rms_norm(queries, queries.shape[1:], self._weights.query_norm, _EPS)
-            queries = F.linear(queries, self._weights.query_up)
+            queries = linear(queries, self._weights.query_up)
         return queries.view(len(queries), self._shape.heads, -1)
 
     def _attend(self, plain: Tensor, turned: Tensor, span: Span, cache: Cache) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serving.kernels.products import linear
+
 
 @dataclass(frozen=True, slots=True)
 class Likelihoods:
@@ -32,7 +34,7 @@ class Likelihoods:
 
 def logits(hidden: Tensor, norm: Tensor, head: Tensor, eps: float) -> Tensor:
     """[rows, hidden] after the last layer, [hidden], [vocab, hidden] → [rows, vocab]."""
-    return F.linear(F.rms_norm(hidden, norm.shape, norm, eps), head)
+    return linear(F.rms_norm(hidden, norm.shape, norm, eps), head)
 
 
 def measure(given: Tensor, top_k: int) -> Likelihoods:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from serving.experts.exchange import Exchange
 from serving.experts.placement import Held, copies_asked, holders_of
-from serving.experts.product import CompiledProduct, ExpertProduct
+from serving.experts.product import ExpertProduct
+from serving.kernels.products import linear
 from serving.model.config import ModelConfig, RoutingRule
 from serving.model.packed_experts import PackedExperts
 from serving.model.weights import ExpertWeights, FeedForwardWeights, MixtureWeights
@@ -25,22 +25,16 @@ class Routing:
 
 
 def feed_forward(hidden: Tensor, weights: FeedForwardWeights) -> Tensor:
-    gate, up = F.linear(hidden, weights.gate_up).chunk(2, dim=-1)
-    return F.linear(F.silu(gate) * up, weights.down)
+    gate, up = linear(hidden, weights.gate_up).chunk(2, dim=-1)
+    return linear(F.silu(gate) * up, weights.down)
 
 
 class Mixture:
     """The routed experts of a layer, wherever their ranks are."""
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        weights: MixtureWeights,
-        exchange: Exchange,
-        compiled: Callable[[], CompiledProduct | None] = lambda: None,
-    ) -> None:
+    def __init__(self, config: ModelConfig, weights: MixtureWeights, exchange: Exchange) -> None:
         self._exchange, self._experts = exchange, config.experts
-        self._product = ExpertProduct(weights.experts, config.experts, compiled)
+        self._product = ExpertProduct(weights.experts, config.experts)
         self._holders = torch.zeros(config.experts, dtype=torch.int64)  # the rank of each copy
         self._copies: Tensor | None = None  # [experts] the copy that own rows go to; None: every expert has one
 
@@ -68,7 +62,7 @@ class Mixture:
 
 def route(hidden: Tensor, gate: MixtureWeights, rule: RoutingRule, top_k: int) -> Routing:
     """[tokens, hidden] → which experts each token goes to."""
-    logits = F.linear(hidden, gate.gate)
+    logits = linear(hidden, gate.gate)
     scores = torch.sigmoid(logits) if rule.scores == "sigmoid" else torch.softmax(logits, 1)
     ranked = scores if gate.bias is None else scores + gate.bias
     if rule.groups > 1:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serving.experts.int4 import Int4Matrices
+from serving.experts.plain_int4 import PlainInt4
 from serving.experts.quantise import Quantised
+from serving.kernels.library import loaded
 from serving.model.layout import Shapes
 from serving.model.packing import CODES, SCALES, ZEROS
 from serving.model.tensor_files import TensorFiles
@@ -16,8 +18,8 @@ class PackedExperts:
     """The experts of one layer that this rank holds, in the order of `ids`."""
 
     ids: tuple[int, ...]
-    gate_up: Int4Matrices  # [2 * size, hidden] each
-    down: Int4Matrices  # [hidden, size] each
+    gate_up: Int4Matrices | PlainInt4  # [2 * size, hidden] each
+    down: Int4Matrices | PlainInt4  # [hidden, size] each
 
     @property
     def parameters(self) -> int:
@@ -35,8 +37,10 @@ def load_packed_experts(
     return PackedExperts(held, gate_up, down)
 
 
-def _matrices(files: TensorFiles, name: str, held: tuple[int, ...], shapes: Shapes, places: int) -> Int4Matrices:
+def _matrices(
+    files: TensorFiles, name: str, held: tuple[int, ...], shapes: Shapes, places: int
+) -> Int4Matrices | PlainInt4:
     codes, scales = (files.packed_of(name + ending, shapes[name + ending]) for ending in (CODES, SCALES))
     zeros = files.packed_of(name + ZEROS, shapes[name + ZEROS]) if name + ZEROS in shapes else None
     parts = [Quantised(codes[one], scales[one], None if zeros is None else zeros[one]) for one in held]
-    return Int4Matrices(parts, places)
+    return PlainInt4.of(parts, places) if loaded() else Int4Matrices(parts, places)

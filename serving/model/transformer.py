@@ -13,7 +13,6 @@ from torch import Tensor
 from serving.engine.kv_cache import KvCache
 from serving.experts.exchange import Exchange
 from serving.experts.placement import Placement
-from serving.experts.product import CompiledProduct
 from serving.model.batch import Batch
 from serving.model.config import ModelConfig
 from serving.model.layer import Layer
@@ -70,10 +69,6 @@ class DecodeSteps(Protocol):
         """The step's results, where this rank has the whole network and a step is compiled whole; or None."""
         ...
 
-    def product(self) -> CompiledProduct | None:
-        """That of a few rows through any layer's experts; None while it is not there."""
-        ...
-
 
 class Transformer:
     def __init__(
@@ -90,10 +85,8 @@ class Transformer:
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
         self._chosen: Tensor | None = None  # [expert layers, rows, k] in the last step
         self._layer_begins = torch.arange(len(config.expert_layers)).unsqueeze(1) * config.experts
-        products = (compiled.product,) if compiled else ()
         self._mixtures = [
-            Mixture(config, w.mlp, exchange, *products) if isinstance(w.mlp, MixtureWeights) else None
-            for w in weights.layers
+            Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
         ]
 
     def forward(self, batch: Batch, received: Tensor | None = None) -> Computed:

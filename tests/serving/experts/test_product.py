@@ -12,8 +12,8 @@ import torch.nn.functional
 from torch import Tensor
 
 from serving.experts.int4 import Int4Matrices
-from serving.experts.matrices import gathered
 from serving.experts.placement import contiguous_placement, copies_asked, holders_of
+from serving.experts.plain_int4 import PlainInt4
 from serving.experts.product import ExpertProduct, Kernel, choose_kernel
 from serving.experts.quantise import dequantise, quantise
 from serving.model.checkpoint import open_checkpoint
@@ -21,6 +21,7 @@ from serving.model.packed_experts import PackedExperts
 from serving.model.packing import best_grouping
 from serving.model.weights import ExpertWeights
 
+pytestmark = pytest.mark.usefixtures("kernels")
 HIDDEN, SIZE, EXPERTS, TOP_K = 128, 64, 8, 2
 HELD = [[range(8)], [range(3), range(3, 8)], [(0, 2, 4, 6), (1, 3, 5, 7)]]
 ROWS = [0, 1, 3, 8, 50]
@@ -65,18 +66,20 @@ def packed_weights(held: Sequence[int], places: int) -> PackedExperts:
     return PackedExperts(tuple(held), gate_up, down)
 
 
+def plainly_packed_weights(held: Sequence[int], places: int) -> PackedExperts:
+    gate_up, down = (
+        PlainInt4.of([quantise(whole[expert], best_grouping(width)) for expert in held], places)
+        for whole, width in zip(some_experts(), (HIDDEN, SIZE), strict=True)
+    )
+    return PackedExperts(tuple(held), gate_up, down)
+
+
 def products_of(weights_of, held: list[Sequence[int]], places: int = 0) -> list[ExpertProduct]:
-    return [ExpertProduct(weights_of(mine, places), EXPERTS, lambda: as_compiled) for mine in held]
-
-
-def as_compiled(rows: Tensor, places: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """What is compiled, before it is: it asks nothing of free places."""
-    gate, up = gathered(gate_up, rows, places).chunk(2, -1)
-    return gathered(down, torch.nn.functional.silu(gate) * up, places)
+    return [ExpertProduct(weights_of(mine, places), EXPERTS) for mine in held]
 
 
 def floats(held: tuple[int, ...]) -> ExpertProduct:
-    return ExpertProduct(weights_in_floats(held, 0), EXPERTS, lambda: as_compiled)
+    return ExpertProduct(weights_in_floats(held, 0), EXPERTS)
 
 
 @lru_cache
@@ -88,6 +91,10 @@ def rounded() -> tuple[Tensor, Tensor]:
 @lru_cache
 def packed(held: tuple[int, ...]) -> ExpertProduct:
     return ExpertProduct(packed_weights(held, 0), EXPERTS)
+
+
+def plainly_packed(held: tuple[int, ...]) -> ExpertProduct:
+    return ExpertProduct(plainly_packed_weights(held, 0), EXPERTS)
 
 
 @pytest.mark.parametrize("kernel", [None, *Kernel])
@@ -114,7 +121,15 @@ def test_packed_shares_add_up_to_what_their_own_weights_give(
         assert (found - expected).norm() < 0.01 * expected.norm()
 
 
-@pytest.mark.parametrize("product", [floats, packed], ids=["floats", "packed"])
+@pytest.mark.parametrize("kernel", [None, *Kernel])
+@pytest.mark.parametrize("rows", ROWS)
+def test_codes_in_plain_order_are_multiplied_in_full_precision(rows: int, kernel: Kernel | None) -> None:
+    asked = some_rows(rows)
+    found = sum(made(*asked, kernel) for made in products_of(plainly_packed_weights, HELD[1]))
+    torch.testing.assert_close(found, one_by_one(rounded(), *asked), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("product", [floats, packed, plainly_packed], ids=["floats", "packed", "plainly packed"])
 def test_the_gathered_product_is_one_graph_whatever_the_experts(product) -> None:
     made = product((1, 2, 3, 6))
     torch.compiler.reset()
@@ -144,7 +159,11 @@ MOVES = [
 @pytest.mark.parametrize("kernel", [None, *Kernel])
 @pytest.mark.parametrize("rows", ROWS)
 @pytest.mark.parametrize("moves", MOVES, ids=str)
-@pytest.mark.parametrize("weights_of", [weights_in_floats, packed_weights], ids=["floats", "packed"])
+@pytest.mark.parametrize(
+    "weights_of",
+    [weights_in_floats, packed_weights, plainly_packed_weights],
+    ids=["floats", "packed", "plainly packed"],
+)
 def test_shares_add_up_wherever_experts_have_moved(weights_of, moves, rows: int, kernel: Kernel | None) -> None:
     hidden, ids, weights = some_rows(rows)
     expected = products_of(weights_of, [range(EXPERTS)])[0](hidden, ids, weights, kernel)
@@ -168,7 +187,9 @@ def test_what_does_not_come_cannot_be_held() -> None:
 
 
 def test_few_rows_go_through_the_loop_and_many_through_one_product() -> None:
-    assert [choose_kernel(rows) for rows in (0, 1, 32, 512)] == [Kernel.LOOP] * 3 + [Kernel.GROUPED]
+    rows = (0, 1, 32, 512)
+    assert [choose_kernel(each, few=False) for each in rows] == [Kernel.LOOP] * 3 + [Kernel.GROUPED]
+    assert [choose_kernel(each, few=True) for each in rows] == [Kernel.FEW] * 3 + [Kernel.GROUPED]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
