@@ -45,3 +45,6 @@ class LayerCache:
     def read(self, layer: int, tables: Tensor) -> Tensor:
         places = tables.unsqueeze(2) * self._block_size + torch.arange(self._block_size)
         return self._rows[places.flatten(1)]  # one by one: the compiler fuses this with what is done with them
+
+    def rows(self, layer: int) -> Tensor:
+        return self._rows

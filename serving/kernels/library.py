@@ -89,11 +89,16 @@ def direct_calls() -> dict[Any, list[str]]:
 
     For torch._inductor.config.aot_inductor.custom_ops_to_c_shims: what operators.cpp has, as it is declared in C.
     """
-    ours = torch.ops.countersign
-    tensors = {ours.few_rows.default: 2, ours.routed_experts.default: 5, ours.routed_experts_int4.default: 7}
+    ours, tensor = torch.ops.countersign, "AtenTensorHandle"
+    given = {
+        ours.few_rows.default: [tensor] * 2,
+        ours.routed_experts.default: [tensor] * 5,
+        ours.routed_experts_int4.default: [tensor] * 7,
+        ours.attend_once.default: [tensor] * 4 + ["int64_t"] * 3 + ["double"],
+    }
     return {
-        operator: [f"AOTITorchError aoti_torch_cpu_{operator._opname}({'AtenTensorHandle, ' * count}AtenTensorHandle*)"]
-        for operator, count in tensors.items()
+        operator: [f"AOTITorchError aoti_torch_cpu_{operator._opname}({', '.join(types)}, {tensor}*)"]
+        for operator, types in given.items()
     }
 
 

@@ -1,4 +1,4 @@
-// torch's operators countersign::few_rows, routed_experts, few_rows_int4 and routed_experts_int4, for processors.
+// torch's operators countersign::few_rows, routed_experts, both with 4 bits, and attend_once, for processors.
 //
 // Compiled steps call the C functions straight, everything else goes through torch's dispatcher.
 
@@ -11,7 +11,7 @@
 #include <exception>
 #include <new>
 
-#include "mixture.h"
+#include "attention.h"
 
 namespace {
 
@@ -122,6 +122,34 @@ Tensor routed_experts_int4(const Tensor& rows, const Tensor& places, const Tenso
     return routed(rows, places, weights, gate_up.size(0), first, second);
 }
 
+// Every block that is read is in the cache: what compiled steps pass on has been checked by nobody else.
+void check_tables(const PagedCache& cache, const int64_t* positions, int64_t sequences, int64_t slots) {
+    for (int64_t sequence = 0; sequence < sequences; sequence++) {
+        const int64_t last = positions[sequence] / cache.block_size;
+        STD_TORCH_CHECK(positions[sequence] >= 0 && last < cache.blocks, "a position is outside of its table");
+        for (int64_t place = 0; place <= last; place++) {
+            const int64_t block = cache.tables[sequence * cache.blocks + place];
+            STD_TORCH_CHECK(block >= 0 && (block + 1) * cache.block_size <= slots, "a block is outside of the cache");
+        }
+    }
+}
+
+Tensor attention(const Tensor& queries, const Tensor& rows, const Tensor& tables, const Tensor& positions,
+                 int64_t block_size, int64_t key_heads, int64_t window, double scale) {
+    const int64_t sequences = queries.size(0), heads = queries.size(1), dims = queries.size(2);
+    const PagedCache cache = {floats(rows, 2, "the cache"), values<int64_t>(tables, ScalarType::Long, 2, "tables"),
+                              rows.size(1), tables.size(1), block_size, key_heads, dims};
+    const int64_t* at = values<int64_t>(positions, ScalarType::Long, 1, "positions");
+    STD_TORCH_CHECK(dims % LANES == 0 && heads % key_heads == 0 && cache.width == 2 * key_heads * dims &&
+                        block_size > 0 && window > 0 && tables.size(0) == sequences && positions.size(0) == sequences,
+                    "queries, cache and tables do not fit together");
+    check_tables(cache, at, sequences, rows.size(0));
+    const float* from = floats(queries, 3, "queries");
+    Tensor result = empty_like(queries, heads * dims);
+    attend_once(cache, from, at, sequences, heads, window, float(scale), static_cast<float*>(result.data_ptr()));
+    return result;
+}
+
 // The handle stays the caller's.
 Tensor lent(AtenTensorHandle handle) {
     AtenTensorHandle own;
@@ -149,6 +177,9 @@ STABLE_TORCH_LIBRARY(countersign, library) {
     library.def(
         "routed_experts_int4(Tensor rows, Tensor places, Tensor weights, Tensor gate_up, Tensor gate_up_scales, "
         "Tensor down, Tensor down_scales) -> Tensor");
+    library.def(
+        "attend_once(Tensor queries, Tensor rows, Tensor tables, Tensor positions, int block_size, int key_heads, "
+        "int window, float scale) -> Tensor");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(countersign, CPU, library) {
@@ -156,6 +187,7 @@ STABLE_TORCH_LIBRARY_IMPL(countersign, CPU, library) {
     library.impl("few_rows_int4", TORCH_BOX(&few_rows_int4));
     library.impl("routed_experts", TORCH_BOX(&routed_experts));
     library.impl("routed_experts_int4", TORCH_BOX(&routed_experts_int4));
+    library.impl("attend_once", TORCH_BOX(&attention));
 }
 
 // What compiled steps call; serving/kernels/library.py declares the same.
@@ -179,6 +211,15 @@ AOTITorchError aoti_torch_cpu_routed_experts_int4(AtenTensorHandle rows, AtenTen
     return answered(to, [&] {
         return routed_experts_int4(lent(rows), lent(places), lent(weights), lent(gate_up), lent(gate_up_scales),
                                    lent(down), lent(down_scales));
+    });
+}
+
+AOTITorchError aoti_torch_cpu_attend_once(AtenTensorHandle queries, AtenTensorHandle rows, AtenTensorHandle tables,
+                                          AtenTensorHandle positions, int64_t block_size, int64_t key_heads,
+                                          int64_t window, double scale, AtenTensorHandle* to) {
+    return answered(to, [&] {
+        return attention(lent(queries), lent(rows), lent(tables), lent(positions), block_size, key_heads, window,
+                         scale);
     });
 }
 }

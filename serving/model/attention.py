@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from serving.kernels.attention import UNBOUNDED, attends
+from serving.kernels.attention import attend_once as attend_once_in_place
 from serving.kernels.products import linear
 from serving.model.batch import Batch, Span
 from serving.model.config import GroupedShape, ModelConfig
@@ -21,6 +23,10 @@ class Cache(Protocol):
     def write(self, layer: int, slots: Tensor, rows: Tensor) -> None: ...
 
     def read(self, layer: int, tables: Tensor) -> Tensor: ...
+
+    def rows(self, layer: int) -> Tensor:
+        """All of a layer, [slots, width]."""
+        ...
 
 
 class Attention(Protocol):
@@ -83,6 +89,8 @@ class GroupedAttention:
 
     def _attend(self, queries: Tensor, span: Span, cache: Cache) -> Tensor:
         """[span's tokens, heads, head_dim] → [span's tokens, heads * head_dim]."""
+        if span.queries == 1 and attends(self._head_dim):
+            return self._attend_in_place(queries, span, cache)
         kept = cache.read(self._layer, span.tables)
         kept = kept.view(*kept.shape[:2], 2 * self._kv_heads, self._head_dim)
         mask = span.within_window if self._sliding else span.causal
@@ -90,3 +98,16 @@ class GroupedAttention:
             return attend_once(queries, kept[:, :, : self._kv_heads], kept[:, :, self._kv_heads :], mask, self._scale)
         kept = kept.transpose(1, 2)
         return attend(queries, kept[:, : self._kv_heads], kept[:, self._kv_heads :], mask, self._scale)
+
+    def _attend_in_place(self, queries: Tensor, span: Span, cache: Cache) -> Tensor:
+        """Like `_attend`, of one query a sequence."""
+        return attend_once_in_place(
+            queries.contiguous(),
+            cache.rows(self._layer),
+            span.tables,
+            span.positions.squeeze(1),
+            block_size=span.block_size,
+            key_heads=self._kv_heads,
+            window=span.window if self._sliding else UNBOUNDED,
+            scale=self._scale,
+        )

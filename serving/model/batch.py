@@ -29,10 +29,10 @@ class Span:
     """Rows first..last of the batch that attend together: single tokens of many sequences, or one chunk."""
 
     def __init__(self, first: int, last: int, positions: Tensor, tables: Tensor, block_size: int, window: int) -> None:
-        """positions [sequences, queries]: each has as many, one or a chunk's length; tables [sequences, width]."""
+        """positions [sequences, queries]: one each, or a chunk's; tables [sequences, width] of blocks."""
         self.first, self.last, self.queries = first, last, positions.shape[1]
-        self.tables = tables  # block numbers
-        self._positions, self._slots, self._window = positions, tables.shape[1] * block_size, window
+        self.tables, self.positions = tables, positions
+        self.block_size, self.window = block_size, window
         self._causal: Tensor | None = None  # made when they are asked for: compiled steps make their own
         self._within: Tensor | None = None
 
@@ -48,11 +48,11 @@ class Span:
         """Like `causal`, and no further back than the window."""
         if self._within is None:
             distance = self._distance()
-            self._within = _mask((distance >= 0) & (distance < self._window))
+            self._within = _mask((distance >= 0) & (distance < self.window))
         return self._within
 
     def _distance(self) -> Tensor:
-        return self._positions[:, None, :, None] - torch.arange(self._slots)
+        return self.positions[:, None, :, None] - torch.arange(self.tables.shape[1] * self.block_size)
 
 
 def _mask(seen: Tensor) -> Tensor:
