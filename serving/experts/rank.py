@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -87,6 +88,13 @@ def _live(settings: RankSettings, channel: Channel) -> None:
         rank.close()
 
 
+def _set_aside() -> None:
+    """What is there once weights are loaded stays: to look through all of it takes longer than many steps."""
+    gc.unfreeze()  # of a seat before, what nobody has any more goes
+    gc.collect()
+    gc.freeze()
+
+
 class _Rank:
     """Made long before it has a place: what can be read and imported without one has been by then."""
 
@@ -140,6 +148,7 @@ class _Rank:
             self._seat.close()
             self._seat = None
         self._seat = Seat(self._settings, self._checkpoint, placement, number, self._exchange, self._links)
+        _set_aside()
         weights, stage = self._seat.runner.weights, self._seat.stage
         report = {
             "rank": number,

@@ -63,7 +63,17 @@ struct Int4Matrix {
     // Like FloatMatrix's, of rows that are prepared.
     template <int R, int T>
     void multiply(int64_t row, const float* const* rows, Floats (*sums)[T]) const {
-        const int64_t bytes = width / 2, size = width / groups, blocks = (width + BLOCK - 1) / BLOCK;
+        if (width / groups < BLOCK) {
+            multiply_groups<R, T, true>(row, rows, sums);
+        } else {
+            multiply_groups<R, T, false>(row, rows, sums);
+        }
+    }
+
+    template <int R, int T, bool SMALL>
+    void multiply_groups(int64_t row, const float* const* rows, Floats (*sums)[T]) const {
+        const int64_t bytes = width / 2, blocks = (width + BLOCK - 1) / BLOCK;
+        const int shift = __builtin_ctzll(width / groups);
         const uint8_t* from = codes + row * bytes;
         const uint16_t* scale = scales + row * groups * parts;
         Floats found[R][T] = {};
@@ -91,11 +101,11 @@ struct Int4Matrix {
             }
 #pragma GCC unroll 4
             for (int r = 0; r < R; r++) {
-                const Floats factor = of_groups(scale + r * groups * parts, block, size);
+                const Floats factor = of_groups<SMALL>(scale + r * groups * parts, block, shift);
 #pragma GCC unroll 4
                 for (int t = 0; t < T; t++) found[r][t] += factor * inside[r][t];
                 if (parts == 2) {
-                    const Floats zero = of_groups(scale + r * groups * parts + 1, block, size) * -0.125f;
+                    const Floats zero = of_groups<SMALL>(scale + r * groups * parts + 1, block, shift) * -0.125f;
 #pragma GCC unroll 4
                     for (int t = 0; t < T; t++) found[r][t] += zero * load<Floats>(rows[t] + mine + 8 * LANES);
                 }
@@ -108,15 +118,17 @@ struct Int4Matrix {
         }
     }
 
-    // What stands at each lane of a block for its group.
-    Floats of_groups(const uint16_t* from, int64_t block, int64_t size) const {
+    // What stands at each lane of a block for its group of 2^shift codes; SMALL: several groups are in a block.
+    template <bool SMALL>
+    Floats of_groups(const uint16_t* from, int64_t block, int shift) const {
         const Floats none = {};
-        if (size >= BLOCK) return none + wide(from[block * BLOCK / size * parts]);
-        const int64_t first = block * BLOCK / size;
+        const int64_t first = block * BLOCK >> shift;
         Floats found = none + wide(from[first * parts]);
-        for (int64_t group = first + 1; group < groups && group < first + BLOCK / size; group++) {
-            const int32_t lane = (group - first) * size / 8;  // its first
-            found = numbered() >= lane ? none + wide(from[group * parts]) : found;
+        if (SMALL) {
+            for (int64_t group = first + 1; group < groups && group < first + (BLOCK >> shift); group++) {
+                const int32_t lane = (group - first) << shift >> 3;  // its first
+                found = numbered() >= lane ? none + wide(from[group * parts]) : found;
+            }
         }
         return found;
     }

@@ -32,7 +32,7 @@ BLOCK, BLOCKS, ROWS = 4, 40, 4
 SLOTS = (BLOCKS + 1) * BLOCK
 ONE_KIND = {"num_hidden_layers": 2, "num_dense_layers": 0, "layer_types": ["sliding_attention"] * 2}
 CASES = [("afmoe", 1, ONE_KIND), ("afmoe", 2, ONE_KIND)]
-PACKABLE = {"hidden_size": 64, "moe_intermediate_size": 64}
+PACKABLE = {"hidden_size": 64, "moe_intermediate_size": 64, "head_dim": 16}  # heads as wide as vectors, too
 WHOLE = [
     ("afmoe", ONE_KIND, False),
     ("deepseek_v3", {"first_k_dense_replace": 0, "num_hidden_layers": 2}, False),
@@ -146,6 +146,7 @@ def test_a_whole_step_is_that_of_the_eager_network(
         fill_whole(store, checkpoint, Wanted(ranks, SLOTS, BLOCK, [ROWS], whole=True))
     assert calls(store.step(ROWS), "routed_experts_int4" if packed else "routed_experts")
     assert calls(store.step(ROWS), "few_rows")
+    assert calls(store.step(ROWS), "attend_once") == packed  # the others have narrower heads
     eager, fast = Network(checkpoint, ranks, None), Network(checkpoint, ranks, home, whole=True)
     assert fast.steps is not None
     for network in (eager, fast):

@@ -53,7 +53,7 @@ HEADS = [(8, 2, 32), (3, 3, 16), (6, 1, 64), (10, 2, 128)]
 @pytest.mark.parametrize("window", [1, 6, UNBOUNDED])
 def test_it_is_the_plain_sum(lengths: list[int], heads: tuple[int, int, int], window: int) -> None:
     case = Case(lengths, *heads)
-    torch.testing.assert_close(case.found(window).double(), case.expected(window), atol=2e-6, rtol=1e-5)
+    torch.testing.assert_close(case.found(window).double(), case.expected(window), atol=1e-5, rtol=1e-5)
 
 
 def test_scores_far_apart_are_neither_lost_nor_infinite() -> None:
