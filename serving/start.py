@@ -48,13 +48,14 @@ def export(settings: ServingSettings, paths: RayPaths) -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
 
 
-def take_down(settings: ServingSettings, paths: RayPaths) -> None:
-    """Drain the replicas for a moment, end Ray, and leave no process and no file of this run behind."""
+def take_down(settings: ServingSettings, paths: RayPaths, *, has_served: bool) -> None:
+    """Drain what replicas there may be for a moment, end Ray, and leave no process and no file of this run behind."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    draining = threading.Thread(target=drain, daemon=True)
-    draining.start()
-    draining.join(DRAIN_SECONDS)
+    if has_served:
+        draining = threading.Thread(target=drain, daemon=True)
+        draining.start()
+        draining.join(DRAIN_SECONDS)
     if "ray" in sys.modules:
         with suppress(Exception):
             sys.modules["ray"].shutdown()
@@ -74,6 +75,7 @@ def run(settings: ServingSettings) -> None:
 
 
 def serve_until_told(settings: ServingSettings, paths: RayPaths) -> None:
+    has_served = False
     try:
         end_on_signals()
         export(settings, paths)
@@ -83,6 +85,7 @@ def serve_until_told(settings: ServingSettings, paths: RayPaths) -> None:
         say("proxy")
         start_proxy(settings)
         say("replicas", replicas=settings.replicas, ranks=ranks_of(settings))
+        has_served = True  # the first replica may answer before the last is there
         start_replicas(settings, cores)
         wait_until_routed(settings)
         say("ready", address=f"http://{settings.host}:{settings.port}")
@@ -93,7 +96,7 @@ def serve_until_told(settings: ServingSettings, paths: RayPaths) -> None:
         keep_ray_logs(settings.home, paths)
         raise
     finally:
-        take_down(settings, paths)
+        take_down(settings, paths, has_served=has_served)
 
 
 @contextmanager

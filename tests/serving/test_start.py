@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+import serving.start
 from serving.ports import free_port
-from serving.settings import REFERENCE_CHECKPOINT
+from serving.ray_environment import prepare_paths
+from serving.settings import REFERENCE_CHECKPOINT, ServingSettings
 from tests.serving_process import serving_environment
 
 
@@ -63,3 +66,28 @@ def test_verifying_names_the_model_and_starts_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert json.loads(done.stdout)["model"].startswith("countersign-reference@")
     assert not (tmp_path / "ray").exists()
+
+
+@pytest.mark.parametrize(("ends_at", "drains"), [("start_ray", 0), ("start_proxy", 0), ("start_replicas", 1)])
+def test_a_start_that_is_told_to_end_drains_only_what_may_have_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_at: str, drains: int
+) -> None:
+    """Serve waits in vain for the end of what it has not begun: seven seconds are then granted for nothing."""
+    drained: list[bool] = []
+
+    def end(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    for step in ("start_ray", "start_proxy", "start_replicas"):
+        monkeypatch.setattr(serving.start, step, end if step == ends_at else lambda *_: 2)
+    monkeypatch.setattr(serving.start, "export", lambda *_: None)
+    monkeypatch.setattr(serving.start, "drain", lambda: drained.append(True))
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        paths = prepare_paths(tmp_path)
+        serving.start.serve_until_told(ServingSettings(home=tmp_path), paths)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert len(drained) == drains
+    assert not paths.temp.exists()
