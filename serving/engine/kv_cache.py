@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from serving.model.huge_pages import in_huge_pages
+
 
 class KvCache:
     """Per layer [blocks * block_size, width]: the row of the token in that slot; only attention knows what it holds.
@@ -15,7 +17,8 @@ class KvCache:
 
     def __init__(self, layers: int, blocks: int, block_size: int, width: int) -> None:
         self._block_size = block_size
-        self._layers = [torch.zeros((blocks + 1) * block_size, width) for _ in range(layers)]
+        slots = (blocks + 1) * block_size
+        self._layers = [in_huge_pages(torch.empty(slots, width)).zero_() for _ in range(layers)]
 
     def write(self, layer: int, slots: Tensor, rows: Tensor) -> None:
         """`slots` [tokens]; rows [tokens, width]."""

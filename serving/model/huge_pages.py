@@ -1,4 +1,4 @@
-"""Asks the system to keep memory in huge pages: experts are read from all over it, and small pages miss the TLB."""
+"""Asks the system to keep memory in huge pages: experts and caches are read all over, and small pages miss the TLB."""
 
 from __future__ import annotations
 
