@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from serving.compiled.store import Wanted, bucket_of, store_of
 from serving.compiled.tensors import tensors_of
 from serving.compiled.whole_step import step_inputs
 from serving.engine.kv_cache import KvCache
+from serving.experts.cores import AVAILABLE
 from serving.kernels.library import load
 from serving.model.batch import Batch
 from serving.model.checkpoint import Checkpoint
@@ -224,6 +227,8 @@ class Builder:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(home / "build.log", "ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)  # noqa: S603
+        with contextlib.suppress(ProcessLookupError):  # not on this rank's cores alone, which it would take from it
+            os.sched_setaffinity(self._process.pid, AVAILABLE)
 
     def close(self) -> None:
         self._process.kill()

@@ -40,6 +40,7 @@ class Channel:
         self._socket = connection
         self.epoch = 0
         self._ahead: deque[tuple[Kind, int, bytes]] = deque()  # came while this side was at work: with their epochs
+        self._kept = bytearray()  # messages to be sent
         self._look = select.poll()
         self._look.register(connection, select.POLLIN)
 
@@ -47,9 +48,21 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, kind: Kind, payload: bytes) -> None:
-        """Raises ChannelClosed, or TimeoutError past the socket's limit."""
+        """With what is kept. Raises ChannelClosed, or TimeoutError past the socket's limit."""
+        self.keep(kind, payload)
+        self.send_kept()
+
+    def keep(self, kind: Kind, payload: bytes) -> None:
+        """Sent with the next one: whom a message wakes is woken once for all."""
+        self._kept += _HEADER.pack(kind, len(payload), self.epoch) + payload
+
+    def send_kept(self) -> None:
+        """Raises like `send`."""
+        if not self._kept:
+            return
+        kept, self._kept = self._kept, bytearray()
         try:
-            self._socket.sendall(_HEADER.pack(kind, len(payload), self.epoch) + payload)
+            self._socket.sendall(kept)
         except TimeoutError:
             raise
         except OSError as error:
@@ -62,6 +75,10 @@ class Channel:
             if epoch >= self.epoch:
                 self.epoch = epoch
                 return kind, payload
+
+    def has_more(self) -> bool:
+        """Whether a message waits to be received, or the end of the stream."""
+        return bool(self._ahead or self._look.poll(0))
 
     def called_away(self) -> bool:
         """Whether a later epoch's message, or the end of the stream, waits to be received; does not wait itself.

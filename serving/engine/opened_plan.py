@@ -32,6 +32,7 @@ class OpenedPlan:
     top_k: int
     want_logits: bool
     placement: int
+    may_keep: bool
     starts: Integers  # [sequences]
     lengths: Integers  # [sequences] tokens
     sampled: Integers  # [sequences] 0 or 1
@@ -61,7 +62,7 @@ def open_plan(payload: bytes) -> OpenedPlan:
     words = np.frombuffer(bytearray(payload), np.int64)  # a copy, for torch takes no arrays that cannot be written
     if len(words) < HEADER:
         raise PlanError("a plan is shorter than its header")
-    step, ranks, count, tokens, width, top_k, want_logits, placement = words[:HEADER].tolist()
+    step, ranks, count, tokens, width, top_k, want_logits, placement, may_keep = words[:HEADER].tolist()
     first = HEADER + ranks
     ids = first + count * FIELDS
     targets, tables = ids + tokens, ids + 2 * tokens
@@ -75,6 +76,7 @@ def open_plan(payload: bytes) -> OpenedPlan:
         top_k,
         bool(want_logits),
         placement,
+        bool(may_keep),
         starts=fields[0],
         lengths=fields[1],
         sampled=fields[2],

@@ -15,7 +15,7 @@ DrawnRow = list[float]  # one of RankAnswer.drawn
 
 NO_TARGET = -1  # this token's successor needs no log-probability
 _FLOATS, _WORDS = struct.Struct("<dd"), struct.Struct("<qq")
-HEADER = 8  # step, ranks, sequences, tokens, table width, top_k, logits wanted, placement
+HEADER = 9  # step, ranks, sequences, tokens, table width, top_k, logits wanted, placement, whether it may be kept
 FIELDS = 7  # start, count, sampled, seed, draw, temperature (float bits), top_p (float bits)
 _ANSWER_HEADER = 9  # step, sequences, tokens, top_k, logits' width, expert layers, experts, then two times in seconds
 CHOICE = 4  # a drawn row: token id, its log-probability, entropy, gate entropy; then k ids, k log-probabilities
@@ -59,6 +59,7 @@ class RankPlan:
     top_k: int = 0
     want_logits: bool = False
     placement: int = 0  # version of the placement of experts that the step is computed by
+    may_keep: bool = False  # its answer may be told with that of a later step, while plans wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def pack_plan(plan: RankPlan) -> bytes:
     tokens = sum(len(sequence.tokens) for sequence in sequences)
     width = max((len(sequence.blocks) for sequence in sequences), default=0)
     header = [plan.step, len(plan.counts), len(sequences), tokens, width, plan.top_k, int(plan.want_logits)]
-    words: list[int] = [*header, plan.placement, *plan.counts]
+    words: list[int] = [*header, plan.placement, int(plan.may_keep), *plan.counts]
     for sequence in sequences:
         words += [sequence.start, len(sequence.tokens), int(sequence.sampled), sequence.sampling.seed, sequence.draw]
         words += sequence.sampling.float_words

@@ -17,6 +17,7 @@ from serving.engine.migration import Migration
 from serving.engine.plan import RankAnswer, RankPlan, was_drawn
 from serving.engine.scheduler import Scheduler, Sequence, Turn, extent
 from serving.engine.stats import Counters
+from serving.engine.told import Told
 from serving.engine.vocabulary import Vocabulary
 from serving.model.checkpoint import Checkpoint
 
@@ -35,6 +36,7 @@ class Steps:
     As many steps are in flight as the gang has stages, so that each stage has one to work on. A gang of one stage is
     sent the step after before it has answered, and never waits for the driver. That is done while sequences only
     generate: who comes meanwhile waits for two such steps, but never for two that read prompts, which take longer.
+    Steps of a fraction of a millisecond are answered some at a time, see `serving.engine.told`.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Steps:
         self._in_flight: deque[_InFlight] = deque()  # oldest first
         self._ended: list[tuple[Flight, FinishReason]] = []  # and not yet written down
         self._sent = 0  # steps
-        self._answered_at = 0.0  # the last one
+        self._told = Told()
         self.limits = limits or _limits_of(config)
         self.counters = Counters(gang.reports, gang.placement)
         self.migration = Migration(gang, self.counters.load, checkpoint.config.experts, config)
@@ -103,8 +105,8 @@ class Steps:
         """Whether another step may be sent now."""
         if len(self._in_flight) < self._depth:
             return True
-        _, prompt_tokens = self._in_flight[0].extent
-        return self._depth == len(self._in_flight) == 1 and not prompt_tokens
+        _, prompt_tokens = self._in_flight[-1].extent
+        return self._depth == 1 and len(self._in_flight) < 2 * self._told.together and not prompt_tokens
 
     def _send(self) -> bool:
         """One more step; False when there is none to send."""
@@ -112,12 +114,13 @@ class Steps:
         turns = self.scheduler.next_step()
         if not any(turns):
             return False
-        counts = tuple(sum(turn.count for turn in rank) for rank in turns)
+        counts, size = tuple(sum(turn.count for turn in rank) for rank in turns), extent(turns)
         placement = self.migration.before_step()
-        plans = [self._plan(rank, counts, placement) for rank in turns]
+        may_keep = self._depth == 1 and not size[1] and self._told.may_keep()
+        plans = [self._plan(rank, counts, placement, may_keep) for rank in turns]
         self._gang.submit(plans)
         self.scheduler.depart(turns)
-        self._in_flight.append(_InFlight(turns, plans, began, extent(turns)))
+        self._in_flight.append(_InFlight(turns, plans, began, size))
         self._sent += 1
         return True
 
@@ -130,17 +133,17 @@ class Steps:
         of_last_stage = answers[-self._columns :]
         for rank, answer in zip(step.turns, of_last_stage, strict=True):
             self._take_answer(rank, answer)
-        now, since = self._clock(), max(step.began, self._answered_at)
-        self._answered_at = now
-        # The next token of its sequences comes after as many answers as there are stages at work.
-        self.limits.observe(*step.extent, together * (now - since))
+        seconds = self._told.take(step.began, self._clock(), step.plans[0].may_keep and bool(self._in_flight))
+        if seconds is not None:
+            # The next token of its sequences comes after as many answers as there are stages at work.
+            self.limits.observe(*step.extent, together * seconds)
 
-    def _plan(self, turns: list[Turn], counts: tuple[int, ...], placement: int) -> RankPlan:
+    def _plan(self, turns: list[Turn], counts: tuple[int, ...], placement: int, may_keep: bool) -> RankPlan:
         flights = [self._flights[turn.sequence] for turn in turns]
         sequences = [flight.plan(turn, self._block_size) for flight, turn in zip(flights, turns, strict=True)]
         top_k = max((flight.request.top_logprobs for flight in flights), default=0)
         top_k = min(top_k, self._vocab_size)
-        return RankPlan(self._sent, counts, tuple(sequences), top_k, placement=placement)
+        return RankPlan(self._sent, counts, tuple(sequences), top_k, placement=placement, may_keep=may_keep)
 
     def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> None:
         last = 0

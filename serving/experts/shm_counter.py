@@ -8,22 +8,28 @@ from collections.abc import Callable
 
 from serving.experts.exchange import ExchangeVoid
 
-_YIELDS = 200  # then sleep: several ranks share a core
+YIELDS = 200  # then sleep
 _FIRST_SLEEP, _LONGEST_SLEEP = 20e-6, 200e-6  # seconds
 
 
 def reaches(
-    counters: memoryview[int], place: int, wanted: int, deadline: float, is_void: Callable[[], bool], spins: int = 0
+    counters: memoryview[int],
+    place: int,
+    wanted: int,
+    deadline: float,
+    is_void: Callable[[], bool],
+    spins: int = 0,
+    yields: int = YIELDS,
 ) -> bool:
     """Whether `counters[place]` comes to `wanted` before the deadline, on time.perf_counter()'s clock.
 
-    It is looked at `spins` times before this process lets others have its core. Raises ExchangeVoid once `is_void`
-    says that nobody needs it any more.
+    It is looked at `spins` times, then `yields` times between which others have this process's core: for who may share
+    it with the one it waits for. Raises ExchangeVoid once `is_void` says that nobody needs it any more.
     """
     for _ in range(spins):
         if counters[place] >= wanted:
             return True
-    for _ in range(_YIELDS):
+    for _ in range(yields):
         if counters[place] >= wanted:
             return True
         os.sched_yield()

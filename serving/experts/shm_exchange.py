@@ -18,10 +18,10 @@ from torch import Tensor
 from serving.experts.exchange import ExchangeTimeout
 from serving.experts.exchange_way import SHM_LEAST_SAVED, ChooseWay, concerned_ranks, ways_from
 from serving.experts.rank_settings import best_exchange
-from serving.experts.shm_counter import reaches
+from serving.experts.shm_counter import YIELDS, reaches
 from serving.experts.shm_layout import LINE, ShmLayout
 
-_SPINS = 200  # the others are about as far as this rank
+_SPINS, _SPINS_ALONE = 200, 2000  # the others are about as far as this rank; a look takes 60 ns
 _CHOOSE = ways_from(SHM_LEAST_SAVED)
 
 
@@ -34,13 +34,19 @@ class ShmExchange:
         seconds: float,
         is_void: Callable[[], bool] = lambda: False,
         choose: ChooseWay = _CHOOSE,
+        shares_core: bool = True,
     ) -> None:
-        """`is_void` is asked while this rank waits: whether its step has become pointless."""
+        """`is_void` is asked while this rank waits: whether its step has become pointless.
+
+        A rank that shares its core with others of its gang lets them have it soon. One that does not never does: who
+        would get it, such as the process that compiles, would keep it for milliseconds.
+        """
         if best_exchange() != "shm":
             raise RuntimeError("the shm exchange relies on x86-64's store order: set COUNTERSIGN_EXCHANGE=gloo")
         self.wait_seconds = 0.0
         self._rank, self._ranks, self._seconds = rank, layout.ranks, seconds
         self._others = [other for other in range(layout.ranks) if other != rank]
+        self._spins, self._yields = (_SPINS, YIELDS) if shares_core else (_SPINS_ALONE, 0)
         self._arrivals, self._is_void, self._choose = 0, is_void, choose
         # Of the last dispatch, where not all rows came: bool [own, ranks] who got which of the own rows, and behind how
         # many others of its rows they are there.
@@ -97,7 +103,8 @@ class ShmExchange:
         deadline = started + self._seconds
         for other in self._others:
             place = other * (LINE // 8)
-            if not reaches(self._counters, place, self._arrivals, deadline, self._is_void, _SPINS):
+            patience = self._spins, self._yields
+            if not reaches(self._counters, place, self._arrivals, deadline, self._is_void, *patience):
                 raise ExchangeTimeout(self._missing(), self._seconds)
         self.wait_seconds += time.perf_counter() - started
 
