@@ -7,7 +7,7 @@ with the next one, or when no plan waits for it any more.
 
 from __future__ import annotations
 
-WINDOW = 0.0015  # seconds; steps that take so long together are told together
+WINDOW = 0.002  # seconds; steps that take so long together are told together
 MOST = 4  # steps
 
 

@@ -91,7 +91,7 @@ class Runner:
             logits=self._model.logits(computed.hidden).numpy() if last and plan.want_logits else None,
             compute_seconds=time.perf_counter() - started,
             exchange_seconds=self._wait_seconds() - waited,
-            expert_load=self._model.expert_load().numpy(),
+            expert_load=self._model.expert_load(),
         )
 
     def _drawn(self, plan: OpenedPlan, computed: Computed, gate_entropy: Tensor) -> Floats:

@@ -74,8 +74,7 @@ def build_batch(tokens: Tensor, chunks: Chunks, block_size: int, window: int, co
     if not sequences:
         empty = torch.empty(0, dtype=torch.int64)
         return Batch(tokens, empty, empty, (), counts)
-    longer = np.flatnonzero(chunks.counts > 1)
-    single = int(longer[0]) if len(longer) else sequences
+    single = sequences if chunks.counts.max() == 1 else int((chunks.counts > 1).argmax())
     bounds = [0, *range(single or 1, sequences + 1)]
     spans, positions, slots, first = [], [], [], 0
     for begin, end in pairwise(bounds):
@@ -87,7 +86,7 @@ def build_batch(tokens: Tensor, chunks: Chunks, block_size: int, window: int, co
         last = first + at.size
         spans.append(Span(first, last, torch.from_numpy(at), torch.from_numpy(tables), block_size, window))
         positions.append(at.ravel())
-        slots.append((np.take_along_axis(tables, blocks, 1) * block_size + at % block_size).ravel())
+        slots.append((tables[np.arange(end - begin)[:, None], blocks] * block_size + at - blocks * block_size).ravel())
         first = last
     return Batch(tokens, _joined(positions), _joined(slots), tuple(spans), counts)
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -84,7 +86,7 @@ class Transformer:
         self._rotary, self._compiled = Rotary(config.rope, config.context_length), compiled
         self._layers = [Layer(config, w, layer) for layer, w in enumerate(weights.layers)]
         self._chosen: Tensor | None = None  # [expert layers, rows, k] in the last step
-        self._layer_begins = torch.arange(len(config.expert_layers)).unsqueeze(1) * config.experts
+        self._layer_begins = np.arange(len(config.expert_layers))[:, None] * config.experts
         self._mixtures = [
             Mixture(config, w.mlp, exchange) if isinstance(w.mlp, MixtureWeights) else None for w in weights.layers
         ]
@@ -123,13 +125,13 @@ class Transformer:
             if mixture is not None:
                 mixture.place(placement.by_layer[layer], rank, incoming.get(layer))
 
-    def expert_load(self) -> Tensor:
+    def expert_load(self) -> npt.NDArray[np.int64]:
         """[expert layers, experts]: own rows of the last step that chose each expert."""
         experts, layers = self._config.experts, len(self._layer_begins)
         if self._chosen is None or not layers:
-            return torch.zeros(layers, experts, dtype=torch.int64)
-        places = self._chosen.view(layers, -1) + self._layer_begins
-        return torch.bincount(places.view(-1), minlength=layers * experts).view(layers, experts)
+            return np.zeros((layers, experts), np.int64)
+        places = self._chosen.numpy().reshape(layers, -1) + self._layer_begins
+        return np.bincount(places.ravel(), minlength=layers * experts).reshape(layers, experts)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[rows, hidden] after the last layer → [rows, vocab]; of the last stage."""

@@ -37,7 +37,7 @@ class PretendedGang(Gang):
     def __init__(self, stages: int) -> None:
         super().__init__([], [RankReport(stage, 1, 1, 1, {}, stage) for stage in range(stages)], 0.0)
         self._before_last = stages - 1
-        self.now = 0.0  # seconds
+        self.now, self.step_seconds = 0.0, STEP_SECONDS
         self.says = ord("x")  # the token that is drawn
         self.events: list[str] = []
         self.sent: deque[RankPlan] = deque()  # and not answered
@@ -55,7 +55,7 @@ class PretendedGang(Gang):
             return None
         plan = self.sent.popleft()
         self.events.append(f"answered {plan.step}")
-        self.now += STEP_SECONDS
+        self.now += self.step_seconds
         word = Choice(self.says, -1.0, 1.0, 1.0, ())
         choices = tuple(word if sequence.sampled else None for sequence in plan.sequences)
         first = RankAnswer(plan.step, drawn_rows((), 0), np.zeros(0), None, 0.0, 0.0)
