@@ -12,7 +12,7 @@ import typer
 from serving.model.config import CheckpointError
 from serving.model.families.registry import read_model_config
 from serving.planning.devices import UnknownDevices, fleet_named
-from serving.planning.layout import Wanted, layouts
+from serving.planning.layout import PlannedLoad, layouts
 from serving.planning.shape import BF16, INT4, shape_of
 from serving.planning.tables import as_json, show
 
@@ -66,7 +66,7 @@ def plan(
         context = min(USUAL_CONTEXT, shape.context)
     elif context > shape.context:
         raise typer.BadParameter(f"the model's context has {shape.context} tokens.", param_hint="--context")
-    wanted = Wanted(BYTES[experts], context, batch, spare_experts)
+    wanted = PlannedLoad(BYTES[experts], context, batch, spare_experts)
     found = layouts(shape, fleet, wanted)
     if not found:
         raise UnknownDevices(

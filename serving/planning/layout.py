@@ -44,7 +44,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PlannedLoad:
     """What a plan is for."""
 
     expert_bytes: float  # of one number
@@ -53,7 +53,7 @@ class Wanted:
     spare_experts: int = 0  # of a layer, that a rank has room for beyond its even part
 
 
-def layouts(shape: ModelShape, fleet: Fleet, wanted: Wanted) -> list[Layout]:
+def layouts(shape: ModelShape, fleet: Fleet, wanted: PlannedLoad) -> list[Layout]:
     """Those that fit, fastest first; if none does, those that lack least. A batch is cut to what the cache holds."""
     found = [_layout(shape, fleet, *grid, wanted) for grid in _grids(shape, fleet)]
     fitting = [each for each in found if each.fits]
@@ -81,7 +81,7 @@ def _grids(shape: ModelShape, fleet: Fleet) -> Iterator[tuple[int, int]]:
             yield stages, ranks
 
 
-def _layout(shape: ModelShape, fleet: Fleet, stages: int, ranks: int, wanted: Wanted) -> Layout:
+def _layout(shape: ModelShape, fleet: Fleet, stages: int, ranks: int, wanted: PlannedLoad) -> Layout:
     layers, experts = evenly(shape.layers, stages), evenly(shape.experts, ranks)
     dense = max(_dense(shape, layers)) * BF16
     mixed = max(_mixed(shape, layers))

@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from serving.planning.devices import GIB, Fleet
-from serving.planning.layout import Layout, Wanted
+from serving.planning.layout import Layout, PlannedLoad
 from serving.planning.shape import ModelShape
 
 SHOWN = 4  # layouts
 
 
-def as_json(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], wanted: Wanted) -> dict[str, Any]:
+def as_json(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], wanted: PlannedLoad) -> dict[str, Any]:
     """Bytes and seconds; layouts best first. `batch` is the one asked for: a layout's own is less where it is cut."""
     told = [{**asdict(each), "fits": each.fits} for each in found]
     model = {"parameters": shape.total, "active_parameters": shape.active, "layers": shape.layers}
@@ -26,7 +26,7 @@ def as_json(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], wanted: Wa
     return {"model": model, "devices": devices, **asked, "layouts": told}
 
 
-def show(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], experts: str, wanted: Wanted) -> None:
+def show(shape: ModelShape, fleet: Fleet, found: Sequence[Layout], experts: str, wanted: PlannedLoad) -> None:
     console, best = Console(width=110), found[0]
     console.print(
         f"{shape.total / 1e9:.4g} B parameters, {shape.active / 1e9:.3g} B of them for a token; {shape.layers} layers, "

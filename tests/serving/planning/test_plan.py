@@ -18,7 +18,7 @@ from serving.experts.placement import contiguous_placement
 from serving.model.families.registry import read_model_config
 from serving.planning.cost import Machine, Work, experts_hit, stage_seconds, token_seconds, tokens_per_second
 from serving.planning.devices import UnknownDevices, fleet_named
-from serving.planning.layout import RESERVED, USUAL_BATCH, Wanted, evenly, layouts
+from serving.planning.layout import RESERVED, USUAL_BATCH, PlannedLoad, evenly, layouts
 from serving.planning.shape import BF16, INT4, ModelShape, shape_of
 from serving.settings import REFERENCE_CHECKPOINT
 
@@ -44,7 +44,7 @@ def test_experts_hit_are_those_of_the_published_table() -> None:
 
 def test_layouts_that_fit_hold_all_weights_and_leave_their_cache() -> None:
     fleet = fleet_named("32xA100-80G")
-    found = layouts(LARGE, fleet, Wanted(INT4, 4_096))
+    found = layouts(LARGE, fleet, PlannedLoad(INT4, 4_096))
     assert found[0].fits
     for each in found:
         assert each.stages * each.ranks == 32
@@ -60,15 +60,15 @@ def test_layouts_that_fit_hold_all_weights_and_leave_their_cache() -> None:
 
 def test_what_does_not_fit_is_said_and_four_bits_may_help() -> None:
     fleet = fleet_named("8xA100-80G")
-    assert not layouts(LARGE, fleet, Wanted(BF16, 4_096))[0].fits
-    assert not layouts(LARGE, fleet, Wanted(INT4, 10**9))[0].fits
-    assert layouts(LARGE, fleet, Wanted(INT4, 4_096))[0].fits
+    assert not layouts(LARGE, fleet, PlannedLoad(BF16, 4_096))[0].fits
+    assert not layouts(LARGE, fleet, PlannedLoad(INT4, 10**9))[0].fits
+    assert layouts(LARGE, fleet, PlannedLoad(INT4, 4_096))[0].fits
 
 
 def test_room_for_copies_of_experts_is_held_by_every_rank_that_has_neighbours() -> None:
     fleet, copies = fleet_named("32xA100-80G"), 3
-    without = {(each.stages, each.ranks): each for each in layouts(LARGE, fleet, Wanted(INT4, 4_096))}
-    found = layouts(LARGE, fleet, Wanted(INT4, 4_096, spare_experts=copies))
+    without = {(each.stages, each.ranks): each for each in layouts(LARGE, fleet, PlannedLoad(INT4, 4_096))}
+    found = layouts(LARGE, fleet, PlannedLoad(INT4, 4_096, spare_experts=copies))
     assert {each.ranks for each in found} >= {2, 4}
     for each in found:
         more = each.expert_bytes - without[each.stages, each.ranks].expert_bytes
@@ -80,9 +80,9 @@ def test_room_for_copies_of_experts_is_held_by_every_rank_that_has_neighbours() 
 def test_a_batch_is_cut_to_what_the_cache_holds_and_to_nothing_less() -> None:
     fleet, more = fleet_named("32xA100-80G"), 10**9
     for context in (16, 4_096):
-        for each in layouts(LARGE, fleet, Wanted(INT4, context, batch=more)):
+        for each in layouts(LARGE, fleet, PlannedLoad(INT4, context, batch=more)):
             assert each.batch == each.cache_tokens // context * each.ranks
-        for each in layouts(LARGE, fleet, Wanted(INT4, context)):
+        for each in layouts(LARGE, fleet, PlannedLoad(INT4, context)):
             assert each.batch == min(each.cache_tokens // context, USUAL_BATCH) * each.ranks
 
 
