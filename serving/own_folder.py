@@ -31,7 +31,7 @@ def own_folder() -> Iterator[Path]:
 
 @contextmanager
 def temporary_files_in(folder: Path) -> Iterator[None]:
-    """Where this process, and what it starts within the block, makes temporary files that nobody gave a place."""
+    """Where torch's C++, and processes started within the block, make temporary files that nobody gave a place."""
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
     try:

@@ -227,7 +227,7 @@ class Builder:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         with open(home / "build.log", "ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)  # noqa: S603
-        with contextlib.suppress(ProcessLookupError):  # not on this rank's cores alone, which it would take from it
+        with contextlib.suppress(OSError):  # not on this rank's cores alone, which it would take from it
             os.sched_setaffinity(self._process.pid, AVAILABLE)
 
     def close(self) -> None:

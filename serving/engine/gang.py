@@ -82,6 +82,7 @@ class Gang:
         """Without a placement `in_force`: what the reports say."""
         in_force = in_force or PlacementInForce(reported_placement(reports))
         self.readiness: dict[int, Readiness] = {}  # by rank, for the last move
+        self.plan_bytes = 0  # of the largest plan of the last step
         self._in_force, self._coming = in_force, in_force.now.version
         self.reports = _under(in_force.now, reports)  # in order of rank, under the placement in force
         self._channels, self._seconds = tuple(channels), step_seconds
@@ -119,7 +120,9 @@ class Gang:
 
     def submit(self, plans: Sequence[RankPlan]) -> None:
         """One plan for each rank of a stage; it goes to that rank of every stage. Raises RankLost."""
+        self.plan_bytes = 0
         for place, payload in enumerate(map(pack_plan, plans)):
+            self.plan_bytes = max(self.plan_bytes, len(payload))
             for rank in range(place, len(self._channels), self._columns):
                 self._send(rank, Kind.PLAN, payload)
         self._steps.append(_Step(plans[0].step, time.monotonic()))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from serving.engine.engine_config import EngineConfig
 from serving.engine.expert_load import ExpertLoad
 from serving.engine.gang import Gang
+from serving.engine.told import MOST
 from serving.experts.balance import layers_imbalance, rebalanced_layer
 from serving.experts.placement import Held, Placement, slots_of
 
@@ -52,7 +53,7 @@ class Migration:
         self._search: Iterator[bool] | None = None  # for a better placement
         self._version = gang.placement.version
         self._deadline, self._overdue = 0.0, 0  # steps begun after the deadline
-        self._depth = config.stages  # steps in flight
+        self._depth = config.stages if config.stages > 1 else 2 * MOST  # steps in flight at most
 
     @property
     def in_force(self) -> int:

@@ -21,6 +21,8 @@ from serving.engine.told import Told
 from serving.engine.vocabulary import Vocabulary
 from serving.model.checkpoint import Checkpoint
 
+_BYTES_AHEAD = 1 << 16  # of plans that wait: sockets take more, so that neither side waits for the other to read
+
 
 @dataclass(frozen=True, slots=True)
 class _InFlight:
@@ -106,7 +108,9 @@ class Steps:
         if len(self._in_flight) < self._depth:
             return True
         _, prompt_tokens = self._in_flight[-1].extent
-        return self._depth == 1 and len(self._in_flight) < 2 * self._told.together and not prompt_tokens
+        if self._depth > 1 or prompt_tokens or len(self._in_flight) >= 2 * self._told.together:
+            return False
+        return (len(self._in_flight) + 1) * self._gang.plan_bytes <= _BYTES_AHEAD
 
     def _send(self) -> bool:
         """One more step; False when there is none to send."""
@@ -133,7 +137,8 @@ class Steps:
         of_last_stage = answers[-self._columns :]
         for rank, answer in zip(step.turns, of_last_stage, strict=True):
             self._take_answer(rank, answer)
-        seconds = self._told.take(step.began, self._clock(), step.plans[0].may_keep and bool(self._in_flight))
+        more = step.plans[0].may_keep and bool(self._in_flight) and not self._in_flight[0].extent[1]
+        seconds = self._told.take(step.began, self._clock(), more)
         if seconds is not None:
             # The next token of its sequences comes after as many answers as there are stages at work.
             self.limits.observe(*step.extent, together * seconds)

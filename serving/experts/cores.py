@@ -6,11 +6,13 @@ while the other waited, and two ranks were as slow as one.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 
 from serving.experts.placement import even_bounds
 
+_log = logging.getLogger(__name__)
 AVAILABLE = tuple(sorted(os.sched_getaffinity(0)))  # before a rank of this process has taken a place
 
 
@@ -22,11 +24,16 @@ def cores_of(number: int, places: int, available: Sequence[int]) -> set[int]:
     return set(available[bounds[number] : bounds[number + 1]])
 
 
-def keep_to_own_cores(number: int, places: int) -> None:
-    """This thread, and those that it starts from now on."""
-    os.sched_setaffinity(0, cores_of(number, places, AVAILABLE))
+def keep_to_own_cores(number: int, places: int) -> bool:
+    """This thread, and those that it starts from now on; whether no other rank of its gang has them.
 
-
-def shares_core(places: int) -> bool:
-    """Whether some rank of so many has no core to itself."""
-    return places > len(AVAILABLE)
+    Only speed depends on it: where the system refuses, that is told, and all goes on.
+    """
+    if places == 1:
+        return True
+    try:
+        os.sched_setaffinity(0, cores_of(number, places, AVAILABLE))
+    except OSError as error:
+        _log.warning("ranks share all cores, for they cannot keep to their own: %s", error)
+        return False
+    return places <= len(AVAILABLE)

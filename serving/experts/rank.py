@@ -20,7 +20,7 @@ from serving.engine.fault import Fault, fault_to_json
 from serving.engine.opened_plan import open_plan
 from serving.engine.placed import readiness_to_json
 from serving.engine.plan import pack_answer
-from serving.experts.cores import keep_to_own_cores, shares_core
+from serving.experts.cores import keep_to_own_cores
 from serving.experts.exchange import AloneExchange, Exchange, ExchangeBroken, ExchangeTimeout, ExchangeVoid
 from serving.experts.exchange_of_epoch import ExchangeOfEpoch
 from serving.experts.gloo_exchange import GlooExchange
@@ -106,6 +106,7 @@ class _Rank:
         self._checkpoint = open_checkpoint(settings.checkpoint)  # reads every byte: a shard then comes from memory
         self._exchange, self._links = ExchangeOfEpoch(), StageLinks()
         self._seat: Seat | None = None
+        self._has_own_cores = False
         self.may_keep = False  # the replies to what it has just obeyed, while more waits to be obeyed
 
     def obey(self, kind: Kind, payload: bytes) -> list[tuple[Kind, bytes]]:
@@ -115,6 +116,8 @@ class _Rank:
             plan, started = open_plan(payload), time.perf_counter()
             if self._channel.called_away():  # of steps in flight, none is begun any more
                 raise ExchangeVoid
+            if plan.lengths.max(initial=0) > 1:  # prompts take long: nobody waits that long for what is kept
+                self._channel.send_kept()
             self.may_keep = plan.may_keep
             self._seat.compute_by(plan.placement)
             answer = Kind.ANSWER, pack_answer(self._seat.runner.run(plan, started))
@@ -153,7 +156,7 @@ class _Rank:
         if self._seat is not None:  # a seat given again: two shards at once may be more than there is room for
             self._seat.close()
             self._seat = None
-        keep_to_own_cores(number, self._settings.ranks * self._settings.stages)
+        self._has_own_cores = keep_to_own_cores(number, self._settings.ranks * self._settings.stages)
         self._seat = Seat(self._settings, self._checkpoint, placement, number, self._exchange, self._links)
         _set_aside()
         weights, stage = self._seat.runner.weights, self._seat.stage
@@ -182,8 +185,8 @@ class _Rank:
         if self._settings.exchange == "gloo":
             return GlooExchange(Path(path), rank, ranks, seconds)
         layout = shm_layout(self._checkpoint.config, ranks, self._settings.step_tokens)
-        shared = shares_core(ranks * self._settings.stages)
-        return ShmExchange(Path(path), layout, rank, seconds, self._channel.called_away, shares_core=shared)
+        is_void, shared = self._channel.called_away, not self._has_own_cores
+        return ShmExchange(Path(path), layout, rank, seconds, is_void, shares_core=shared)
 
 
 def _tell(channel: Channel, fault: Fault) -> None:

@@ -24,6 +24,7 @@ _HERE = Path(__file__).resolve().parent
 _FLAGS = ("-std=c++20", "-O3", "-shared", "-fPIC")
 _NARROWER = {"AVX2": ("-mavx2", "-mfma"), "DEFAULT": ()}  # where torch is held to fewer instructions, these are as well
 _log = logging.getLogger(__name__)
+_refused: set[tuple[Path, int]] = set()  # files that could not be loaded, as of when
 _found: list[Path] = []  # the one that is loaded: operators can be registered but once in a process
 
 
@@ -64,7 +65,10 @@ def load(home: Path) -> bool:
         try:
             ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)  # compiled steps find what they call among the global names
         except OSError as error:
-            _log.warning("%s cannot be loaded, products go on without it: %s", file, error)
+            known = file, file.stat().st_mtime_ns
+            if known not in _refused:
+                _log.warning("%s cannot be loaded, products go on without it: %s", file, error)
+            _refused.add(known)
             return False
         _found.append(file)
         tell_shapes()
@@ -72,7 +76,10 @@ def load(home: Path) -> bool:
 
 
 def build_and_load(home: Path) -> bool:
-    """Tells why it cannot, and goes on."""
+    """Tells why it cannot, and goes on. What was there and cannot be loaded is built anew."""
+    if load(home):
+        return True
+    library(home).unlink(missing_ok=True)
     try:
         build(home)
     except KernelsNotBuilt as error:

@@ -40,10 +40,10 @@ Tensor empty_like(const Tensor& rows, int64_t width) {
 
 struct FloatStack {
     const float* values;
-    int64_t height, width;
+    int64_t held, height, width;
 
     FloatStack(const Tensor& matrices, const char* name)
-        : values(floats(matrices, 3, name)), height(matrices.size(1)), width(matrices.size(2)) {}
+        : values(floats(matrices, 3, name)), held(matrices.size(0)), height(matrices.size(1)), width(matrices.size(2)) {}
 
     FloatMatrix at(int64_t place) const { return {values + place * height * width, height, width}; }
 };
@@ -51,17 +51,18 @@ struct FloatStack {
 struct Int4Stack {
     const uint8_t* codes;
     const uint16_t* scales;
-    int64_t height, width, groups, parts;
+    int64_t held, height, width, groups, parts;
 
     Int4Stack(const Tensor& codes_, const Tensor& scales_, const char* name)
         : codes(values<uint8_t>(codes_, ScalarType::Byte, 3, name)),
           scales(values<uint16_t>(scales_, ScalarType::BFloat16, 4, name)),
+          held(codes_.size(0)),
           height(codes_.size(1)),
           width(2 * codes_.size(2)),
           groups(scales_.size(2)),
           parts(scales_.size(3)) {
         const int64_t size = groups ? width / groups : 0;  // a group's, and so a block's, begins at a whole lane
-        STD_TORCH_CHECK(size >= 32 && (size & (size - 1)) == 0 && size * groups == width && parts <= 2 &&
+        STD_TORCH_CHECK(size >= 32 && (size & (size - 1)) == 0 && size * groups == width && parts >= 1 && parts <= 2 &&
                             scales_.size(1) == height && scales_.size(0) == codes_.size(0),
                         name, " has scales of other groups");
     }
@@ -87,12 +88,13 @@ Tensor linear(const Tensor& rows, const Matrix& matrix) {
 }
 
 template <class Stack>
-Tensor routed(const Tensor& rows, const Tensor& places, const Tensor& weights, int64_t held, const Stack& gate_up,
+Tensor routed(const Tensor& rows, const Tensor& places, const Tensor& weights, const Stack& gate_up,
               const Stack& down) {
+    const int64_t held = gate_up.held;
     const Choices choices = {values<int64_t>(places, ScalarType::Long, 2, "places"), floats(weights, 2, "weights"),
                              rows.size(0), places.size(1), held};
     const float* from = floats(rows, 2, "rows");
-    STD_TORCH_CHECK(places.size(0) == rows.size(0) && weights.size(0) == rows.size(0) &&
+    STD_TORCH_CHECK(held == down.held && places.size(0) == rows.size(0) && weights.size(0) == rows.size(0) &&
                         weights.size(1) == places.size(1) && rows.size(1) == gate_up.width &&
                         down.height == gate_up.width && gate_up.height == 2 * down.width,
                     "rows, places, weights and matrices do not fit together");
@@ -113,13 +115,13 @@ Tensor few_rows_int4(const Tensor& rows, const Tensor& codes, const Tensor& scal
 
 Tensor routed_experts(const Tensor& rows, const Tensor& places, const Tensor& weights, const Tensor& gate_up,
                       const Tensor& down) {
-    return routed(rows, places, weights, gate_up.size(0), FloatStack(gate_up, "gate_up"), FloatStack(down, "down"));
+    return routed(rows, places, weights, FloatStack(gate_up, "gate_up"), FloatStack(down, "down"));
 }
 
 Tensor routed_experts_int4(const Tensor& rows, const Tensor& places, const Tensor& weights, const Tensor& gate_up,
                            const Tensor& gate_up_scales, const Tensor& down, const Tensor& down_scales) {
     const Int4Stack first(gate_up, gate_up_scales, "gate_up"), second(down, down_scales, "down");
-    return routed(rows, places, weights, gate_up.size(0), first, second);
+    return routed(rows, places, weights, first, second);
 }
 
 // Every block that is read is in the cache: what compiled steps pass on has been checked by nobody else.

@@ -38,6 +38,7 @@ class PretendedGang(Gang):
         super().__init__([], [RankReport(stage, 1, 1, 1, {}, stage) for stage in range(stages)], 0.0)
         self._before_last = stages - 1
         self.now, self.step_seconds = 0.0, STEP_SECONDS
+        self.prompt_seconds = 0.0  # what a step takes longer that reads prompts
         self.says = ord("x")  # the token that is drawn
         self.events: list[str] = []
         self.sent: deque[RankPlan] = deque()  # and not answered
@@ -55,7 +56,8 @@ class PretendedGang(Gang):
             return None
         plan = self.sent.popleft()
         self.events.append(f"answered {plan.step}")
-        self.now += self.step_seconds
+        reads = sum(len(sequence.tokens) for sequence in plan.sequences if len(sequence.tokens) > 1)
+        self.now += self.step_seconds + self.prompt_seconds * bool(reads)
         word = Choice(self.says, -1.0, 1.0, 1.0, ())
         choices = tuple(word if sequence.sampled else None for sequence in plan.sequences)
         first = RankAnswer(plan.step, drawn_rows((), 0), np.zeros(0), None, 0.0, 0.0)

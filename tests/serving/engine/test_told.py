@@ -68,6 +68,22 @@ def test_short_steps_are_sent_in_twos_of_what_is_told_together(checkpoint: Check
     assert driven.limits.told[-1] == (1, 0, pytest.approx(WINDOW / 2.5, rel=0.01))
 
 
+def test_what_prompts_take_is_not_mixed_with_what_is_told_before_them(checkpoint: Checkpoint) -> None:
+    driven = Driven(checkpoint, stages=1)
+    driven.gang.step_seconds, driven.gang.prompt_seconds = WINDOW / 4.5, 0.03
+    long = driven.add("long", max_tokens=60)
+    for _ in range(3):
+        count = len(long.rows) + 8
+        while len(long.rows) < count:
+            driven.steps.run()
+        driven.add(f"short {count}", max_tokens=1)
+    driven.run_all()
+    reading = [seconds for _, tokens, seconds in driven.limits.told if tokens]
+    assert reading == [pytest.approx(WINDOW / 4.5 + 0.03, rel=0.01)] * 4
+    assert all(seconds < WINDOW for _, tokens, seconds in driven.limits.told if not tokens)
+    assert any(plan.may_keep for plan in driven.gang.history)
+
+
 def test_what_is_kept_goes_before_what_is_sent(channels: tuple[Channel, Channel]) -> None:
     rank, driver = channels
     rank.keep(Kind.ANSWER, b"one")

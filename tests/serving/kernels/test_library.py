@@ -51,3 +51,15 @@ def test_another_source_has_another_name(tmp_path: Path, monkeypatch: pytest.Mon
     with (tmp_path / "products.h").open("a") as header:
         header.write("// changed\n")
     assert library.source_digest() != same
+
+
+def test_a_broken_library_makes_way_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(library, "_found", [])
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    file = library.library(tmp_path)
+    file.write_bytes(b"no library")
+    assert not build_and_load(tmp_path)
+    assert not file.exists()
+    assert "no g++" in caplog.text

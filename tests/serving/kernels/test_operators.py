@@ -119,3 +119,5 @@ def test_what_does_not_fit_is_refused() -> None:
         routed_experts(drawn(2, 8), torch.zeros(1, 1, dtype=torch.int64), ones, gate_up, down)
     with pytest.raises(RuntimeError):
         routed_experts(drawn(2, 8), torch.zeros(2, 1, dtype=torch.int64), ones, gate_up, drawn(2, 8, 4))
+    with pytest.raises(RuntimeError):
+        routed_experts(drawn(2, 8), torch.zeros(2, 1, dtype=torch.int64), ones, gate_up, drawn(1, 8, 3))
