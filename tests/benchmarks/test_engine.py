@@ -118,6 +118,15 @@ def test_a_mark_is_missed_where_its_figure_falls_short_or_drowned_in_noise() -> 
     assert missed({}) == []
 
 
+@pytest.mark.parametrize(("gflop_s", "words"), [(16.2, "16.2 GFLOP/s"), (1e62, "nothing for multiplying")])
+def test_a_speed_that_any_fits_is_not_told(gflop_s: float, words: str) -> None:
+    machine = {"processor": "P", "cores": 2, "memory_gib": 8, "python": "3", "versions": {"torch": "2"}}
+    fitted = {"launch_us": 2.0, "gb_s": 18.0, "cache_gb_s": 19.0, "gflop_s": gflop_s, "exchange_us": 100.0}
+    error = {"median": 0.1, "largest": 0.2}
+    told = page({"machine": machine, "load": {}, "cost": [], "cost_machine": fitted, "cost_error": error})
+    assert words in " ".join(told).replace("\n", " ")
+
+
 def test_the_page_tells_what_was_measured_and_nothing_else() -> None:
     machine = {"processor": "P", "cores": 2, "memory_gib": 8, "python": "3", "versions": {"torch": "2"}}
     figures = {"machine": machine, "load": {"memory": [1.5, 0, 0]}, "memory_growth_mib": 9.0, "memory_requests": 800}
