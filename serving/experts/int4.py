@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from serving.experts.matrices import Runs
+from serving.experts.matrices import Runs, runs_up_to, stacked
 from serving.experts.quantise import Quantised, unpack_pairs
 
 
@@ -19,9 +19,9 @@ class Int4Matrices:
         """
         # In torch's own order of codes, which depends on the processor: made when weights are loaded, never stored.
         codes = [torch._convert_weight_to_int4pack_for_cpu(unpack_pairs(one.codes).int(), 1) for one in held]
-        self._codes = _stack(codes, places)  # uint8 [places, out, width / 2]
+        self._codes = stacked(codes, places)  # uint8 [places, out, width / 2]
         # bf16 [places, groups, out, 2] with scales and zeros beside each other, or [places, groups, out, 1] without.
-        self._scales = _stack([_scales(one) for one in held], places)
+        self._scales = stacked([_scales(one) for one in held], places)
         self._zeros = None if self._scales.shape[-1] == 2 else torch.zeros_like(self._scales[0])
         self._size = 2 * self._codes.shape[2] // self._scales.shape[1]
         self._each = list(zip(self._codes.unbind(), self._scales.unbind(), strict=True))
@@ -45,8 +45,7 @@ class Int4Matrices:
     def grouped(self, rows: Tensor, ends: Tensor) -> Tensor:
         # There is no one product for all. Unpacking a matrix first would pay from some hundred rows an expert on, and
         # only on processors with AVX2 and no more (docs/decisions/0023-four-bit-experts.md).
-        counts = ends.diff(prepend=ends.new_zeros(1)).tolist()
-        return self.by_runs(rows, [(place, count) for place, count in enumerate(counts) if count])
+        return self.by_runs(rows, runs_up_to(ends))
 
     def gathered(self, rows: Tensor, places: Tensor) -> Tensor:
         parts = rows.bfloat16().unsqueeze(1).unbind()
@@ -57,14 +56,6 @@ class Int4Matrices:
         if self._zeros is not None:
             scales = torch.cat((scales, self._zeros), -1)  # for this product only: they would be bytes of every expert
         return torch._weight_int4pack_mm_for_cpu(rows, codes, self._size, scales)
-
-
-def _stack(held: Sequence[Tensor], places: int) -> Tensor:
-    """Memory of free places is taken only once they are written."""
-    stacked = held[0].new_empty(max(places, len(held)), *held[0].shape)
-    for place, one in enumerate(held):
-        stacked[place] = one
-    return stacked
 
 
 def _scales(one: Quantised) -> Tensor:

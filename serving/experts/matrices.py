@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grouped_mm, linear
 
+from serving.model.huge_pages import in_huge_pages
+
 Runs = Sequence[tuple[int, int]]  # (place of an expert, how many neighbouring rows are its own), in order of the rows
 
 
@@ -56,6 +58,20 @@ class FloatMatrices:
 
     def gathered(self, rows: Tensor, places: Tensor) -> Tensor:
         return gathered(self.stacked, rows, places)
+
+
+def stacked(held: Sequence[Tensor], places: int) -> Tensor:
+    """[places, …] with each of `held` at its place; memory of free ones is taken only once they are written."""
+    stack = in_huge_pages(held[0].new_empty(max(places, len(held)), *held[0].shape))
+    for place, one in enumerate(held):
+        stack[place] = one
+    return stack
+
+
+def runs_up_to(ends: Tensor) -> Runs:
+    """Of `ends` as `Matrices.grouped` has them."""
+    counts = ends.diff(prepend=ends.new_zeros(1)).tolist()
+    return [(place, count) for place, count in enumerate(counts) if count]
 
 
 def gathered(weights: Tensor, rows: Tensor, places: Tensor) -> Tensor:

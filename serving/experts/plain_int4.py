@@ -9,10 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from serving.experts.matrices import Runs, gathered
+from serving.experts.matrices import Runs, gathered, runs_up_to, stacked
 from serving.experts.quantise import Quantised, dequantise
 from serving.kernels.products import few_rows_int4
-from serving.model.huge_pages import in_huge_pages
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,7 @@ class PlainInt4:
     @classmethod
     def of(cls, held: Sequence[Quantised], places: int = 0) -> Self:
         """One [out, width] matrix of each held expert, all in groups of the same size, and room for `places`."""
-        codes, scales = (_stack(parts, places) for parts in ([one.codes for one in held], list(map(_scales, held))))
+        codes, scales = (stacked(parts, places) for parts in ([one.codes for one in held], list(map(_scales, held))))
         return cls(codes, scales, len(held))
 
     @property
@@ -55,21 +54,12 @@ class PlainInt4:
         return torch.cat([few_rows_int4(part, *self.tensors, place) for (place, _), part in pairs])
 
     def grouped(self, rows: Tensor, ends: Tensor) -> Tensor:
-        counts = ends.diff(prepend=ends.new_zeros(1)).tolist()
-        return self.by_runs(rows, [(place, count) for place, count in enumerate(counts) if count])
+        return self.by_runs(rows, runs_up_to(ends))
 
     def gathered(self, rows: Tensor, places: Tensor) -> Tensor:
         codes, scales = (held.index_select(0, places) for held in self.tensors)
         zeros = scales[..., 1] if scales.shape[-1] == 2 else None
         return gathered(dequantise(Quantised(codes, scales[..., 0], zeros)), rows, torch.arange(len(rows)))
-
-
-def _stack(held: Sequence[Tensor], places: int) -> Tensor:
-    """Memory of free places is taken only once they are written."""
-    stacked = in_huge_pages(held[0].new_empty(max(places, len(held)), *held[0].shape))
-    for place, one in enumerate(held):
-        stacked[place] = one
-    return stacked
 
 
 def _scales(one: Quantised) -> Tensor:
