@@ -33,6 +33,7 @@ class OpenedPlan:
     want_logits: bool
     placement: int
     may_keep: bool
+    reads_prompts: bool
     starts: Integers  # [sequences]
     lengths: Integers  # [sequences] tokens
     sampled: Integers  # [sequences] 0 or 1
@@ -62,7 +63,8 @@ def open_plan(payload: bytes) -> OpenedPlan:
     words = np.frombuffer(bytearray(payload), np.int64)  # a copy, for torch takes no arrays that cannot be written
     if len(words) < HEADER:
         raise PlanError("a plan is shorter than its header")
-    step, ranks, count, tokens, width, top_k, want_logits, placement, may_keep = words[:HEADER].tolist()
+    step, ranks, count, tokens, width, top_k, *how = words[:HEADER].tolist()
+    want_logits, placement, may_keep, reads_prompts = how
     first = HEADER + ranks
     ids = first + count * FIELDS
     targets, tables = ids + tokens, ids + 2 * tokens
@@ -77,6 +79,7 @@ def open_plan(payload: bytes) -> OpenedPlan:
         bool(want_logits),
         placement,
         bool(may_keep),
+        bool(reads_prompts),
         starts=fields[0],
         lengths=fields[1],
         sampled=fields[2],

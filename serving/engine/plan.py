@@ -15,7 +15,7 @@ DrawnRow = list[float]  # one of RankAnswer.drawn
 
 NO_TARGET = -1  # this token's successor needs no log-probability
 _FLOATS, _WORDS = struct.Struct("<dd"), struct.Struct("<qq")
-HEADER = 9  # step, ranks, sequences, tokens, table width, top_k, logits wanted, placement, whether it may be kept
+HEADER = 10  # step, ranks, sequences, tokens, table width, top_k; the last four fields of RankPlan
 FIELDS = 7  # start, count, sampled, seed, draw, temperature (float bits), top_p (float bits)
 _ANSWER_HEADER = 9  # step, sequences, tokens, top_k, logits' width, expert layers, experts, then two times in seconds
 CHOICE = 4  # a drawn row: token id, its log-probability, entropy, gate entropy; then k ids, k log-probabilities
@@ -60,6 +60,7 @@ class RankPlan:
     want_logits: bool = False
     placement: int = 0  # version of the placement of experts that the step is computed by
     may_keep: bool = False  # its answer may be told with that of a later step, while plans wait
+    reads_prompts: bool = False  # this rank or another: that takes long, so what is kept is told before
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def pack_plan(plan: RankPlan) -> bytes:
     tokens = sum(len(sequence.tokens) for sequence in sequences)
     width = max((len(sequence.blocks) for sequence in sequences), default=0)
     header = [plan.step, len(plan.counts), len(sequences), tokens, width, plan.top_k, int(plan.want_logits)]
-    words: list[int] = [*header, plan.placement, int(plan.may_keep), *plan.counts]
+    how = [plan.placement, int(plan.may_keep), int(plan.reads_prompts)]
+    words: list[int] = [*header, *how, *plan.counts]
     for sequence in sequences:
         words += [sequence.start, len(sequence.tokens), int(sequence.sampled), sequence.sampling.seed, sequence.draw]
         words += sequence.sampling.float_words

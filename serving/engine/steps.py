@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from serving.answer import FinishReason
 from serving.engine.batch_limit import BatchLimit, Limits
@@ -121,7 +122,8 @@ class Steps:
         counts, size = tuple(sum(turn.count for turn in rank) for rank in turns), extent(turns)
         placement = self.migration.before_step()
         may_keep = self._depth == 1 and not size[1] and self._told.may_keep()
-        plans = [self._plan(rank, counts, placement, may_keep) for rank in turns]
+        how = {"placement": placement, "may_keep": may_keep, "reads_prompts": size[1] > 0}
+        plans = [self._plan(rank, counts, how) for rank in turns]
         self._gang.submit(plans)
         self.scheduler.depart(turns)
         self._in_flight.append(_InFlight(turns, plans, began, size))
@@ -143,12 +145,13 @@ class Steps:
             # The next token of its sequences comes after as many answers as there are stages at work.
             self.limits.observe(*step.extent, together * seconds)
 
-    def _plan(self, turns: list[Turn], counts: tuple[int, ...], placement: int, may_keep: bool) -> RankPlan:
+    def _plan(self, turns: list[Turn], counts: tuple[int, ...], how: dict[str, Any]) -> RankPlan:
+        """`how`: fields that are the same for all ranks."""
         flights = [self._flights[turn.sequence] for turn in turns]
         sequences = [flight.plan(turn, self._block_size) for flight, turn in zip(flights, turns, strict=True)]
         top_k = max((flight.request.top_logprobs for flight in flights), default=0)
         top_k = min(top_k, self._vocab_size)
-        return RankPlan(self._sent, counts, tuple(sequences), top_k, placement=placement, may_keep=may_keep)
+        return RankPlan(self._sent, counts, tuple(sequences), top_k, **how)
 
     def _take_answer(self, turns: list[Turn], answer: RankAnswer) -> None:
         last = 0

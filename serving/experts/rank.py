@@ -116,7 +116,7 @@ class _Rank:
             plan, started = open_plan(payload), time.perf_counter()
             if self._channel.called_away():  # of steps in flight, none is begun any more
                 raise ExchangeVoid
-            if plan.lengths.max(initial=0) > 1:  # prompts take long: nobody waits that long for what is kept
+            if plan.reads_prompts:
                 self._channel.send_kept()
             self.may_keep = plan.may_keep
             self._seat.compute_by(plan.placement)

@@ -41,8 +41,10 @@ def steps(draw: st.DrawFn) -> SequenceStep:
 def test_a_plan_reads_back_as_written(
     step: int, counts: list[int], sequences: list[SequenceStep], top_k: int, want_logits: bool
 ) -> None:
-    read = open_plan(pack_plan(RankPlan(step, tuple(counts), tuple(sequences), top_k, want_logits)))
+    how = {"placement": step // 2, "may_keep": step % 2 == 0, "reads_prompts": step % 3 == 0}
+    read = open_plan(pack_plan(RankPlan(step, tuple(counts), tuple(sequences), top_k, want_logits, **how)))
     assert (read.step, read.counts, read.top_k, read.want_logits) == (step, tuple(counts), top_k, want_logits)
+    assert {name: getattr(read, name) for name in how} == how
     assert read.starts.tolist() == [wanted.start for wanted in sequences]
     assert read.lengths.tolist() == [len(wanted.tokens) for wanted in sequences]
     assert [bool(sampled) for sampled in read.sampled] == [wanted.sampled for wanted in sequences]

@@ -82,6 +82,9 @@ def test_what_prompts_take_is_not_mixed_with_what_is_told_before_them(checkpoint
     assert reading == [pytest.approx(WINDOW / 4.5 + 0.03, rel=0.01)] * 4
     assert all(seconds < WINDOW for _, tokens, seconds in driven.limits.told if not tokens)
     assert any(plan.may_keep for plan in driven.gang.history)
+    assert [plan.step for plan in driven.gang.history if plan.reads_prompts] == [
+        plan.step for plan in driven.gang.history if max(len(sequence.tokens) for sequence in plan.sequences) > 1
+    ]
 
 
 def test_what_is_kept_goes_before_what_is_sent(channels: tuple[Channel, Channel]) -> None:
